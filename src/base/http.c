@@ -1,0 +1,2 @@
+#include "base/http.h"
+/* placeholder until the auth work lands: see http.h */
