@@ -1,0 +1,1 @@
+#include "event/json_line.h"
