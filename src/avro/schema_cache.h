@@ -12,6 +12,7 @@
 #define AVRO_SCHEMA_CACHE_H
 
 #include "avro/decoder.h"
+#include "base/buf.h"
 
 struct schema_cache;
 

@@ -1,0 +1,60 @@
+/*
+ * auth: an access token for one org, kept fresh.
+ *
+ * One `struct auth` per org. A worker thread of its own does the HTTP, so nobody who streams waits for
+ * a slow login. Single flight: however many ask, one login runs.
+ *
+ * Guarantees
+ *   A failed or empty answer is never kept. A login is asked for only at start and when the service says
+ *   that the token is bad; at most one runs at a time. After a failure the next waits: growing pauses with
+ *   jitter, so that an account is never locked by us. Secrets and tokens are never logged or put into err.
+ *   The tenant id is the next-to-last path segment of `id` (salesforce-http 1.6), 15 or 18 characters.
+ *
+ * Calling order: auth_new -> auth_token / auth_refused / auth_state … -> auth_free (joins the worker).
+ * Ownership: auth_token copies out. Thread: any.
+ * Errors: see auth_state.
+ */
+#ifndef AUTH_AUTH_H
+#define AUTH_AUTH_H
+
+#include "base/err.h"
+#include "config/config.h"
+
+struct auth;
+
+struct auth_token {
+    char *access_token; /* secret: auth_token_release wipes it */
+    char *instance_url;
+    char tenant_id[19];
+    uint64_t serial; /* rises with every login: names the token in auth_refused */
+};
+
+enum auth_status {
+    AUTH_PENDING,  /* a login is running or waiting for its pause to end */
+    AUTH_READY,    /* a token is held */
+    AUTH_FAILING,  /* the last login failed; another will come; *why says what happened */
+};
+
+struct auth *auth_new(const struct org_config *org);
+void auth_free(struct auth *a);
+
+/* AUTH_READY fills *out (a copy). Otherwise *why (when AUTH_FAILING) holds the last failure: ERR_AUTH when the
+ * credentials were refused, ERR_RETRY when the host could not be reached or was busy, ERR_CONFIG when the
+ * certificate or URL is wrong. Starts the first login when none ran yet. */
+enum auth_status auth_get(struct auth *a, struct auth_token *out, struct err *why);
+void auth_token_release(struct auth_token *t);
+
+/* The service refused the token with this serial: get another. An older serial is ignored. */
+void auth_refused(struct auth *a, uint64_t serial);
+
+/* Wait until the state may have changed, or timeout. For callers with nothing else to do. */
+void auth_wait(struct auth *a, int timeout_ms);
+
+/* Called on the worker thread after every state change (may be NULL): wakes an event loop. */
+void auth_on_change(struct auth *a, void (*changed)(void *ctx), void *ctx);
+
+/* The login server's Date of the last answer, ms since 1970; 0 before, and for static tokens. */
+int64_t auth_server_time_ms(struct auth *a);
+uint64_t auth_refresh_count(struct auth *a);
+
+#endif

@@ -1,0 +1,142 @@
+/*
+ * config: the configuration file as one typed, validated struct.
+ *
+ * YAML + environment + secrets -> struct config. One table of keys (config/keys.c) drives checking,
+ * defaults, `check --print`, the JSON Schema and the documentation.
+ *
+ * Guarantees: all mistakes of a file are reported in one run, each as
+ *   FILE:LINE:COL: PATH: what is wrong (did you mean 'x'?)
+ * A struct config that was given out is complete: every default filled in, every secret read, every
+ * combination checked. Secrets are never printed and are wiped by config_free.
+ *
+ * Calling order: config_load -> use -> config_free.
+ * Ownership: everything below a struct config belongs to it; strings are NUL-terminated, never NULL
+ * unless the comment says so. Immutable after loading. Thread: any reader.
+ * Errors: config_load returns NULL; the mistakes are in `problems`, one line each (exit 2).
+ */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#include <stdint.h>
+
+enum auth_kind { AUTH_CLIENT_CREDENTIALS, AUTH_JWT_BEARER, AUTH_REFRESH_TOKEN, AUTH_PASSWORD, AUTH_STATIC };
+
+/* Only the members of the chosen kind are set; the others are NULL. */
+struct auth_config {
+    enum auth_kind kind;
+    char *client_id;
+    char *client_secret; /* secret */
+    char *username;
+    char *password;       /* secret */
+    char *security_token; /* secret */
+    char *private_key;    /* secret: PEM text */
+    char *audience;
+    char *refresh_token_file; /* path: it is rewritten when the token rotates */
+    char *access_token;       /* secret, static */
+    char *instance_url;       /* static */
+    char *tenant_id;          /* static: 18 characters */
+};
+
+struct org_config {
+    char *name;
+    char *login_url;       /* https://…, without trailing slash; "" for static */
+    char *pubsub_endpoint; /* host:port */
+    char *api_version;
+    char *client_name;
+    struct auth_config auth;
+    char *ca_file; /* NULL: the system's roots */
+    bool plaintext;
+    int64_t keepalive_ms;
+    int64_t max_message; /* bytes */
+    int64_t backoff_initial_ms, backoff_max_ms;
+};
+
+enum start_kind { START_LATEST, START_EARLIEST, START_REPLAY_ID };
+enum lost_policy { LOST_REPAIR, LOST_EARLIEST, LOST_LATEST, LOST_STOP };
+
+struct subscription_config {
+    char *name;
+    uint32_t org; /* index into orgs */
+    char *topic;
+    enum start_kind start;
+    uint8_t start_replay_id[64];
+    uint32_t start_replay_id_len;
+    enum lost_policy on_lost_position;
+    int64_t watchdog_ms;
+    char *managed; /* developer name, or NULL */
+};
+
+enum sink_kind { SINK_KIND_FILE, SINK_KIND_STDOUT, SINK_KIND_NULL };
+enum sink_order { ORDER_PER_RECORD, ORDER_STRICT, ORDER_NONE };
+enum sink_start { SINK_START_JOURNAL, SINK_START_NOW, SINK_START_SNAPSHOT };
+
+struct sink_config {
+    char *name;
+    enum sink_kind kind;
+    uint32_t n_subscriptions; /* indexes; all of them when the file names none */
+    uint32_t *subscriptions;
+    enum sink_order order;
+    enum sink_start start;
+    int64_t batch_events;
+    int64_t batch_wait_ms;
+    char *renamed_from; /* NULL: none */
+    /* file */
+    char *path;
+    bool fsync;
+};
+
+struct config {
+    char *file; /* where it came from */
+    uint32_t n_orgs, n_subscriptions, n_sinks;
+    struct org_config *orgs;
+    struct subscription_config *subscriptions;
+    struct sink_config *sinks;
+    struct {
+        char *path;
+        int64_t retention_ms, max_size, dedupe_window_ms;
+    } store;
+    struct {
+        bool enabled;
+        char *host; /* "127.0.0.1", "::1" … */
+        int port;   /* 0: the kernel picks, and the log says which */
+        char *token; /* secret; NULL: TCP changes nothing */
+    } admin;
+    struct {
+        enum log_level level;
+        enum log_format format;
+    } log;
+    int64_t drain_ms;
+};
+
+enum { CONFIG_MAX_BYTES = 4 << 20 };
+
+/*
+ * CONFIG_NO_SINKS_NEEDED: `tail`, `topics`, `schema`, `doctor` look at a stream and need neither sinks nor
+ * subscriptions. CONFIG_OFFLINE: do not resolve host names (loopback rules that need DNS are left to run time).
+ */
+enum config_flags { CONFIG_NO_SINKS_NEEDED = 1 << 0, CONFIG_OFFLINE = 1 << 1 };
+
+MUST_CHECK struct config *config_load(const char *path, unsigned flags, struct buf *problems);
+void config_free(struct config *config);
+
+/* The path to use: the option's, else $TIDEMARK_CONFIG, else /etc/tidemark/tidemark.yaml. */
+const char *config_default_path(const char *option);
+
+/* The effective configuration as YAML: defaults filled in, secrets as "(set)". */
+void config_print(const struct config *config, struct buf *out);
+/* A commented configuration to start from (`init`). */
+const char *config_sample(void);
+/* JSON Schema (draft 2020-12) of the file, generated from the table of keys. */
+void config_json_schema(struct buf *out);
+
+/*
+ * "00ab…" hex, "base64:…", "int:…" -> bytes. Returns the length, or -1 with err (ERR_CONFIG).
+ * *was_int tells the caller to warn.
+ */
+MUST_CHECK int config_parse_replay_id(const char *text, uint8_t out[64], bool *was_int, struct err *e);
+
+#endif
