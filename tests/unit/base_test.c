@@ -87,7 +87,7 @@ static void the_civil_date_agrees_with_gmtime(void **state)
         gmtime_r(&s, &tm);
         char expected[40], got[25];
         strftime(expected, sizeof expected, "%Y-%m-%dT%H:%M:%S", &tm);
-        sprintf(expected + 19, ".%03dZ", (int)(ms % 1000));
+        snprintf(expected + 19, sizeof expected - 19, ".%03dZ", (int)(ms % 1000));
         clock_format_ms(ms, got);
         assert_string_equal(got, expected);
         int64_t back = 0;
