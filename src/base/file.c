@@ -65,6 +65,22 @@ out:
     return rc;
 }
 
+int file_read_at(int fd, void *p, size_t n, uint64_t offset, size_t *got, struct err *e)
+{
+    *got = 0;
+    while (*got < n) {
+        ssize_t part = pread(fd, (uint8_t *)p + *got, n - *got, (off_t)(offset + *got));
+        if (part < 0 && errno == EINTR)
+            continue;
+        if (part < 0)
+            return err_set_errno(e, ERR_RETRY, "file", errno, "read");
+        if (part == 0)
+            break;
+        *got += (size_t)part;
+    }
+    return 0;
+}
+
 int file_sync_folder_of(const char *path, struct err *e)
 {
     const char *slash = strrchr(path, '/');

@@ -16,6 +16,8 @@
 MUST_CHECK int file_write_all(int fd, const void *p, size_t n, struct err *e);
 /* Read a whole regular file of at most max bytes, appended to out. ERR_CONFIG when missing or larger. */
 MUST_CHECK int file_read(const char *path, size_t max, struct buf *out, struct err *e);
+/* Read up to n bytes at an offset; *got is smaller than n only at the end of the file. */
+MUST_CHECK int file_read_at(int fd, void *p, size_t n, uint64_t offset, size_t *got, struct err *e);
 /* Replace path atomically: temp file in the same folder, write, fsync, rename, fsync the folder. */
 MUST_CHECK int file_replace(const char *path, const void *p, size_t n, unsigned mode, struct err *e);
 /* fsync the folder that holds path, so that a name that was made or renamed survives. */
