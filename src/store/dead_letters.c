@@ -1,0 +1,102 @@
+#include "store/dead_letters.h"
+
+#include "store/codec.h"
+
+/* sink, NUL, seq, record id */
+static void make_key(const struct dead_letter *d, struct buf *key)
+{
+    uint8_t seq[8];
+    key_u64(seq, d->ev.seq);
+    buf_add_span(key, d->sink);
+    buf_add_char(key, '\0');
+    buf_add(key, seq, sizeof seq);
+    buf_add_span(key, d->record_id);
+}
+
+int dead_letter_put(struct store_txn *txn, const struct dead_letter *d, struct err *e)
+{
+    struct buf key = BUF_INIT, v = BUF_INIT;
+    make_key(d, &key);
+    put_u8(&v, (uint8_t)d->status);
+    put_i64(&v, d->parked_ms);
+    put_span(&v, d->reason);
+    put_span(&v, d->detail);
+    put_u32(&v, d->ev.subscription);
+    put_u32(&v, d->ev.generation);
+    put_u32(&v, d->ev.epoch);
+    put_u32(&v, d->ev.flags);
+    put_i64(&v, d->ev.received_ms);
+    put_span(&v, d->ev.event_id);
+    put_span(&v, d->ev.replay_id);
+    put_span(&v, d->ev.schema_id);
+    put_span(&v, d->ev.payload);
+    int rc = store_put(txn, DB_DEAD_LETTERS, buf_span(&key), buf_span(&v), e);
+    buf_release(&key);
+    buf_release(&v);
+    return rc;
+}
+
+static bool decode(struct span key, struct span v, struct dead_letter *d)
+{
+    const uint8_t *nul = memchr(key.p, 0, key.n);
+    if (!nul || (size_t)(key.p + key.n - nul) < 9)
+        return false;
+    d->sink = span_of(key.p, (size_t)(nul - key.p));
+    d->record_id = span_of(nul + 9, (size_t)(key.p + key.n - nul) - 9);
+    struct reader r = {v, false};
+    d->ev.seq = key_get_u64(nul + 1);
+    d->status = (enum dead_letter_status)get_u8(&r);
+    d->parked_ms = get_i64(&r);
+    d->reason = get_span(&r);
+    d->detail = get_span(&r);
+    d->ev.subscription = get_u32(&r);
+    d->ev.generation = get_u32(&r);
+    d->ev.epoch = get_u32(&r);
+    d->ev.flags = get_u32(&r);
+    d->ev.received_ms = get_i64(&r);
+    d->ev.event_id = get_span(&r);
+    d->ev.replay_id = get_span(&r);
+    d->ev.schema_id = get_span(&r);
+    d->ev.payload = get_span(&r);
+    return reader_ok(&r);
+}
+
+int dead_letter_each(struct store_txn *txn, const char *sink, int (*fn)(void *ctx, const struct dead_letter *d), void *ctx,
+                     struct err *e)
+{
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    int rc = mdb_cursor_open(txn->mdb, store_dbi(txn->st, DB_DEAD_LETTERS), &cursor);
+    if (rc != 0)
+        return store_error(txn->st, rc, "cannot read dead letters", e);
+    struct buf first = BUF_INIT;
+    if (sink) {
+        buf_add_str(&first, sink);
+        buf_add_char(&first, '\0');
+    }
+    k = (MDB_val){first.len, first.data};
+    rc = mdb_cursor_get(cursor, &k, &v, sink ? MDB_SET_RANGE : MDB_FIRST);
+    int result = 0;
+    while (result == 0 && rc == 0) {
+        struct dead_letter d = {0};
+        if (sink && (k.mv_size < first.len || memcmp(k.mv_data, first.data, first.len) != 0))
+            break;
+        if (!decode(span_of(k.mv_data, k.mv_size), span_of(v.mv_data, v.mv_size), &d))
+            result = err_set(e, ERR_STORE, "store", MDB_CORRUPTED, "store %s is damaged: a dead letter does not parse",
+                             store_folder(txn->st));
+        else
+            result = fn(ctx, &d);
+        if (result == 0)
+            rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    buf_release(&first);
+    if (result == 0 && rc != 0 && rc != MDB_NOTFOUND)
+        return store_error(txn->st, rc, "cannot read dead letters", e);
+    return result;
+}
+
+const char *dead_letter_status_name(enum dead_letter_status status)
+{
+    return status == DEAD_LETTER_RETRYING ? "retrying" : "final";
+}

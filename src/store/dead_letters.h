@@ -1,0 +1,34 @@
+/*
+ * dead_letters: deliveries a sink finally refused, and events nobody can decode, kept whole with the reason.
+ *
+ * Guarantees: the key is (sink, seq, record id), so that parking the same delivery twice is harmless (I4); a
+ * dead letter is committed before the batch that parks it is settled.
+ *
+ * Ownership: spans of a dead_letter borrow; those handed out live as long as the transaction.
+ * Thread: as the transaction. Errors: -1 with err, ERR_STORE.
+ */
+#ifndef STORE_DEAD_LETTERS_H
+#define STORE_DEAD_LETTERS_H
+
+#include "event/event.h"
+#include "store/store.h"
+
+enum dead_letter_status { DEAD_LETTER_RETRYING = 1, DEAD_LETTER_FINAL = 2 };
+
+struct dead_letter {
+    struct span sink;
+    struct span record_id; /* empty in events mode */
+    enum dead_letter_status status;
+    int64_t parked_ms;      /* wall clock */
+    struct span reason;     /* a class people can group by: "undecodable", "schema refused", "rejected" */
+    struct span detail;     /* the whole message */
+    struct event_data ev;   /* whole, payload included */
+};
+
+MUST_CHECK int dead_letter_put(struct store_txn *txn, const struct dead_letter *d, struct err *e);
+/* Walk all, or those of one sink (NULL: all), in key order. fn returning non-zero ends the walk, and is returned. */
+int dead_letter_each(struct store_txn *txn, const char *sink, int (*fn)(void *ctx, const struct dead_letter *d), void *ctx,
+                     struct err *e);
+const char *dead_letter_status_name(enum dead_letter_status status);
+
+#endif
