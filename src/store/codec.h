@@ -93,6 +93,19 @@ static inline struct span get_span(struct reader *r)
     return span_of(p, p ? n : 0);
 }
 
+/* A text into a fixed array, NUL-terminated; what does not fit is damage, not something to cut. */
+static inline void get_text(struct reader *r, char *to, size_t size)
+{
+    struct span s = get_span(r);
+    if (s.n >= size) {
+        r->bad = true;
+        s.n = 0;
+    }
+    if (s.n)
+        memcpy(to, s.p, s.n);
+    to[s.n] = '\0';
+}
+
 static inline bool reader_more(const struct reader *r)
 {
     return !r->bad && r->rest.n > 0;

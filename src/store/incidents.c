@@ -2,13 +2,6 @@
 
 #include "store/codec.h"
 
-#include <stdio.h>
-
-static void copy_text(char *to, size_t size, struct span s)
-{
-    snprintf(to, size, "%.*s", SPAN_ARG(s));
-}
-
 int incident_open(struct store_txn *txn, struct incident *incident, struct err *e)
 {
     MDB_cursor *cursor;
@@ -46,13 +39,13 @@ static bool decode(struct span key, struct span v, struct incident *i)
     *i = (struct incident){.number = key_get_u64(key.p)};
     i->state = (enum incident_state)get_u8(&r);
     i->opened_ms = get_i64(&r);
-    copy_text(i->subject, sizeof i->subject, get_span(&r));
-    copy_text(i->kind, sizeof i->kind, get_span(&r));
-    copy_text(i->policy, sizeof i->policy, get_span(&r));
+    get_text(&r, i->subject, sizeof i->subject);
+    get_text(&r, i->kind, sizeof i->kind);
+    get_text(&r, i->policy, sizeof i->policy);
     struct span id = get_span(&r);
     i->since_ms = get_i64(&r);
     i->until_ms = get_i64(&r);
-    copy_text(i->text, sizeof i->text, get_span(&r));
+    get_text(&r, i->text, sizeof i->text);
     if (!reader_ok(&r) || id.n > sizeof i->old_replay_id)
         return false;
     if (id.n)

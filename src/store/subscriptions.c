@@ -2,17 +2,10 @@
 
 #include "store/codec.h"
 
-#include <stdio.h>
-
 static int damaged(struct store_txn *txn, const char *what, struct err *e)
 {
     return err_set(e, ERR_STORE, "store", MDB_CORRUPTED, "store %s is damaged: %s does not parse; restore a backup",
                    store_folder(txn->st), what);
-}
-
-static void copy_text(char *to, size_t size, struct span s)
-{
-    snprintf(to, size, "%.*s", SPAN_ARG(s));
 }
 
 static void encode(const struct subscription_record *r, struct buf *b)
@@ -35,9 +28,9 @@ static int decode(struct store_txn *txn, uint32_t number, struct span v, struct 
 {
     struct reader r = {v, false};
     *out = (struct subscription_record){.number = number};
-    copy_text(out->org_id, sizeof out->org_id, get_span(&r));
-    copy_text(out->topic, sizeof out->topic, get_span(&r));
-    copy_text(out->name, sizeof out->name, get_span(&r));
+    get_text(&r, out->org_id, sizeof out->org_id);
+    get_text(&r, out->topic, sizeof out->topic);
+    get_text(&r, out->name, sizeof out->name);
     out->generation = get_u32(&r);
     struct span resume = get_span(&r);
     out->resume_source_ms = get_i64(&r);
@@ -139,9 +132,9 @@ int org_get(struct store_txn *txn, const char *org_name, struct org_record *out,
     if (rc != 0)
         return rc;
     struct reader r = {v, false};
-    copy_text(out->org_id, sizeof out->org_id, get_span(&r));
+    get_text(&r, out->org_id, sizeof out->org_id);
     out->epoch = get_u32(&r);
-    copy_text(out->instance_url, sizeof out->instance_url, get_span(&r));
+    get_text(&r, out->instance_url, sizeof out->instance_url);
     return reader_ok(&r) ? 0 : damaged(txn, "an org record", e);
 }
 
