@@ -13,8 +13,15 @@
  * What a sink does not do: choose backoff, touch the store, log payloads or secrets, read environment or
  * configuration by name, keep a pointer to a delivery after submit returned, exit the process.
  *
- * Calling order: ops->new -> ops->open -> (ops->submit [-> sink_state is read])* -> ops->close -> ops->free.
- * open may be called again after close, and after a failed open.
+ * Calling order: ops->new -> ops->open -> ops->state -> (ops->submit -> ops->state)* -> ops->close -> ops->free.
+ * open may be called again after close, and after a failed open. Three rules for delivery:
+ *   after open and after reopen, commit what ops->state gives before the first submit: a file that nobody
+ *   remembers cannot be told from somebody else's after a crash;
+ *   after every submit, commit ops->state in the transaction of the cursor;
+ *   after a batch with RETRY or UNKNOWN, close and open (with what the store holds) before trying again: the
+ *   sink may have lost its output, and the open finds out what became of the batch. A submit on a sink that
+ *   is not open reports RETRY.
+ * Every delivery of a batch comes with outcome SINK_UNREPORTED; reporting twice is a BUG.
  * Thread: the sink's own delivery thread, all calls; submit may block in the target's client library.
  * Errors: open: ERR_RETRY (try again later), ERR_REJECTED (needs a person: foreign tail, locked by
  * another process), ERR_STORE never.
