@@ -8,7 +8,8 @@
  *   A failed or empty answer is never kept. A login is asked for only at start and when the service says
  *   that the token is bad; at most one runs at a time. After a failure the next waits: growing pauses with
  *   jitter, so that an account is never locked by us. Secrets and tokens are never logged or put into err.
- *   The tenant id is the next-to-last path segment of `id` (salesforce-http 1.6), 15 or 18 characters.
+ *   The tenant id is the next-to-last path segment of the answer's `id`, completed to 18 characters.
+ *   A static token that was refused is failing (ERR_AUTH) and is offered again only a quarter of an hour later.
  *
  * Calling order: auth_new -> auth_token / auth_refused / auth_state … -> auth_free (joins the worker).
  * Ownership: auth_token copies out. Thread: any.
@@ -47,7 +48,7 @@ void auth_token_release(struct auth_token *t);
 /* The service refused the token with this serial: get another. An older serial is ignored. */
 void auth_refused(struct auth *a, uint64_t serial);
 
-/* Wait until the state may have changed, or timeout. For callers with nothing else to do. */
+/* Wait until something changed since the last auth_get, or timeout. For callers with nothing else to do. */
 void auth_wait(struct auth *a, int timeout_ms);
 
 /* Called on the worker thread after every state change (may be NULL): wakes an event loop. */

@@ -1,0 +1,356 @@
+/*
+ * The token's state and the worker that changes it.
+ *
+ *   PENDING --login ok--> READY --auth_refused--> PENDING or FAILING
+ *      \--login failed--> FAILING --pause over, login ok--> READY
+ *
+ * All state is under one lock; the worker gives the lock back while it asks the login server. Whether a
+ * login is due is one question (due_ms), so it does not matter how many ask, and when.
+ *
+ * A token that is refused soon after its login was no better than the one before: the service, not the
+ * token's age, is the reason. Then logins are kept 30 s and more apart, so that a misfit between the
+ * login and the service never becomes a storm of logins (3,600 an hour block the user).
+ */
+#include "auth/auth.h"
+
+#include "auth/login.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/random.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+
+enum {
+    RETRY_FIRST_MS = 1000,
+    RETRY_LONGEST_MS = 60 * 1000,
+    RETRY_SHORTEST_MS = 100, /* full jitter may draw next to nothing */
+    REFUSED_FIRST_MS = 30 * 1000,
+    REFUSED_LONGEST_MS = 15 * 60 * 1000,
+    YOUNG_TOKEN_MS = 60 * 1000, /* refused younger than this: another login alone will not help */
+    PAUSE_LOOK_MS = 100,        /* how often a pause looks at the clock, which tests may hold */
+};
+
+struct auth {
+    const struct org_config *org;
+    const struct auth_flow *flow;
+    char subject[80]; /* for the log */
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed_cond; /* any change, for auth_wait and the worker */
+    pthread_t worker;
+    bool worker_runs;
+    atomic_bool stop;
+    void (*changed)(void *ctx);
+    void *changed_ctx;
+
+    enum auth_status status;
+    struct err why; /* of the last failure */
+    struct login_result token;
+    uint64_t serial;
+    bool wanted;    /* somebody asked; a login is due at due_ms */
+    int64_t due_ms; /* monotonic */
+    int64_t token_since_ms;
+    unsigned failures;       /* logins failed in a row */
+    unsigned young_refusals; /* young tokens refused in a row */
+    int64_t server_time_ms;
+    uint64_t refreshes;
+    uint64_t changes;
+    uint64_t shown; /* the change auth_get has shown last: auth_wait waits for a later one */
+};
+
+static const char *status_name(enum auth_status status)
+{
+    static const char *const names[] = {"pending", "ready", "failing"};
+    return names[status];
+}
+
+/* The one place where the status changes. Lock held. */
+static void set_status(struct auth *a, enum auth_status status)
+{
+    if (a->status != status)
+        log_debug(a->subject, "login: %s -> %s", status_name(a->status), status_name(status));
+    a->status = status;
+    a->changes++;
+    pthread_cond_broadcast(&a->changed_cond);
+}
+
+static int64_t doubled(int64_t first, unsigned times, int64_t longest)
+{
+    int64_t pause = first;
+    while (times-- > 0 && pause < longest)
+        pause *= 2;
+    return pause < longest ? pause : longest;
+}
+
+/* Full jitter for what may pass soon; for refused credentials never less than the pause itself. */
+static int64_t pause_after(enum err_class class, unsigned failures, int64_t at_least)
+{
+    int64_t pause;
+    if (class == ERR_AUTH) {
+        pause = doubled(REFUSED_FIRST_MS, failures, REFUSED_LONGEST_MS);
+        pause += (int64_t)random_below((uint64_t)pause / 8);
+    } else {
+        pause = (int64_t)random_below((uint64_t)doubled(RETRY_FIRST_MS, failures, RETRY_LONGEST_MS));
+        pause = pause > RETRY_SHORTEST_MS ? pause : RETRY_SHORTEST_MS;
+    }
+    return pause > at_least ? pause : at_least;
+}
+
+/* Lock held. */
+static void keep_token(struct auth *a, struct login_result *result)
+{
+    login_result_release(&a->token);
+    a->token = *result;
+    *result = (struct login_result){0};
+    a->serial++;
+    a->failures = 0;
+    a->wanted = false;
+    a->token_since_ms = clock_mono_ms();
+    err_clear(&a->why);
+    set_status(a, AUTH_READY);
+}
+
+/* Lock held. A failure that repeats is told when it begins, and when its reason changes. */
+static void keep_failure(struct auth *a, const struct err *why, int64_t at_least)
+{
+    if (why->class != a->why.class)
+        a->failures = 0; /* another trouble: its pauses begin anew */
+    int64_t pause = pause_after(why->class, a->failures++, at_least);
+    bool news = a->status != AUTH_FAILING || strcmp(a->why.text, why->text) != 0;
+    a->why = *why;
+    a->due_ms = clock_mono_ms() + pause;
+    if (news)
+        log_warn(a->subject, "%s (next try in %.1f s)", why->text, (double)pause / 1000);
+    set_status(a, AUTH_FAILING);
+}
+
+/* Lock held; given back while the login server is asked. */
+static void login(struct auth *a)
+{
+    struct login_result result = {0};
+    struct login_times times = {0};
+    struct err why = ERR_INIT;
+
+    pthread_mutex_unlock(&a->lock);
+    int rc = login_once(a->org, a->flow, &a->stop, &result, &times, &why);
+    pthread_mutex_lock(&a->lock);
+    if (times.server_ms)
+        a->server_time_ms = times.server_ms;
+    if (atomic_load(&a->stop)) {
+        login_result_release(&result);
+    } else if (rc) {
+        keep_failure(a, &why, times.wait_at_least_ms);
+    } else {
+        if (a->failures)
+            log_info(a->subject, "login works again");
+        keep_token(a, &result);
+        a->refreshes++;
+        log_debug(a->subject, "logged in: tenant %s at %s", a->token.tenant_id, a->token.instance_url);
+    }
+}
+
+/* Lock held, or before anybody else knows of a. */
+static void take_token_from_config(struct auth *a)
+{
+    struct login_result result = {.access_token = xstrdup(a->org->auth.access_token),
+                                  .instance_url = xstrdup(a->org->auth.instance_url)};
+    snprintf(result.tenant_id, sizeof result.tenant_id, "%s", a->org->auth.tenant_id);
+    keep_token(a, &result);
+}
+
+static struct timespec in_ms(int ms)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    return t;
+}
+
+/* Thread: the worker. */
+static void *work(void *arg)
+{
+    struct auth *a = arg;
+    uint64_t told = 0;
+    pthread_setname_np(pthread_self(), "auth");
+    pthread_mutex_lock(&a->lock);
+    while (!atomic_load(&a->stop)) {
+        if (a->changes != told && a->changed) {
+            void (*changed)(void *) = a->changed;
+            void *ctx = a->changed_ctx;
+            told = a->changes;
+            pthread_mutex_unlock(&a->lock);
+            changed(ctx);
+            pthread_mutex_lock(&a->lock);
+        } else if (!a->wanted) {
+            pthread_cond_wait(&a->changed_cond, &a->lock);
+        } else if (clock_mono_ms() < a->due_ms) {
+            struct timespec until = in_ms(PAUSE_LOOK_MS);
+            pthread_cond_timedwait(&a->changed_cond, &a->lock, &until);
+        } else if (a->flow->token_from_config) {
+            log_info(a->subject, "offering the configured token to the service once more");
+            take_token_from_config(a);
+        } else {
+            login(a);
+        }
+    }
+    pthread_mutex_unlock(&a->lock);
+    return NULL;
+}
+
+/* Lock held. */
+static void want_login(struct auth *a, int64_t due_ms)
+{
+    a->wanted = true;
+    a->due_ms = due_ms;
+    if (!a->worker_runs) {
+        BUG_IF(pthread_create(&a->worker, NULL, work, a) != 0);
+        a->worker_runs = true;
+    }
+    pthread_cond_broadcast(&a->changed_cond);
+}
+
+struct auth *auth_new(const struct org_config *org)
+{
+    struct auth *a = xcalloc(1, sizeof *a);
+    pthread_condattr_t attr;
+    a->org = org;
+    a->flow = auth_flow_find(org->auth.kind);
+    snprintf(a->subject, sizeof a->subject, "org %s", org->name);
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&a->changed_cond, &attr);
+    pthread_condattr_destroy(&attr);
+    if (!a->flow->fill && !a->flow->token_from_config) {
+        err_set(&a->why, ERR_CONFIG, "auth", 0, "auth.%s is not supported in this version", a->flow->name);
+        a->status = AUTH_FAILING;
+    }
+    if (a->flow->token_from_config)
+        take_token_from_config(a);
+    return a;
+}
+
+void auth_free(struct auth *a)
+{
+    if (!a)
+        return;
+    atomic_store(&a->stop, true);
+    pthread_mutex_lock(&a->lock);
+    bool join = a->worker_runs;
+    pthread_cond_broadcast(&a->changed_cond);
+    pthread_mutex_unlock(&a->lock);
+    if (join)
+        pthread_join(a->worker, NULL);
+    login_result_release(&a->token);
+    pthread_cond_destroy(&a->changed_cond);
+    pthread_mutex_destroy(&a->lock);
+    free(a);
+}
+
+enum auth_status auth_get(struct auth *a, struct auth_token *out, struct err *why)
+{
+    pthread_mutex_lock(&a->lock);
+    if (a->status == AUTH_PENDING && !a->worker_runs)
+        want_login(a, clock_mono_ms());
+    a->shown = a->changes;
+    enum auth_status status = a->status;
+    if (status == AUTH_READY) {
+        out->access_token = xstrdup(a->token.access_token);
+        out->instance_url = xstrdup(a->token.instance_url);
+        memcpy(out->tenant_id, a->token.tenant_id, sizeof out->tenant_id);
+        out->serial = a->serial;
+    } else if (status == AUTH_FAILING && why) {
+        *why = a->why;
+    }
+    pthread_mutex_unlock(&a->lock);
+    return status;
+}
+
+void auth_token_release(struct auth_token *t)
+{
+    if (t->access_token)
+        wipe(t->access_token, strlen(t->access_token));
+    free(t->access_token);
+    free(t->instance_url);
+    *t = (struct auth_token){0};
+}
+
+/* Lock held, READY: the token in hand is bad. */
+static void drop_token(struct auth *a)
+{
+    int64_t now = clock_mono_ms();
+    bool young = now - a->token_since_ms < YOUNG_TOKEN_MS;
+    struct err why = ERR_INIT;
+
+    login_result_release(&a->token);
+    a->young_refusals = young ? a->young_refusals + 1 : 0;
+    if (a->flow->token_from_config) {
+        /* Nothing to renew. It is offered again much later: the service refuses good tokens around upgrades. */
+        err_set(&why, ERR_AUTH, "auth", 0,
+                "the service refused auth.static.access_token: it has expired or is of another org");
+        keep_failure(a, &why, REFUSED_LONGEST_MS);
+        want_login(a, a->due_ms);
+    } else if (young) {
+        int64_t apart = doubled(REFUSED_FIRST_MS, a->young_refusals - 1, REFUSED_LONGEST_MS);
+        int64_t due = a->token_since_ms + apart;
+        err_set(&a->why, ERR_AUTH, "auth", 0,
+                "the login worked, but the service refused its token: check that the user may use the API, and that "
+                "login_url and pubsub_endpoint belong together");
+        log_warn(a->subject, "%s (next login in %.0f s)", a->why.text, due > now ? (double)(due - now) / 1000 : 0.0);
+        set_status(a, AUTH_FAILING);
+        want_login(a, due > now ? due : now);
+    } else {
+        set_status(a, AUTH_PENDING);
+        want_login(a, now);
+    }
+}
+
+void auth_refused(struct auth *a, uint64_t serial)
+{
+    pthread_mutex_lock(&a->lock);
+    if (serial == a->serial && a->status == AUTH_READY)
+        drop_token(a);
+    pthread_mutex_unlock(&a->lock);
+}
+
+void auth_wait(struct auth *a, int timeout_ms)
+{
+    struct timespec until = in_ms(timeout_ms);
+    pthread_mutex_lock(&a->lock);
+    while (a->changes == a->shown)
+        if (pthread_cond_timedwait(&a->changed_cond, &a->lock, &until) != 0)
+            break;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void auth_on_change(struct auth *a, void (*changed)(void *ctx), void *ctx)
+{
+    pthread_mutex_lock(&a->lock);
+    a->changed = changed;
+    a->changed_ctx = ctx;
+    pthread_mutex_unlock(&a->lock);
+}
+
+int64_t auth_server_time_ms(struct auth *a)
+{
+    pthread_mutex_lock(&a->lock);
+    int64_t ms = a->server_time_ms;
+    pthread_mutex_unlock(&a->lock);
+    return ms;
+}
+
+uint64_t auth_refresh_count(struct auth *a)
+{
+    pthread_mutex_lock(&a->lock);
+    uint64_t n = a->refreshes;
+    pthread_mutex_unlock(&a->lock);
+    return n;
+}
