@@ -35,6 +35,8 @@ enum { AVRO_MAX_SCHEMA_BYTES = 4 << 20, AVRO_MAX_FIELDS = 4096, AVRO_MAX_DEPTH =
 MUST_CHECK int avro_compile(struct span schema_json, const char *schema_id, struct avro_plan **out, struct err *e);
 void avro_plan_free(struct avro_plan *plan);
 const struct event_schema *avro_plan_schema(const struct avro_plan *plan);
+/* As avro_schema_id says; another than the service's own name for it is worth a log line and a count. */
+const char *avro_plan_computed_id(const struct avro_plan *plan);
 
 /* The whole event. */
 MUST_CHECK int avro_decode(const struct avro_plan *plan, struct span payload, struct arena *a, struct change *out,
