@@ -34,6 +34,13 @@ void *arena_alloc_slow(struct arena *a, size_t n)
     return p;
 }
 
+void arena_reserve(struct arena *a, size_t n)
+{
+    BUG_IF(n > SIZE_MAX / 4);
+    if (!a->next || (size_t)(a->end - a->next) < n)
+        add_block(a, n);
+}
+
 struct span arena_copy(struct arena *a, struct span s)
 {
     uint8_t *p = arena_alloc(a, s.n);

@@ -38,6 +38,9 @@ static inline void *arena_alloc(struct arena *a, size_t n)
     return arena_alloc_slow(a, n);
 }
 
+/* The next n bytes come from one block, so that a batch of known size allocates once. */
+void arena_reserve(struct arena *a, size_t n);
+
 /* Copy bytes in; the result is valid until reset. */
 struct span arena_copy(struct arena *a, struct span s);
 /* As arena_copy, NUL-terminated. */
