@@ -32,7 +32,24 @@ struct identity {
     uint64_t high, low;
 };
 
+/* Sizes, in identities unless said otherwise. Runs keep the sizes they were written with: others may be chosen at
+ * any open. */
+struct seen_params {
+    uint32_t seal_at;          /* the memory set is sealed at this many */
+    uint32_t segment_ids;      /* most that one merge step writes */
+    uint32_t chunk_ids;        /* per value of DB_SEEN_RUNS; 2,047 fill eight pages exactly */
+    uint32_t fan_out;          /* runs of one level that are merged into one of the next; 2 to SEEN_MAX_FAN_OUT */
+    uint32_t levels;           /* runs of this level are not merged any more */
+    uint32_t deletes_per_step; /* values that one step deletes */
+    bool check_filters;        /* tests: prove in each seen_begin that no filter has moved */
+};
+
+enum { SEEN_MAX_FAN_OUT = 32 };
+
+struct seen_params seen_default_params(void);
+
 MUST_CHECK int seen_open(struct store *st, struct seen **out, struct err *e);
+MUST_CHECK int seen_open_with(struct store *st, const struct seen_params *params, struct seen **out, struct err *e);
 void seen_close(struct seen *s);
 
 /* Once per write transaction, before the others: finds the filters in this snapshot of the map. */

@@ -1,0 +1,77 @@
+/*
+ * append: the commit path of loop 1. From received events to journal, identities, position and totals, in ONE
+ * transaction.
+ *
+ * Guarantees, each kept here and nowhere else:
+ *   I1  a resume point is written only in the transaction that appends, or recognises as held, every event up
+ *       to it; an id becomes the resume point only once a different id or a keepalive has followed it on that
+ *       stream;
+ *   I2  an identity is added in the transaction that appends its event;
+ *   I3  a keepalive's id is taken only in the order of the stream, after all events before it;
+ *   I9  received = duplicates + before_start + journaled.
+ * After append_commit returned -1 nothing of the batch took effect, in memory or on disk.
+ *
+ * Calling order: append_open -> ( append_add* -> append_commit )* -> append_close.
+ * Ownership: events given to append_add are borrowed until append_commit returns.
+ * Thread: the intake thread. Errors: -1 with err, ERR_STORE.
+ */
+#ifndef INTAKE_APPEND_H
+#define INTAKE_APPEND_H
+
+#include "intake/identity.h"
+#include "store/journal.h"
+#include "store/subscriptions.h"
+
+/* The group of events that share the replay id seen last on the current stream (I1). */
+struct replay_group {
+    uint8_t id[EVENT_MAX_REPLAY_ID];
+    uint32_t len; /* 0: nothing was seen on this stream yet */
+};
+
+/* One received event, prepared: its header was decoded as far as it decodes. */
+struct arrival {
+    struct event_data ev;              /* flags, ids and payload; seq is given by the journal */
+    const struct change_header *header; /* NULL: undecodable */
+    bool before_start; /* committed clearly before a `start: latest` subscription began: counted, not kept */
+};
+
+/* What one response (or a part of one, in order) brings to one subscription. */
+struct arrivals {
+    struct subscription_record *record; /* changed by append_commit, on success only */
+    struct replay_group *group;         /* likewise */
+    uint32_t epoch;
+    int64_t received_ms;
+    struct arrival *items;
+    size_t n; /* 0: a keepalive */
+    struct span keepalive_id; /* latest_replay_id of an empty response; else empty */
+};
+
+struct appender;
+
+MUST_CHECK int append_open(struct store *st, struct appender **out, struct err *e);
+void append_close(struct appender *a);
+
+/* Queue for the next commit. */
+void append_add(struct appender *a, const struct arrivals *arrivals);
+size_t append_pending(const struct appender *a); /* events queued */
+
+/*
+ * Commit all that is queued. source_ms: source time now (0: unknown), kept as the greatest ever.
+ * *head is the journal's head afterwards.
+ */
+MUST_CHECK int append_commit(struct appender *a, int64_t source_ms, uint64_t *head, struct err *e);
+
+/* True when identities want sealing, merging or expiry: cheap, asked after every commit. */
+struct upkeep;
+bool append_wants_upkeep(const struct appender *a, const struct upkeep *u);
+
+/* One bounded step of upkeep in a transaction of its own: identities, then trims. *more: another step wants to be made.
+ * before_source_ms 0: nothing is old yet. */
+struct upkeep {
+    int64_t expire_identities_before_ms;
+    int64_t trim_before_ms;
+    bool trim_for_space;
+};
+MUST_CHECK int append_upkeep(struct appender *a, const struct upkeep *u, bool *more, struct err *e);
+
+#endif

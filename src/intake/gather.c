@@ -1,0 +1,175 @@
+/*
+ * From queued responses to arrivals: decode each change header, as far as intake needs it, and queue the
+ * result for the next commit. A response whose next event needs a schema that is not here yet stays, half
+ * taken, at the head of its subscription.
+ */
+#include "intake/source.h"
+
+#include "base/log.h"
+
+/* Longer ids than anybody has seen would not fit keys and records: the stream is broken, not the event. */
+static const char *insane(const struct pubsub_response *r)
+{
+    for (uint32_t i = 0; i < r->n_events; i++) {
+        const struct pubsub_event *ev = &r->events[i];
+        if (ev->replay_id.n > EVENT_MAX_REPLAY_ID)
+            return "a replay id of more than 64 bytes";
+        if (ev->event_id.n > 1024)
+            return "an event id of more than 1024 bytes";
+        if (ev->schema_id.n > 255)
+            return "a schema id of more than 255 bytes";
+    }
+    return r->latest_replay_id.n > EVENT_MAX_REPLAY_ID ? "a latest replay id of more than 64 bytes" : NULL;
+}
+
+static struct pubsub_response *take_response(struct intake *in, struct source *s)
+{
+    pthread_mutex_lock(&in->lock);
+    struct pubsub_response *r = s->shared.head;
+    if (r) {
+        s->shared.head = r->next;
+        if (!s->shared.head)
+            s->shared.tail = &s->shared.head;
+        s->shared.events -= r->n_events;
+        s->shared.bytes -= r->bytes;
+        if (s->shared.paused && s->shared.events < QUEUE_MOST_EVENTS / 2 && s->shared.bytes < QUEUE_MOST_BYTES / 2) {
+            s->shared.paused = false;
+            if (s->shared.stream)
+                pubsub_stream_resume(s->shared.stream);
+        }
+    }
+    pthread_mutex_unlock(&in->lock);
+    return r;
+}
+
+static void finish_response(struct intake *in, struct source *s)
+{
+    s->current->next = in->done;
+    in->done = s->current;
+    s->current = NULL;
+    s->next_event = 0;
+}
+
+/*
+ * When was it committed: the header's stamp; a platform event says it in CreatedDate. 0: does not say. Only the
+ * hole of `start: latest` asks for the latter, so its cost does not matter.
+ */
+static int64_t commit_stamp(struct intake *in, const struct avro_plan *plan, const struct arrival *a)
+{
+    if (!a->header || a->header->entity.n)
+        return a->header ? a->header->commit_timestamp : 0;
+    struct change ch;
+    if (avro_decode(plan, a->ev.payload, &in->arena, &ch, NULL) != 0)
+        return 0;
+    for (uint32_t i = 0; i < ch.n_fields; i++) {
+        const struct field_value *f = &ch.fields[i];
+        if (f->cell.type == CELL_INT && strcmp(ch.schema->root.fields[f->index].name, "CreatedDate") == 0)
+            return f->cell.as.integer;
+    }
+    return 0;
+}
+
+/* False: wait for the schema first. */
+static bool prepare(struct intake *in, struct source *s, const struct pubsub_event *event, int64_t now, struct arrival *a)
+{
+    *a = (struct arrival){.ev = {.event_id = event->event_id,
+                                 .replay_id = event->replay_id,
+                                 .schema_id = event->schema_id,
+                                 .payload = event->payload}};
+    struct schema_fetch *fetch = NULL;
+    const struct avro_plan *plan = schema_for(in, s, event->schema_id, now, &fetch);
+    if (!plan && !fetch->unusable) {
+        s->waiting = fetch;
+        return false;
+    }
+    struct change_header *header = arena_alloc(&in->arena, sizeof *header);
+    if (plan && avro_decode_header(plan, event->payload, &in->arena, header, NULL) == 0)
+        a->header = header;
+    else
+        a->ev.flags |= EVENT_UNDECODABLE;
+    if (a->header && a->header->commit_timestamp > in->batch_stamp_ms)
+        in->batch_stamp_ms = a->header->commit_timestamp;
+    if (s->drop_before_ms > 0 && plan) {
+        int64_t stamp = commit_stamp(in, plan, a);
+        a->before_start = stamp > 0 && stamp < s->drop_before_ms;
+    }
+    return true;
+}
+
+static void add_arrivals(struct intake *in, struct source *s, struct arrival *items, size_t n, struct span keepalive_id)
+{
+    const struct pubsub_response *r = s->current;
+    struct arrivals arrivals = {&s->record, &s->group, s->org->record.epoch, r->received_ms, items, n, keepalive_id};
+    append_add(in->appender, &arrivals);
+}
+
+/* Journal what can be of the response in hand. False: the subscription waits, or the batch is full. */
+static bool gather_response(struct intake *in, struct source *s, int64_t now)
+{
+    const struct pubsub_response *r = s->current;
+    if (r->n_events == 0) {
+        add_arrivals(in, s, NULL, 0, r->latest_replay_id);
+        finish_response(in, s);
+        return true;
+    }
+    size_t room = BATCH_MOST_EVENTS - append_pending(in->appender);
+    size_t left = r->n_events - s->next_event;
+    size_t most = left < room ? left : room;
+    struct arrival *items = arena_alloc(&in->arena, most * sizeof *items);
+    size_t n = 0;
+    while (n < most && prepare(in, s, &r->events[s->next_event + n], now, &items[n])) {
+        in->bytes_since_space_check += r->events[s->next_event + n].payload.n + 128;
+        n++;
+    }
+    if (n)
+        add_arrivals(in, s, items, n, span_of(NULL, 0));
+    s->next_event += (uint32_t)n;
+    if (s->next_event < r->n_events)
+        return false;
+    finish_response(in, s);
+    return true;
+}
+
+static void drop_insane(struct intake *in, struct source *s, const char *why)
+{
+    source_close_stream(in, s);
+    log_error(s->subject, "the service sent %s: closing the stream", why);
+    finish_response(in, s);
+}
+
+static void gather_source(struct intake *in, struct source *s, int64_t now)
+{
+    while (!s->waiting && append_pending(in->appender) < BATCH_MOST_EVENTS) {
+        if (!s->current) {
+            s->current = take_response(in, s);
+            s->next_event = 0;
+            if (!s->current)
+                return;
+            source_heard(s, s->current, now);
+            const char *why = insane(s->current);
+            if (why) {
+                drop_insane(in, s, why);
+                return;
+            }
+        }
+        if (!gather_response(in, s, now))
+            return;
+    }
+}
+
+void gather_batch(struct intake *in, int64_t now)
+{
+    in->batch_stamp_ms = in->newest_stamp_ms;
+    for (uint32_t i = 0; i < in->n_sources; i++)
+        gather_source(in, &in->sources[(i + (uint32_t)now) % in->n_sources], now);
+}
+
+void gather_free_done(struct intake *in)
+{
+    while (in->done) {
+        struct pubsub_response *next = in->done->next;
+        pubsub_response_free(in->done);
+        in->done = next;
+    }
+    arena_reset(&in->arena);
+}

@@ -1,0 +1,390 @@
+#include "intake/source.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum { LONGEST_WAIT_MS = 1000, SPACE_CHECK_MS = 1000, READERS_CHECK_MS = 60 * 1000 };
+
+/* --- the inbox ------------------------------------------------------------------------------------ */
+
+static void wake(struct intake *in)
+{
+    pthread_mutex_lock(&in->lock);
+    in->woken = true;
+    pthread_cond_signal(&in->wake);
+    pthread_mutex_unlock(&in->lock);
+}
+
+static void on_auth_change(void *ctx)
+{
+    wake(ctx);
+}
+
+void intake_post(struct intake *in, struct note *note)
+{
+    pthread_mutex_lock(&in->lock);
+    note->next = NULL;
+    *in->notes_tail = note;
+    in->notes_tail = &note->next;
+    in->woken = true;
+    pthread_cond_signal(&in->wake);
+    pthread_mutex_unlock(&in->lock);
+}
+
+static void free_note(struct note *note)
+{
+    buf_release(&note->json);
+    free(note);
+}
+
+/* Wait until something came, or the monotonic time `until`. Returns the notes. */
+static struct note *wait_for_notes(struct intake *in, int64_t until)
+{
+    int64_t wait_ms = until - clock_mono_ms();
+    if (wait_ms > LONGEST_WAIT_MS)
+        wait_ms = LONGEST_WAIT_MS;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    if (wait_ms > 0) {
+        t.tv_sec += wait_ms / 1000;
+        t.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+        if (t.tv_nsec >= 1000000000) {
+            t.tv_sec++;
+            t.tv_nsec -= 1000000000;
+        }
+    }
+    pthread_mutex_lock(&in->lock);
+    while (!in->woken && !in->stopping && wait_ms > 0)
+        if (pthread_cond_timedwait(&in->wake, &in->lock, &t) != 0)
+            break;
+    in->woken = false;
+    struct note *notes = in->notes;
+    in->notes = NULL;
+    in->notes_tail = &in->notes;
+    pthread_mutex_unlock(&in->lock);
+    return notes;
+}
+
+static int handle_notes(struct intake *in, struct note *notes, struct err *e)
+{
+    int rc = 0;
+    while (notes) {
+        struct note *next = notes->next;
+        if (rc == 0)
+            switch (notes->kind) {
+            case NOTE_END: rc = source_on_end(in, notes->source, notes, e); break;
+            case NOTE_TOPIC: source_on_topic(in, notes->source, notes); break;
+            case NOTE_SCHEMA: rc = schema_fetch_arrived(in, notes, clock_mono_ms(), e); break;
+            }
+        free_note(notes);
+        notes = next;
+    }
+    return rc;
+}
+
+/* --- source time ---------------------------------------------------------------------------------- */
+
+/* The greatest of: commit stamps received, and each login's Date carried on by the monotonic clock. */
+int64_t intake_source_now(struct intake *in)
+{
+    int64_t greatest = in->newest_stamp_ms, mono = clock_mono_ms();
+    for (uint32_t i = 0; i < in->n_orgs; i++) {
+        struct org_run *org = &in->orgs[i];
+        int64_t date = auth_server_time_ms(org->auth);
+        if (date != org->server_time_ms) {
+            org->server_time_ms = date;
+            org->server_time_mono_ms = mono;
+        }
+        int64_t now = date ? date + (mono - org->server_time_mono_ms) : 0;
+        if (now > greatest)
+            greatest = now;
+    }
+    return greatest;
+}
+
+/* --- one turn of the loop ------------------------------------------------------------------------- */
+
+static int commit_batch(struct intake *in, struct err *e)
+{
+    uint64_t head;
+    in->newest_stamp_ms = in->batch_stamp_ms;
+    int rc = append_commit(in->appender, intake_source_now(in), &head, e);
+    gather_free_done(in);
+    if (rc == 0)
+        journal_signal_raise(in->options.signal, head);
+    return rc;
+}
+
+/* I5: where do we stand between what is kept and what may be kept? */
+static int check_space(struct intake *in, int64_t now, struct err *e)
+{
+    uint64_t soon = (uint64_t)in->options.config->store.max_size / 64;
+    if (now - in->space_checked_ms < SPACE_CHECK_MS && in->bytes_since_space_check < soon)
+        return 0;
+    struct store_space space;
+    if (store_space(in->options.store, &space, e) != 0)
+        return -1;
+    in->space_checked_ms = now;
+    in->bytes_since_space_check = 0;
+    in->trim_for_space = space.live_bytes > space.max_bytes / 10 * 8;
+    in->trim_wanted = true;
+    if (!in->full && space.live_bytes >= space.max_bytes)
+        in->full = true;
+    else if (in->full && space.live_bytes < space.max_bytes / 10 * 9)
+        in->full = false;
+    return 0;
+}
+
+static int upkeep(struct intake *in, int64_t now, bool *more, struct err *e)
+{
+    int64_t source_now = intake_source_now(in);
+    struct upkeep u = {
+        .expire_identities_before_ms = source_now ? source_now - in->options.config->store.dedupe_window_ms : 0,
+        .trim_before_ms = source_now ? source_now - in->options.config->store.retention_ms : 0,
+        .trim_for_space = in->trim_for_space,
+    };
+    *more = false;
+    if (check_space(in, now, e) != 0)
+        return -1;
+    if (now - in->readers_checked_ms >= READERS_CHECK_MS) {
+        in->readers_checked_ms = now;
+        store_check_readers(in->options.store);
+    }
+    if (append_wants_upkeep(in->appender, &u))
+        return append_upkeep(in->appender, &u, more, e);
+    if (!in->trim_wanted)
+        return 0;
+    if (append_upkeep(in->appender, &u, more, e) != 0)
+        return -1;
+    in->trim_wanted = *more;
+    return 0;
+}
+
+static void fill_view(const struct source *s, struct source_view *v)
+{
+    bool queued = s->current || s->shared.head;
+    v->state = s->state;
+    v->since_ms = s->since_ms;
+    snprintf(v->reason, sizeof v->reason, "%s", s->reason);
+    v->number = s->have_record ? s->record.number : 0;
+    memcpy(v->org_id, s->record.org_id, sizeof v->org_id);
+    v->caught_up_possible = s->stream_open && s->topic_ok && !queued && !s->waiting;
+    v->quiet_since_mono_ms = s->last_event_ms > s->opened_ms ? s->last_event_ms : s->opened_ms;
+    v->last_response_ms = s->last_response_ms;
+    if (s->topic_ok)
+        v->last_contact_mono_ms = clock_mono_ms();
+    v->reconnects = s->reconnects;
+    v->schema_id_mismatches = s->org->schema_id_mismatches;
+}
+
+static void publish_views(struct intake *in)
+{
+    int64_t source_now = intake_source_now(in);
+    pthread_mutex_lock(&in->lock);
+    for (uint32_t i = 0; i < in->n_sources; i++)
+        fill_view(&in->sources[i], &in->views[i]);
+    in->source_time_ms = source_now;
+    pthread_mutex_unlock(&in->lock);
+}
+
+static bool any_work(struct intake *in)
+{
+    for (uint32_t i = 0; i < in->n_sources; i++)
+        if (source_has_work(in, &in->sources[i]))
+            return true;
+    return false;
+}
+
+static int turn(struct intake *in, bool *more, struct err *e)
+{
+    int64_t now = clock_mono_ms(), next = INT64_MAX;
+    for (uint32_t i = 0; i < in->n_sources; i++)
+        if (source_step(in, &in->sources[i], now, &next, e) != 0)
+            return -1;
+    schema_fetch_step(in, now, &next);
+    if (!in->full)
+        gather_batch(in, now);
+    if (in->done || append_pending(in->appender)) {
+        if (commit_batch(in, e) != 0)
+            return -1;
+    }
+    if (upkeep(in, now, more, e) != 0)
+        return -1;
+    publish_views(in);
+    *more = *more || (!in->full && any_work(in));
+    struct note *notes = wait_for_notes(in, *more ? now : next);
+    return handle_notes(in, notes, e);
+}
+
+static bool is_stopping(struct intake *in)
+{
+    pthread_mutex_lock(&in->lock);
+    bool stopping = in->stopping;
+    pthread_mutex_unlock(&in->lock);
+    return stopping;
+}
+
+static void *intake_main(void *arg)
+{
+    struct intake *in = arg;
+    struct err e = ERR_INIT;
+    bool more = true;
+    pthread_setname_np(pthread_self(), "intake");
+    while (!is_stopping(in))
+        if (turn(in, &more, &e) != 0)
+            goto fatal;
+    /* What was received is journaled; more is not asked for. */
+    for (uint32_t i = 0; i < in->n_sources; i++) {
+        source_set_state(&in->sources[i], SOURCE_STOPPED, "%s", "shutting down");
+        source_close_stream(in, &in->sources[i]);
+    }
+    while (any_work(in) && !in->full) {
+        gather_batch(in, clock_mono_ms());
+        if (!append_pending(in->appender) && !in->done)
+            break; /* the rest waits for schemas */
+        if (commit_batch(in, &e) != 0)
+            goto fatal;
+    }
+    return NULL;
+fatal:
+    in->options.on_fatal(in->options.ctx, &e);
+    return NULL;
+}
+
+/* --- life ----------------------------------------------------------------------------------------- */
+
+static int start_orgs(struct intake *in, struct err *e)
+{
+    const struct config *c = in->options.config;
+    in->orgs = xcalloc(c->n_orgs, sizeof *in->orgs);
+    for (uint32_t i = 0; i < c->n_orgs; i++) {
+        struct org_run *org = &in->orgs[i];
+        org->config = &c->orgs[i];
+        org->intake = in;
+        org->auth = auth_new(org->config);
+        in->n_orgs = i + 1;
+        auth_on_change(org->auth, on_auth_change, in);
+        org->pubsub = pubsub_new(org->config, org->auth, e);
+        if (!org->pubsub)
+            return -1;
+    }
+    return 0;
+}
+
+static void start_sources(struct intake *in)
+{
+    const struct config *c = in->options.config;
+    in->n_sources = c->n_subscriptions;
+    in->sources = xcalloc(in->n_sources, sizeof *in->sources);
+    in->views = xcalloc(in->n_sources, sizeof *in->views);
+    for (uint32_t i = 0; i < in->n_sources; i++) {
+        struct source *s = &in->sources[i];
+        s->config = &c->subscriptions[i];
+        s->org = &in->orgs[s->config->org];
+        snprintf(s->subject, sizeof s->subject, "subscription %s", s->config->name);
+        s->state = SOURCE_CONNECTING;
+        s->since_ms = clock_wall_ms();
+        s->shared.tail = &s->shared.head;
+        in->views[i].since_ms = s->since_ms;
+    }
+}
+
+static int read_source_time(struct intake *in, struct err *e)
+{
+    struct store_txn txn;
+    if (store_begin(in->options.store, false, &txn, e) != 0)
+        return -1;
+    int rc = source_time_get(&txn, &in->newest_stamp_ms, e);
+    store_abort(&txn);
+    return rc;
+}
+
+int intake_start(const struct intake_options *options, struct intake **out, struct err *e)
+{
+    struct intake *in = xcalloc(1, sizeof *in);
+    in->options = *options;
+    in->notes_tail = &in->notes;
+    pthread_mutex_init(&in->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&in->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    if (append_open(options->store, &in->appender, e) != 0 || read_source_time(in, e) != 0 || start_orgs(in, e) != 0)
+        goto fail;
+    start_sources(in);
+    if (pthread_create(&in->thread, NULL, intake_main, in) != 0) {
+        err_set(e, ERR_FATAL, "intake", 0, "cannot start a thread");
+        goto fail;
+    }
+    in->started = true;
+    *out = in;
+    return 0;
+fail:
+    intake_stop(in);
+    return -1;
+}
+
+void intake_stop(struct intake *in)
+{
+    if (!in)
+        return;
+    if (in->started) {
+        pthread_mutex_lock(&in->lock);
+        in->stopping = true;
+        pthread_cond_signal(&in->wake);
+        pthread_mutex_unlock(&in->lock);
+        pthread_join(in->thread, NULL);
+    }
+    for (uint32_t i = 0; i < in->n_orgs; i++) {
+        pubsub_free(in->orgs[i].pubsub); /* its callbacks still post notes: freed below */
+        auth_free(in->orgs[i].auth);
+    }
+    for (uint32_t i = 0; i < in->n_sources; i++) {
+        struct source *s = &in->sources[i];
+        pubsub_response_free(s->current);
+        while (s->shared.head) {
+            struct pubsub_response *next = s->shared.head->next;
+            pubsub_response_free(s->shared.head);
+            s->shared.head = next;
+        }
+    }
+    gather_free_done(in);
+    while (in->notes) {
+        struct note *next = in->notes->next;
+        free_note(in->notes);
+        in->notes = next;
+    }
+    while (in->fetches) {
+        struct schema_fetch *next = in->fetches->next;
+        free(in->fetches);
+        in->fetches = next;
+    }
+    append_close(in->appender);
+    arena_release(&in->arena);
+    pthread_cond_destroy(&in->wake);
+    pthread_mutex_destroy(&in->lock);
+    free(in->orgs);
+    free(in->sources);
+    free(in->views);
+    free(in);
+}
+
+void intake_describe(struct intake *in, uint32_t subscription, struct source_view *out)
+{
+    pthread_mutex_lock(&in->lock);
+    *out = in->views[subscription];
+    pthread_mutex_unlock(&in->lock);
+}
+
+int64_t intake_source_time_ms(struct intake *in)
+{
+    pthread_mutex_lock(&in->lock);
+    int64_t ms = in->source_time_ms;
+    pthread_mutex_unlock(&in->lock);
+    return ms;
+}

@@ -1,0 +1,74 @@
+/*
+ * intake: loop 1. From the streams of all orgs to the journal.
+ *
+ * One thread takes what the I/O threads queued, and for each response: drops what is held, appends the rest
+ * raw, sets the subscription's position, commits (append.h). It drives each subscription's state machine
+ * (source.h) and the upkeep of the store: identities, trims, reader slots.
+ *
+ * Guarantees
+ *   Commits when the queue runs dry or a batch is full (2,000 events).
+ *   A subscription that waits (for a token, a schema, its back-off) holds up no other.
+ *   Intake stops only where unsettled entries fill the journal (I5): the streams are closed in state
+ *   paused_full, positions kept, and reopened below 90 %.
+ *
+ * Calling order: intake_start -> intake_describe … -> intake_stop (closes the streams, commits what was received,
+ * joins; frees).
+ * Thread: start and stop from one thread; describe from any.
+ * Errors: intake_start: ERR_CONFIG (CA file, endpoint) or ERR_STORE. Afterwards a store that fails is told once
+ * to on_fatal, and intake ends: the process must stop.
+ */
+#ifndef INTAKE_INTAKE_H
+#define INTAKE_INTAKE_H
+
+#include "avro/schema_cache.h"
+#include "config/config.h"
+#include "store/journal_signal.h"
+#include "store/store.h"
+
+struct intake;
+
+struct intake_options {
+    const struct config *config;
+    struct store *store;
+    struct schema_cache *schemas;
+    struct journal_signal *signal;
+    void (*on_fatal)(void *ctx, const struct err *e);
+    void *ctx;
+};
+
+MUST_CHECK int intake_start(const struct intake_options *options, struct intake **out, struct err *e);
+void intake_stop(struct intake *in);
+
+enum source_state {
+    SOURCE_CONNECTING,
+    SOURCE_CATCHING_UP,
+    SOURCE_LIVE,
+    SOURCE_BACKING_OFF,
+    SOURCE_LOST_POSITION,
+    SOURCE_PAUSED_FULL,
+    SOURCE_REFUSED, /* only a person can help; probed slowly */
+    SOURCE_STOPPED,
+};
+
+const char *source_state_name(enum source_state s);
+
+/* A subscription as it stands now, for status and readiness. */
+struct source_view {
+    enum source_state state;
+    int64_t since_ms;        /* wall clock of the last change of state */
+    char reason[400];        /* "" when all is well */
+    uint32_t number;         /* the store's number; 0 before the first login */
+    char org_id[19];
+    bool caught_up_possible; /* GetTopic succeeded with the current token, the stream is open, nothing is queued */
+    int64_t quiet_since_mono_ms; /* later of: stream opened, last event */
+    int64_t last_response_ms; /* wall clock; 0: none in this process */
+    int64_t last_contact_mono_ms; /* last sign of life of this process's service connection; 0: none */
+    uint64_t reconnects;
+    uint64_t schema_id_mismatches; /* of its org */
+};
+
+void intake_describe(struct intake *in, uint32_t subscription, struct source_view *out);
+/* Source time as far as it is known, ms since 1970; 0: unknown. */
+int64_t intake_source_time_ms(struct intake *in);
+
+#endif

@@ -1,0 +1,435 @@
+#include "intake/source.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "store/incidents.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+const char *source_state_name(enum source_state s)
+{
+    static const char *const names[] = {
+        [SOURCE_CONNECTING] = "connecting",       [SOURCE_CATCHING_UP] = "catching_up",
+        [SOURCE_LIVE] = "live",                   [SOURCE_BACKING_OFF] = "backing_off",
+        [SOURCE_LOST_POSITION] = "lost_position", [SOURCE_PAUSED_FULL] = "paused_full",
+        [SOURCE_REFUSED] = "refused",             [SOURCE_STOPPED] = "stopped",
+    };
+    return names[s];
+}
+
+void source_set_state(struct source *s, enum source_state state, const char *fmt, ...)
+{
+    char reason[sizeof s->reason];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(reason, sizeof reason, fmt, ap);
+    va_end(ap);
+    bool same = s->state == state && strcmp(reason, s->reason) == 0;
+    if (same)
+        return;
+    bool bad = state == SOURCE_BACKING_OFF || state == SOURCE_REFUSED || state == SOURCE_LOST_POSITION ||
+               state == SOURCE_PAUSED_FULL;
+    log_line(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, s->subject, "%s -> %s%s%s", source_state_name(s->state),
+             source_state_name(state), *reason ? ": " : "", reason);
+    if (s->state != state)
+        s->since_ms = clock_wall_ms();
+    s->state = state;
+    memcpy(s->reason, reason, sizeof s->reason);
+}
+
+/* --- the I/O thread's side ------------------------------------------------------------------------ */
+
+static void on_response(void *ctx, struct pubsub_stream *stream, struct pubsub_response *r)
+{
+    struct source *s = ctx;
+    struct intake *in = s->org->intake;
+    pthread_mutex_lock(&in->lock);
+    if (pubsub_stream_number(stream) != s->shared.number) { /* of a stream before the current one */
+        pthread_mutex_unlock(&in->lock);
+        pubsub_response_free(r);
+        return;
+    }
+    r->next = NULL;
+    *s->shared.tail = r;
+    s->shared.tail = &r->next;
+    s->shared.events += r->n_events;
+    s->shared.bytes += r->bytes;
+    if (!s->shared.paused && (s->shared.events >= QUEUE_MOST_EVENTS || s->shared.bytes >= QUEUE_MOST_BYTES)) {
+        s->shared.paused = true;
+        pubsub_stream_pause(stream);
+    }
+    in->woken = true;
+    pthread_cond_signal(&in->wake);
+    pthread_mutex_unlock(&in->lock);
+}
+
+static void on_end(void *ctx, struct pubsub_stream *stream, const struct pubsub_status *status)
+{
+    struct source *s = ctx;
+    struct note *note = xcalloc(1, sizeof *note);
+    note->kind = NOTE_END;
+    note->source = s;
+    note->number = pubsub_stream_number(stream);
+    note->status = *status;
+    pthread_mutex_lock(&s->org->intake->lock);
+    s->shared.ended_number = note->number;
+    if (s->shared.stream == stream)
+        s->shared.stream = NULL;
+    pthread_mutex_unlock(&s->org->intake->lock);
+    intake_post(s->org->intake, note);
+}
+
+static const struct pubsub_listener listener = {on_response, on_end};
+
+struct topic_call {
+    struct source *source;
+    uint64_t number;
+};
+
+static void on_topic(void *ctx, const struct pubsub_status *failed, const struct pubsub_topic *topic)
+{
+    struct topic_call *call = ctx;
+    struct note *note = xcalloc(1, sizeof *note);
+    note->kind = NOTE_TOPIC;
+    note->source = call->source;
+    note->number = call->number;
+    note->failed = failed != NULL;
+    if (failed)
+        note->status = *failed;
+    else
+        note->can_subscribe = topic->can_subscribe;
+    intake_post(call->source->org->intake, note);
+    free(call);
+}
+
+/* --- opening -------------------------------------------------------------------------------------- */
+
+/* The store's record of this subscription, and of its org; made at the first login. */
+static int load_record(struct intake *in, struct source *s, const struct auth_token *token, struct err *e)
+{
+    struct org_run *org = s->org;
+    struct store_txn txn;
+    if (store_begin(in->options.store, true, &txn, e) != 0)
+        return -1;
+    struct org_record stored = {0};
+    int rc = org_get(&txn, org->config->name, &stored, e);
+    if (rc == 1) {
+        snprintf(stored.org_id, sizeof stored.org_id, "%s", token->tenant_id);
+        snprintf(stored.instance_url, sizeof stored.instance_url, "%s", token->instance_url);
+        rc = org_put(&txn, org->config->name, &stored, e);
+    }
+    if (rc == 0) {
+        org->record = stored;
+        org->known = true;
+        if (strcmp(stored.org_id, token->tenant_id) == 0) {
+            rc = subscription_find(&txn, stored.org_id, s->config->topic, s->config->name, &s->record, e);
+            if (rc == 1) {
+                s->record = (struct subscription_record){0};
+                memcpy(s->record.org_id, stored.org_id, sizeof s->record.org_id);
+                snprintf(s->record.topic, sizeof s->record.topic, "%s", s->config->topic);
+                snprintf(s->record.name, sizeof s->record.name, "%s", s->config->name);
+                if (s->config->start == START_REPLAY_ID) {
+                    memcpy(s->record.resume, s->config->start_replay_id, s->config->start_replay_id_len);
+                    s->record.resume_len = s->config->start_replay_id_len;
+                    s->record.resume_source_ms = intake_source_now(in);
+                }
+                rc = subscription_create(&txn, &s->record, e);
+            }
+            s->have_record = rc == 0;
+        }
+    }
+    if (rc != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    return store_commit(&txn, e);
+}
+
+/* Before the first Subscribe from LATEST: the time from which on nothing may be missed. */
+static int note_start(struct intake *in, struct source *s, struct err *e)
+{
+    struct store_txn txn;
+    int64_t server_ms = auth_server_time_ms(s->org->auth);
+    /* Without the server's time (a static token) nothing counts as clearly earlier. */
+    s->record.started_source_ms = server_ms > START_MARGIN_MS ? server_ms : 1;
+    if (store_begin(in->options.store, true, &txn, e) != 0)
+        return -1;
+    if (subscription_put(&txn, &s->record, e) != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    return store_commit(&txn, e);
+}
+
+/* Where a new stream begins: the resume point; else what `start` says, minding the hole of `latest`. */
+static int choose_start(struct intake *in, struct source *s, enum pubsub_from *from, struct span *replay_id, struct err *e)
+{
+    *replay_id = span_of(NULL, 0);
+    s->drop_before_ms = 0;
+    if (s->use_policy_start) {
+        *from = s->config->on_lost_position == LOST_LATEST ? PUBSUB_LATEST : PUBSUB_EARLIEST;
+    } else if (s->record.resume_len) {
+        *from = PUBSUB_CUSTOM;
+        *replay_id = span_of(s->record.resume, s->record.resume_len);
+    } else if (s->config->start == START_LATEST && s->record.started_source_ms == 0) {
+        *from = PUBSUB_LATEST;
+        return note_start(in, s, e);
+    } else {
+        *from = PUBSUB_EARLIEST;
+        if (s->config->start == START_LATEST)
+            s->drop_before_ms = s->record.started_source_ms - START_MARGIN_MS;
+    }
+    return 0;
+}
+
+static const char *const from_names[] = {[PUBSUB_LATEST] = "latest", [PUBSUB_EARLIEST] = "earliest", [PUBSUB_CUSTOM] = "replay id"};
+
+static void open_stream(struct intake *in, struct source *s, const struct auth_token *token, enum pubsub_from from,
+                        struct span replay_id, int64_t now)
+{
+    char hex[2 * EVENT_MAX_REPLAY_ID + 1];
+    hex_encode(replay_id, hex);
+    uint64_t number = ++in->next_stream_number;
+    s->group.len = 0;
+    s->token_serial = token->serial;
+    s->stream_open = true;
+    s->topic_ok = false;
+    s->heard = false;
+    s->opened_ms = s->last_event_ms = s->last_response_mono_ms = now;
+    pthread_mutex_lock(&in->lock);
+    s->shared.number = number;
+    s->shared.paused = false;
+    pthread_mutex_unlock(&in->lock);
+    struct pubsub_stream *stream =
+        pubsub_subscribe(s->org->pubsub, token, s->config->topic, from, replay_id, number, &listener, s);
+    pthread_mutex_lock(&in->lock);
+    if (s->shared.ended_number != number)
+        s->shared.stream = stream;
+    pthread_mutex_unlock(&in->lock);
+    struct topic_call *call = xmalloc(sizeof *call);
+    *call = (struct topic_call){s, number};
+    pubsub_get_topic_async(s->org->pubsub, token, s->config->topic, 30000, on_topic, call);
+    source_set_state(s, SOURCE_CATCHING_UP, "from %s%s%s", from_names[from], *hex ? " " : "", hex);
+    s->reason[0] = '\0'; /* said in the log; in status it is no trouble */
+}
+
+static int connect_source(struct intake *in, struct source *s, int64_t now, struct err *e)
+{
+    struct auth_token token = {0};
+    struct err why = ERR_INIT;
+    switch (auth_get(s->org->auth, &token, &why)) {
+    case AUTH_PENDING:
+        return 0; /* auth wakes us */
+    case AUTH_FAILING:
+        if (why.class == ERR_AUTH || why.class == ERR_CONFIG)
+            source_set_state(s, SOURCE_REFUSED, "%s", why.text);
+        else
+            source_set_state(s, SOURCE_BACKING_OFF, "%s", why.text);
+        s->retry_at_ms = now; /* auth keeps the pauses: ask it again whenever it has changed */
+        return 0;
+    case AUTH_READY: break;
+    }
+    enum pubsub_from from;
+    struct span replay_id;
+    int rc = s->have_record ? 0 : load_record(in, s, &token, e);
+    if (rc == 0 && strcmp(s->org->record.org_id, token.tenant_id) != 0) {
+        source_set_state(s, SOURCE_REFUSED,
+                         "org '%s' now logs in to %s, but the store belongs to %s: use another org name, or another store",
+                         s->org->config->name, token.tenant_id, s->org->record.org_id);
+        s->retry_at_ms = now + REFUSED_PROBE_MS;
+    } else if (rc == 0 && (rc = choose_start(in, s, &from, &replay_id, e)) == 0) {
+        open_stream(in, s, &token, from, replay_id, now);
+    }
+    auth_token_release(&token);
+    return rc;
+}
+
+/* --- what happens to an open stream --------------------------------------------------------------- */
+
+void source_close_stream(struct intake *in, struct source *s)
+{
+    pthread_mutex_lock(&in->lock);
+    if (s->shared.stream)
+        pubsub_stream_cancel(s->shared.stream);
+    pthread_mutex_unlock(&in->lock);
+}
+
+bool source_has_work(struct intake *in, struct source *s)
+{
+    if (s->waiting)
+        return false;
+    if (s->current)
+        return true;
+    pthread_mutex_lock(&in->lock);
+    bool queued = s->shared.head != NULL;
+    pthread_mutex_unlock(&in->lock);
+    return queued;
+}
+
+static bool has_queue(struct intake *in, const struct source *s)
+{
+    pthread_mutex_lock(&in->lock);
+    bool queued = s->current || s->shared.head;
+    pthread_mutex_unlock(&in->lock);
+    return queued;
+}
+
+/* Full jitter: anything from nothing to the ceiling, which doubles with every failure in a row. */
+static int64_t back_off_ms(const struct source *s)
+{
+    int64_t ceiling = s->org->config->backoff_initial_ms;
+    for (unsigned i = 1; i < s->attempt && ceiling < s->org->config->backoff_max_ms; i++)
+        ceiling *= 2;
+    if (ceiling > s->org->config->backoff_max_ms)
+        ceiling = s->org->config->backoff_max_ms;
+    return (int64_t)random_below((uint64_t)ceiling + 1);
+}
+
+static int lose_position(struct intake *in, struct source *s, const struct pubsub_status *status, struct err *e)
+{
+    static const char *const policies[] = {
+        [LOST_REPAIR] = "repair", [LOST_EARLIEST] = "earliest", [LOST_LATEST] = "latest", [LOST_STOP] = "stop"};
+    struct incident incident = {.state = INCIDENT_OPEN, .opened_ms = clock_wall_ms(), .since_ms = s->record.resume_source_ms};
+    incident.until_ms = intake_source_now(in);
+    snprintf(incident.subject, sizeof incident.subject, "%s", s->config->name);
+    snprintf(incident.kind, sizeof incident.kind, "lost_position");
+    snprintf(incident.policy, sizeof incident.policy, "%s", policies[s->config->on_lost_position]);
+    snprintf(incident.text, sizeof incident.text, "%s", status->text);
+    memcpy(incident.old_replay_id, s->record.resume, s->record.resume_len);
+    incident.old_replay_id_len = s->record.resume_len;
+    struct store_txn txn;
+    if (store_begin(in->options.store, true, &txn, e) != 0)
+        return -1;
+    if (incident_open(&txn, &incident, e) != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    if (store_commit(&txn, e) != 0)
+        return -1;
+    s->use_policy_start = true;
+    source_set_state(s, SOURCE_LOST_POSITION, "the replay id was refused; incident %llu, policy %s: %s",
+                     (unsigned long long)incident.number, incident.policy, status->text);
+    return 0;
+}
+
+int source_on_end(struct intake *in, struct source *s, const struct note *note, struct err *e)
+{
+    if (note->number != s->shared.number || !s->stream_open)
+        return 0;
+    s->stream_open = false;
+    s->topic_ok = false;
+    s->reconnects++;
+    int64_t now = clock_mono_ms();
+    if (s->state == SOURCE_PAUSED_FULL || s->state == SOURCE_STOPPED || s->state == SOURCE_REFUSED)
+        return 0; /* closed by us */
+    s->attempt++;
+    s->retry_at_ms = now + back_off_ms(s);
+    switch (note->status.reaction) {
+    case PUBSUB_CALM: s->retry_at_ms = now; break;
+    case PUBSUB_SLOW_DOWN: s->retry_at_ms = now + s->org->config->backoff_max_ms; break;
+    case PUBSUB_NEW_TOKEN: auth_refused(s->org->auth, s->token_serial); break;
+    case PUBSUB_RECONNECT: break;
+    case PUBSUB_LOST_POSITION:
+        if (s->record.resume_len && !s->use_policy_start)
+            return lose_position(in, s, &note->status, e);
+        break;
+    case PUBSUB_FATAL:
+        source_set_state(s, SOURCE_REFUSED, "%s", note->status.text);
+        s->retry_at_ms = now + REFUSED_PROBE_MS / 2 + (int64_t)random_below(REFUSED_PROBE_MS);
+        return 0;
+    }
+    source_set_state(s, SOURCE_BACKING_OFF, "%s", note->status.text);
+    return 0;
+}
+
+void source_on_topic(struct intake *in, struct source *s, const struct note *note)
+{
+    if (note->number != s->shared.number || !s->stream_open)
+        return;
+    if (!note->failed && note->can_subscribe) {
+        s->topic_ok = true;
+        return;
+    }
+    /* The stream itself fails for the same reasons, if slower. What only a person can mend is said now. */
+    if (note->failed && note->status.reaction != PUBSUB_FATAL)
+        return source_close_stream(in, s);
+    if (note->failed)
+        source_set_state(s, SOURCE_REFUSED, "%s", note->status.text);
+    else
+        source_set_state(s, SOURCE_REFUSED, "the user may not subscribe to %s: grant read access to it", s->config->topic);
+    s->retry_at_ms = clock_mono_ms() + REFUSED_PROBE_MS / 2 + (int64_t)random_below(REFUSED_PROBE_MS);
+    source_close_stream(in, s);
+}
+
+void source_heard(struct source *s, const struct pubsub_response *r, int64_t now)
+{
+    s->heard = true;
+    s->attempt = 0;
+    s->use_policy_start = false;
+    s->last_response_mono_ms = now;
+    s->last_response_ms = r->received_ms;
+    if (r->n_events)
+        s->last_event_ms = now;
+    if (r->n_events == 0 && s->state == SOURCE_CATCHING_UP)
+        source_set_state(s, SOURCE_LIVE, "%s", "");
+}
+
+static void step_open(struct intake *in, struct source *s, int64_t now, int64_t *next)
+{
+    enum { QUIET_MS = 2000 };
+    int64_t silent_at = s->last_response_mono_ms + s->config->watchdog_ms;
+    if (now >= silent_at) {
+        log_warn(s->subject, "no response for %lld s: reconnecting", (long long)(s->config->watchdog_ms / 1000));
+        s->last_response_mono_ms = now;
+        source_close_stream(in, s);
+    } else if (silent_at < *next) {
+        *next = silent_at;
+    }
+    if (s->state == SOURCE_CATCHING_UP && s->topic_ok && !has_queue(in, s)) {
+        if (now - s->last_event_ms >= QUIET_MS)
+            source_set_state(s, SOURCE_LIVE, "%s", "");
+        else if (s->last_event_ms + QUIET_MS < *next)
+            *next = s->last_event_ms + QUIET_MS;
+    }
+}
+
+int source_step(struct intake *in, struct source *s, int64_t now, int64_t *next, struct err *e)
+{
+    if (in->full) {
+        if (s->state != SOURCE_PAUSED_FULL) {
+            source_set_state(s, SOURCE_PAUSED_FULL, "unsettled entries fill the journal (store.max_size): a sink does not keep up");
+            source_close_stream(in, s);
+        }
+        return 0;
+    }
+    switch (s->state) {
+    case SOURCE_PAUSED_FULL:
+    case SOURCE_LOST_POSITION:
+        if (s->state == SOURCE_LOST_POSITION && s->config->on_lost_position == LOST_STOP)
+            return 0;
+        if (s->stream_open || has_queue(in, s))
+            return 0;
+        source_set_state(s, SOURCE_CONNECTING, "%s", "");
+        return connect_source(in, s, now, e);
+    case SOURCE_BACKING_OFF:
+    case SOURCE_REFUSED:
+        if (s->stream_open || has_queue(in, s)) /* what was received goes in first, in order */
+            return 0;
+        if (now < s->retry_at_ms) {
+            if (s->retry_at_ms < *next)
+                *next = s->retry_at_ms;
+            return 0;
+        }
+        return connect_source(in, s, now, e);
+    case SOURCE_CONNECTING: return connect_source(in, s, now, e);
+    case SOURCE_CATCHING_UP:
+    case SOURCE_LIVE: step_open(in, s, now, next); return 0;
+    case SOURCE_STOPPED: return 0;
+    }
+    return 0;
+}

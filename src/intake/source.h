@@ -1,0 +1,166 @@
+/*
+ * source: one subscription at run time, and its state machine. Internal to intake/.
+ *
+ *      CONNECTING ──stream open──► CATCHING_UP ──quiet, or near the clock──► LIVE
+ *        ▲    │                        │                                      │
+ *        │    └─token fails──┐         └──────────── stream ends ─────────────┤
+ *        │                   ▼                                                ▼
+ *        └──pause over── BACKING_OFF ◄── RECONNECT, NEW_TOKEN, SLOW_DOWN ── reaction
+ *        ├──probe─────── REFUSED ◄───────────────────────────── FATAL ────────┤
+ *        └──policy────── LOST_POSITION ◄── the replay id is refused ──────────┘
+ *      any ──journal full of unsettled entries──► PAUSED_FULL ──below 90 %──► CONNECTING
+ *
+ * State lives in one field and changes in source_set_state, which logs old -> new with the reason.
+ *
+ * Thread: everything here belongs to the intake thread, except `shared`, which the I/O thread fills under
+ * the inbox lock.
+ */
+#ifndef INTAKE_SOURCE_H
+#define INTAKE_SOURCE_H
+
+#include "intake/append.h"
+#include "intake/intake.h"
+#include "pubsub/pubsub.h"
+
+#include <pthread.h>
+
+enum {
+    QUEUE_MOST_EVENTS = 4000, /* per stream, waiting to be journaled: then nothing more is asked for */
+    QUEUE_MOST_BYTES = 8 << 20,
+    BATCH_MOST_EVENTS = 2000,
+    REFUSED_PROBE_MS = 300 * 1000,
+    START_MARGIN_MS = 10 * 1000, /* commit stamps are whole seconds, clocks differ a little */
+};
+
+struct org_run {
+    const struct org_config *config;
+    struct intake *intake;
+    struct auth *auth;
+    struct pubsub *pubsub;
+    struct org_record record;
+    bool known;                 /* record is what the store holds */
+    uint64_t schema_id_mismatches;
+    int64_t server_time_ms;     /* Date of the last login … */
+    int64_t server_time_mono_ms; /* … and when we learned it */
+};
+
+/* One schema that is being fetched, or was refused. */
+struct schema_fetch {
+    struct org_run *org;
+    char id[256];
+    bool in_flight;
+    bool unusable; /* refused for good, or does not compile: its events are journaled as undecodable */
+    int refusals;  /* INVALID_ARGUMENT or NOT_FOUND in a row */
+    int64_t first_refusal_ms, retry_at_ms; /* monotonic */
+    unsigned failures;
+    char reason[300];
+    struct schema_fetch *next;
+};
+
+struct source {
+    const struct subscription_config *config;
+    struct org_run *org;
+    char subject[STORE_MAX_NAME + 16]; /* "subscription accounts" */
+
+    enum source_state state;
+    char reason[400];
+    int64_t since_ms;
+    int64_t retry_at_ms; /* monotonic: BACKING_OFF, REFUSED */
+    unsigned attempt;    /* failures in a row: reset by a response, not by an open stream */
+    uint64_t reconnects;
+
+    struct subscription_record record;
+    bool have_record;
+    struct replay_group group;
+    int64_t drop_before_ms; /* events committed before are `before_start`; 0: none */
+    bool use_policy_start;  /* the position was lost: next stream begins where the policy says */
+
+    uint64_t token_serial;
+    bool stream_open, topic_ok;
+    int64_t opened_ms, last_event_ms, last_response_mono_ms; /* monotonic */
+    int64_t last_response_ms; /* wall */
+    bool heard; /* a response came on the current stream */
+
+    struct pubsub_response *current; /* being journaled */
+    uint32_t next_event;             /* index in current */
+    const struct avro_plan *plan;    /* of the newest event: most events have the schema of the one before */
+    char plan_id[256];
+    struct schema_fetch *waiting;    /* for this schema; NULL: for none */
+
+    struct { /* under the inbox lock */
+        struct pubsub_stream *stream; /* NULL: ended */
+        uint64_t number, ended_number;
+        struct pubsub_response *head, **tail;
+        size_t events, bytes;
+        bool paused;
+    } shared;
+};
+
+/* What the I/O threads tell the intake thread. */
+struct note {
+    enum { NOTE_END, NOTE_TOPIC, NOTE_SCHEMA } kind;
+    struct source *source;       /* END, TOPIC */
+    struct schema_fetch *fetch;  /* SCHEMA */
+    uint64_t number;             /* stream */
+    bool failed;
+    struct pubsub_status status; /* END; TOPIC and SCHEMA when failed */
+    bool can_subscribe;
+    struct buf json;
+    struct note *next;
+};
+
+struct intake {
+    struct intake_options options;
+    struct appender *appender;
+    pthread_t thread;
+    bool started;
+
+    uint32_t n_orgs, n_sources;
+    struct org_run *orgs;
+    struct source *sources;
+    struct schema_fetch *fetches;
+    struct arena arena; /* of one batch */
+    struct pubsub_response *done; /* journaled by the batch in hand: freed after its commit */
+    int64_t newest_stamp_ms;      /* greatest commit stamp received */
+    int64_t batch_stamp_ms;
+    uint64_t next_stream_number;
+    uint64_t bytes_since_space_check;
+    int64_t space_checked_ms, readers_checked_ms;
+    bool full, trim_for_space, trim_wanted;
+
+    pthread_mutex_t lock; /* the inbox: everything below, and sources[].shared */
+    pthread_cond_t wake;
+    struct note *notes, **notes_tail;
+    bool woken, stopping;
+    struct source_view *views; /* per subscription, for other threads */
+    int64_t source_time_ms;
+};
+
+/* --- source.c: the state machine */
+void source_set_state(struct source *s, enum source_state state, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Do what is due now. Returns the monotonic time of the next thing, or INT64_MAX. -1 with err: ERR_STORE. */
+MUST_CHECK int source_step(struct intake *in, struct source *s, int64_t now, int64_t *next, struct err *e);
+MUST_CHECK int source_on_end(struct intake *in, struct source *s, const struct note *note, struct err *e);
+void source_on_topic(struct intake *in, struct source *s, const struct note *note);
+/* A response was taken from the queue: the service is there. */
+void source_heard(struct source *s, const struct pubsub_response *r, int64_t now);
+void source_close_stream(struct intake *in, struct source *s);
+bool source_has_work(struct intake *in, struct source *s);
+
+/* --- gather.c: responses -> arrivals */
+void gather_batch(struct intake *in, int64_t now);
+void gather_free_done(struct intake *in);
+
+/* --- schema_fetch.c */
+/* The plan for an event's schema; NULL and *fetch set: wait for it, or (fetch->unusable) it will never come. */
+const struct avro_plan *schema_for(struct intake *in, struct source *s, struct span schema_id, int64_t now,
+                                   struct schema_fetch **fetch);
+MUST_CHECK int schema_fetch_arrived(struct intake *in, struct note *note, int64_t now, struct err *e);
+/* Start fetches whose pause is over; *next as in source_step. */
+void schema_fetch_step(struct intake *in, int64_t now, int64_t *next);
+
+/* --- intake.c */
+void intake_post(struct intake *in, struct note *note); /* takes the note */
+int64_t intake_source_now(struct intake *in);
+
+#endif
