@@ -48,9 +48,19 @@ need_packages() {
     done < <(packages_of "$@")
     [ "${#missing[@]}" -gt 0 ] || return 0
     say "installing: ${missing[*]}"
-    as_root apt-get -o DPkg::Lock::Timeout=500 -qq update >&2 || die "apt-get update failed"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500 -qq install -y \
-        --no-install-recommends "${missing[@]}" >&2 || die "apt-get install failed"
+    quietly as_root apt-get -o DPkg::Lock::Timeout=500 -qq update || die "apt-get update failed"
+    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500 -qq install -y \
+        --no-install-recommends "${missing[@]}" || die "apt-get install failed"
+}
+
+# quietly COMMAND...: its output is shown only when it fails.
+quietly() {
+    local log status=0
+    log=$(mktemp)
+    "$@" >"$log" 2>&1 || status=$?
+    [ "$status" -eq 0 ] || tail -n 40 "$log" >&2
+    rm -f "$log"
+    return "$status"
 }
 
 # build_dir PRESET: its build tree.
