@@ -1,0 +1,136 @@
+/*
+ * A FetchResponse becomes a pubsub_response: protobuf-c unpacks it with an allocator that hands out
+ * pieces of the response's own arena, so a response of a hundred events costs one allocation, and that one
+ * is mostly saved too: freed responses wait in a small pool and keep their memory. Under load the same few
+ * go round between the I/O thread and the listener, and the process does not grow.
+ */
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "pubsub/internal.h"
+
+#include <proto/pubsub_api.pb-c.h>
+
+enum {
+    POOL_RESPONSES = 16,
+    POOL_BYTES = 2 << 20,
+    OVERHEAD_PER_RESPONSE = 8 * 1024,
+    /* Structs around an event cost less than its shortest realistic form times this. What exceeds it is
+     * no event stream but an attack on memory (a million empty events in two bytes each). */
+    LARGEST_GROWTH = 8,
+};
+
+static struct {
+    pthread_mutex_t lock;
+    struct pubsub_response *first;
+    unsigned n;
+    size_t bytes;
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static struct pubsub_response *pool_take(void)
+{
+    pthread_mutex_lock(&pool.lock);
+    struct pubsub_response *r = pool.first;
+    if (r) {
+        pool.first = r->next;
+        pool.n--;
+        pool.bytes -= r->arena.total;
+    }
+    pthread_mutex_unlock(&pool.lock);
+    return r ? r : xcalloc(1, sizeof *r);
+}
+
+static void destroy(struct pubsub_response *r)
+{
+    arena_release(&r->arena);
+    free(r);
+}
+
+void pubsub_response_free(struct pubsub_response *r)
+{
+    if (!r)
+        return;
+    arena_reset(&r->arena);
+    pthread_mutex_lock(&pool.lock);
+    bool keep = pool.n < POOL_RESPONSES && pool.bytes + r->arena.total <= POOL_BYTES;
+    if (keep) {
+        r->next = pool.first;
+        pool.first = r;
+        pool.n++;
+        pool.bytes += r->arena.total;
+    }
+    pthread_mutex_unlock(&pool.lock);
+    if (!keep)
+        destroy(r);
+}
+
+void response_pool_empty(void)
+{
+    pthread_mutex_lock(&pool.lock);
+    while (pool.first) {
+        struct pubsub_response *r = pool.first;
+        pool.first = r->next;
+        destroy(r);
+    }
+    pool.n = 0;
+    pool.bytes = 0;
+    pthread_mutex_unlock(&pool.lock);
+}
+
+/* protobuf-c's allocator: pieces of the arena, up to a limit; freed with it. */
+struct bump {
+    struct arena *arena;
+    size_t left;
+};
+
+static void *bump_alloc(void *ctx, size_t n)
+{
+    struct bump *b = ctx;
+    if (n > b->left)
+        return NULL;
+    b->left -= n;
+    return arena_alloc(b->arena, n);
+}
+
+static void bump_free(void *ctx, void *p)
+{
+    (void)ctx, (void)p;
+}
+
+static struct span span_of_bytes(ProtobufCBinaryData bytes)
+{
+    return span_of(bytes.data, bytes.len);
+}
+
+static void take_event(const Eventbus__V1__ConsumerEvent *from, struct pubsub_event *to)
+{
+    *to = (struct pubsub_event){.replay_id = span_of_bytes(from->replay_id)};
+    if (from->event) {
+        to->event_id = span_of_str(from->event->id);
+        to->schema_id = span_of_str(from->event->schema_id);
+        to->payload = span_of_bytes(from->event->payload);
+    }
+}
+
+struct pubsub_response *response_read(struct span wire, int *pending)
+{
+    struct pubsub_response *r = pool_take();
+    arena_reserve(&r->arena, wire.n + wire.n / 2 + OVERHEAD_PER_RESPONSE);
+    struct bump bump = {&r->arena, wire.n * LARGEST_GROWTH + OVERHEAD_PER_RESPONSE};
+    ProtobufCAllocator allocator = {bump_alloc, bump_free, &bump};
+    Eventbus__V1__FetchResponse *m = eventbus__v1__fetch_response__unpack(&allocator, wire.n, wire.p);
+    struct pubsub_event *events = m ? bump_alloc(&bump, m->n_events * sizeof *events) : NULL;
+    if (!events) {
+        pubsub_response_free(r);
+        return NULL;
+    }
+    for (size_t i = 0; i < m->n_events; i++)
+        take_event(m->events[i], &events[i]);
+    r->n_events = (uint32_t)m->n_events;
+    r->events = events;
+    r->latest_replay_id = span_of_bytes(m->latest_replay_id);
+    r->bytes = wire.n;
+    r->received_ms = clock_wall_ms();
+    r->next = NULL;
+    *pending = m->pending_num_requested;
+    return r;
+}
