@@ -1,0 +1,44 @@
+/*
+ * batch: a piece of the journal, decoded for one sink. Internal to delivery/.
+ *
+ * Ownership: everything lives in the batch's arena until batch_read is called again. Thread: the sink's.
+ */
+#ifndef DELIVERY_BATCH_H
+#define DELIVERY_BATCH_H
+
+#include "delivery/delivery.h"
+#include "store/sinks.h"
+#include "store/subscriptions.h"
+
+/* What an event is to this sink. */
+enum event_fate { FATE_DELIVER, FATE_FILTERED, FATE_PARKED };
+
+/* What lines need to know of a subscription, by the store's number. */
+struct subscription_info {
+    uint32_t number;
+    struct subscription_record record;
+    struct line_source source;
+    bool wanted; /* the sink's configuration names it */
+    const struct avro_plan *plan; /* of its newest event */
+    char plan_id[256];
+};
+
+struct batch {
+    const struct delivery_options *options;
+    struct arena arena;
+    struct event_data *events;
+    size_t n_events;
+    enum event_fate *fates;     /* per event */
+    struct delivery *deliveries; /* one per event with FATE_DELIVER, in order */
+    size_t n_deliveries, n_parked, n_filtered;
+    struct subscription_info **subscriptions; /* learned as they occur */
+    size_t n_subscriptions;
+};
+
+void batch_init(struct batch *b, const struct delivery_options *options);
+void batch_release(struct batch *b);
+/* Read and decode from `from` on. What does not decode is written to the dead letters, in a transaction of its
+ * own, before this returns (I4). n_events 0: nothing there. */
+MUST_CHECK int batch_read(struct batch *b, uint64_t from, struct err *e);
+
+#endif
