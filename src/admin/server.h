@@ -1,0 +1,30 @@
+/*
+ * server: the admin API, over TCP (as configured) and over a Unix socket in the store's folder (mode 0600).
+ *
+ *   GET /healthz   200: the process lives
+ *   GET /readyz    200 or 503; the body says which part is not ready, since when, why
+ *   GET /status    JSON (README, "Status")
+ *   GET /metrics   Prometheus text format
+ *
+ * Nothing here changes state yet; what does will need the socket or the token.
+ *
+ * Calling order: admin_start -> admin_stop. Thread: libmicrohttpd's own.
+ * Errors: ERR_CONFIG: the port is in use or the address cannot be bound; ERR_STORE: the socket cannot be made.
+ */
+#ifndef ADMIN_SERVER_H
+#define ADMIN_SERVER_H
+
+#include "admin/daemon.h"
+
+struct admin;
+
+MUST_CHECK int admin_start(const struct daemon_parts *parts, struct admin **out, struct err *e);
+void admin_stop(struct admin *a);
+
+/* The Unix socket's path for a store in this folder. free() it. */
+char *admin_socket_path(const char *store_folder);
+
+/* GET over the Unix socket: the HTTP status, with the body appended; -1 with err when nobody answers. */
+MUST_CHECK int admin_get(const char *store_folder, const char *path, struct buf *body, struct err *e);
+
+#endif

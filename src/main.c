@@ -1,0 +1,103 @@
+/*
+ * tidemark: keeps other systems in step with Salesforce.
+ */
+#include "cli/cli.h"
+
+#include "base/text.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct command commands[] = {
+    {"run", "the daemon: keep targets in step", cli_run,
+     "[options]\n\n"
+     "Subscribes to every configured topic and delivers each change to every sink, once and in order.\n"
+     "It never exits for a fault of a source or a sink: the fault shows in 'tidemark status', and is retried.\n\n"
+     "      --until-idle SECONDS  exit 0 once everything is caught up and nothing new came for SECONDS (>= 1)\n"
+     "      --deadline SECONDS    with --until-idle: exit 4 or 5 after so long without contact (default 60)"},
+    {"check", "validate the configuration, offline", cli_check,
+     "[options]\n\n"
+     "Prints every mistake of the configuration in one run, and exits 2 if there is one.\n\n"
+     "      --print               the effective configuration with defaults, secrets masked\n"
+     "      --schema              the JSON Schema of the configuration file"},
+    {"init", "print a commented configuration to start from", cli_init, "\n\nWrites to standard output; redirect it to a file and fill it in."},
+    {"tail", "look at a stream: one line per change", cli_tail,
+     "[TOPIC...] [options]\n\n"
+     "Needs no sink and leaves no trace. Without TOPIC: every configured subscription's.\n\n"
+     "      --from POSITION       latest (default), earliest, or a replay id (hex, base64:..., int:...)\n"
+     "      --journal             read what the store holds instead of asking Salesforce (default: earliest)\n"
+     "  -n, --count N             exit 0 after N changes\n"
+     "      --json                one JSON object per line\n"
+     "      --org NAME            with several orgs: whose topics"},
+    {"status", "subscriptions, journal, sinks, dead letters, incidents", cli_status,
+     "[options]\n\nExits 0 whatever it shows. With the daemon down it shows what the store holds.\n\n"
+     "      --json                for scripts; keys are only ever added"},
+    {"health", "ask the daemon whether it is ready: exit 0 or 4", cli_health, "[options]\n\nFor container health checks: asks /readyz."},
+    {"schema", "print the Avro schema of a topic or id", cli_schema,
+     "TOPIC|ID [options]\n\n      --org NAME            with several orgs: which one to ask"},
+    {"topics", "list what is subscribed and what the org says about it", cli_topics, "[options]\n\n      --json"},
+    {"dlq", "dead letters: look at what could not be delivered", cli_dlq,
+     "list [--sink NAME] [--json] | show SINK SEQ [--json]\n\n"
+     "      --sink NAME           list: those of one sink\n"
+     "      --json                one JSON object per line"},
+};
+
+static void print_commands(FILE *to)
+{
+    fputs("usage: tidemark COMMAND [options]\n\n", to);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
+    fputs("\n'tidemark COMMAND --help' says more. Exit codes: 0 done, 2 usage or configuration, 3 store, 4 source,\n"
+          "5 sink, 6 internal error, 130/143 stopped by a signal before the work was finished.\n", to);
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[ARRAY_LEN(commands)];
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        names[i] = commands[i].name;
+    const char *nearest = text_nearest(name, names, ARRAY_LEN(names));
+    fprintf(stderr, "tidemark: unknown command '%s'", name);
+    if (nearest)
+        fprintf(stderr, " (did you mean '%s'?)", nearest);
+    fputs("\nTry 'tidemark --help'.\n", stderr);
+    return EXIT_USAGE;
+}
+
+/* A page of the store's map that cannot be read: the file was cut under us, or the disk fails. */
+static void on_sigbus(int signal_number)
+{
+    static const char text[] = "tidemark: cannot read the store: data.mdb is shorter than it says, or the disk fails; "
+                               "restore a backup (SIGBUS)\n";
+    (void)signal_number;
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    _exit(EXIT_STORE);
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN); /* a write to a reader that left is an error to handle, not to die of */
+    signal(SIGXFSZ, SIG_IGN); /* likewise a file that may not grow */
+    signal(SIGBUS, on_sigbus);
+    umask(0027);
+    if (argc < 2) {
+        print_commands(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_commands(stdout);
+        return cli_finish_output(EXIT_OK);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("tidemark %s\n", TIDEMARK_VERSION);
+        return cli_finish_output(EXIT_OK);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(&commands[i], argc - 1, argv + 1);
+    return unknown_command(argv[1]);
+}
