@@ -1,40 +1,41 @@
 #include "store/seen_ids.h"
 
-/* Narrow by guessing while that pays (each guess divides the range by the square root of its length), then
- * halve: cold pages are touched once or twice, and a sequence that is not uniform costs no more than halving. */
+static bool comes_before(const uint8_t *ids, size_t at, struct identity id, bool after_equal)
+{
+    struct identity here = id_at(ids, at);
+    return id_less(here, id) || (after_equal && id_equal(here, id));
+}
+
+/* Guess, step outwards by doubling until the bound is enclosed, then halve. Of a cold sequence one or two pages
+ * are touched; one that is not uniform costs twice what halving costs. */
 static size_t bound(const uint8_t *ids, size_t n, struct identity id, bool after_equal)
 {
-    size_t low = 0, high = n; /* everything before low is before the bound, nothing from high on is */
-    for (int guess = 0; guess < 2 && high - low > 8; guess++) {
-        size_t at = low + id_guess(id, id_at(ids, low), id_at(ids, high - 1), high - low);
-        size_t margin = guess == 0 ? 64 : 8;
-        struct identity here = id_at(ids, at);
-        bool before = id_less(here, id) || (after_equal && id_equal(here, id));
-        if (before) {
-            low = at + 1;
-            size_t probe = at + margin;
-            if (probe < high) {
-                here = id_at(ids, probe);
-                if (id_less(id, here))
-                    high = probe;
-                else
-                    low = probe;
+    if (n == 0)
+        return 0;
+    size_t at = id_guess(id, id_at(ids, 0), id_at(ids, n - 1), n);
+    size_t low = 0, high = n; /* all before low come before the bound, none from high on does */
+    if (comes_before(ids, at, id, after_equal)) {
+        low = at + 1;
+        for (size_t step = 16; at + step < n; step *= 2) {
+            if (!comes_before(ids, at + step, id, after_equal)) {
+                high = at + step;
+                break;
             }
-        } else {
-            high = at;
-            if (at >= low + margin) {
-                here = id_at(ids, at - margin);
-                if (id_less(here, id))
-                    low = at - margin;
-                else
-                    high = at - margin + 1;
+            low = at + step + 1;
+        }
+    } else {
+        high = at;
+        for (size_t step = 16; step <= at; step *= 2) {
+            if (comes_before(ids, at - step, id, after_equal)) {
+                low = at - step + 1;
+                break;
             }
+            high = at - step;
         }
     }
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        struct identity here = id_at(ids, middle);
-        if (id_less(here, id) || (after_equal && id_equal(here, id)))
+        if (comes_before(ids, middle, id, after_equal))
             low = middle + 1;
         else
             high = middle;
