@@ -8,7 +8,8 @@
  *
  * Nothing here changes state yet; what does will need the socket or the token.
  *
- * Calling order: admin_start -> admin_stop. Thread: libmicrohttpd's own.
+ * Calling order: admin_bind, before anything else of the daemon opens (a port in use ends the start) ->
+ * admin_serve, once the parts run -> admin_stop, before the parts end. Thread: libmicrohttpd's own.
  * Errors: ERR_CONFIG: the port is in use or the address cannot be bound; ERR_STORE: the socket cannot be made.
  */
 #ifndef ADMIN_SERVER_H
@@ -18,7 +19,10 @@
 
 struct admin;
 
-MUST_CHECK int admin_start(const struct daemon_parts *parts, struct admin **out, struct err *e);
+/* Bind both sockets; the store's folder exists and is locked. */
+MUST_CHECK int admin_bind(const struct config *config, struct admin **out, struct err *e);
+/* Answer. *parts is borrowed until admin_stop. */
+MUST_CHECK int admin_serve(struct admin *a, const struct daemon_parts *parts, struct err *e);
 void admin_stop(struct admin *a);
 
 /* The Unix socket's path for a store in this folder. free() it. */

@@ -175,7 +175,7 @@ static void fill_view(const struct source *s, struct source_view *v)
     v->caught_up_possible = s->stream_open && s->topic_ok && !queued && !s->waiting;
     v->quiet_since_mono_ms = s->last_event_ms > s->opened_ms ? s->last_event_ms : s->opened_ms;
     v->last_response_ms = s->last_response_ms;
-    if (s->topic_ok)
+    if (s->topic_ok && !s->waiting)
         v->last_contact_mono_ms = clock_mono_ms();
     v->reconnects = s->reconnects;
     v->schema_id_mismatches = s->org->schema_id_mismatches;
