@@ -1,0 +1,304 @@
+/*
+ * tidemark run: the daemon, as a list that can be read aloud (cmd_run), and how it ends.
+ */
+#include "cli/cli.h"
+
+#include "admin/server.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/http.h"
+#include "base/log.h"
+#include "pubsub/pubsub.h"
+#include "store/journal.h"
+#include "store/schemas.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { POLL_MS = 200, POLL_IDLE_MS = 20, DEFAULT_DEADLINE_MS = 60 * 1000 };
+
+struct run_options {
+    int64_t until_idle_ms; /* 0: run until a signal */
+    int64_t deadline_ms;
+};
+
+struct run {
+    const struct config *config;
+    struct store *store;
+    struct journal_signal signal;
+    struct schema_cache *schemas;
+    struct admin *admin;
+    struct intake *intake;
+    struct delivery_loop **deliveries;
+    struct daemon_parts parts;
+    pthread_t main_thread;
+    sigset_t signals;
+    pthread_mutex_t lock;
+    struct err fatal; /* class ERR_NONE: all is well */
+    int64_t started_mono_ms;
+};
+
+/* --- parts ---------------------------------------------------------------------------------------- */
+
+static void on_fatal(void *ctx, const struct err *e)
+{
+    struct run *run = ctx;
+    pthread_mutex_lock(&run->lock);
+    if (run->fatal.class == ERR_NONE)
+        run->fatal = *e;
+    pthread_mutex_unlock(&run->lock);
+    pthread_kill(run->main_thread, SIGUSR1);
+}
+
+static bool has_failed(struct run *run, struct err *e)
+{
+    pthread_mutex_lock(&run->lock);
+    *e = run->fatal;
+    pthread_mutex_unlock(&run->lock);
+    return e->class != ERR_NONE;
+}
+
+static int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
+{
+    struct run *run = ctx;
+    struct store_txn txn;
+    if (store_begin(run->store, false, &txn, e) != 0)
+        return -1;
+    int rc = schema_load(&txn, org_id, schema_id, json, e);
+    store_abort(&txn);
+    return rc;
+}
+
+static int read_head(struct run *run, uint64_t *head, struct err *e)
+{
+    struct store_txn txn;
+    struct journal_bounds bounds;
+    if (store_begin(run->store, false, &txn, e) != 0)
+        return -1;
+    int rc = journal_bounds(&txn, &bounds, e);
+    store_abort(&txn);
+    *head = bounds.head;
+    return rc;
+}
+
+static int start_deliveries(struct run *run, struct err *e)
+{
+    run->deliveries = xcalloc(run->config->n_sinks + 1, sizeof(struct delivery_loop *));
+    for (uint32_t i = 0; i < run->config->n_sinks; i++) {
+        struct delivery_options o = {.config = run->config,
+                                     .sink = &run->config->sinks[i],
+                                     .store = run->store,
+                                     .schemas = run->schemas,
+                                     .signal = &run->signal,
+                                     .on_fatal = on_fatal,
+                                     .ctx = run};
+        if (delivery_start(&o, &run->deliveries[i], e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Everything, in the order in which data could flow only once all of it stands. */
+static int start(struct run *run, struct err *e)
+{
+    uint64_t head;
+    const struct config *c = run->config;
+    if (store_open(c->store.path, STORE_DAEMON, c->store.max_size, &run->store, e) != 0 ||
+        admin_bind(c, &run->admin, e) != 0 || read_head(run, &head, e) != 0 ||
+        delivery_register(run->store, c, e) != 0)
+        return -1;
+    journal_signal_raise(&run->signal, head);
+    run->schemas = schema_cache_new(load_schema, run);
+    struct intake_options o = {c, run->store, run->schemas, &run->signal, on_fatal, run};
+    if (start_deliveries(run, e) != 0 || intake_start(&o, &run->intake, e) != 0)
+        return -1;
+    run->parts = (struct daemon_parts){c, run->store, run->intake, run->deliveries};
+    return admin_serve(run->admin, &run->parts, e);
+}
+
+static void stop(struct run *run)
+{
+    admin_stop(run->admin);
+    intake_stop(run->intake);
+    for (uint32_t i = 0; run->deliveries && i < run->config->n_sinks; i++)
+        delivery_stop(run->deliveries[i]);
+    free(run->deliveries);
+    schema_cache_free(run->schemas);
+    store_close(run->store);
+    journal_signal_release(&run->signal);
+    pthread_mutex_destroy(&run->lock);
+}
+
+/* --- until idle ----------------------------------------------------------------------------------- */
+
+enum progress { PROGRESS_PENDING, PROGRESS_DONE, PROGRESS_FAILED };
+
+static enum progress subscription_progress(struct run *run, uint32_t i, const struct run_options *o)
+{
+    struct source_view v;
+    int64_t now = clock_mono_ms();
+    intake_describe(run->intake, i, &v);
+    if (v.state == SOURCE_REFUSED)
+        return PROGRESS_FAILED;
+    if (v.caught_up_possible && now - v.quiet_since_mono_ms >= o->until_idle_ms)
+        return PROGRESS_DONE;
+    int64_t contact = v.last_contact_mono_ms > run->started_mono_ms ? v.last_contact_mono_ms : run->started_mono_ms;
+    return now - contact >= o->deadline_ms ? PROGRESS_FAILED : PROGRESS_PENDING;
+}
+
+static enum progress sink_progress(struct run *run, uint32_t i, const struct run_options *o)
+{
+    struct delivery_view v;
+    if (delivery_settled(run->deliveries[i]))
+        return PROGRESS_DONE;
+    delivery_describe(run->deliveries[i], &v);
+    int64_t progress = v.last_progress_mono_ms > run->started_mono_ms ? v.last_progress_mono_ms : run->started_mono_ms;
+    bool late = clock_mono_ms() - progress >= o->deadline_ms;
+    return v.state == DELIVERY_REFUSED || (v.state != DELIVERY_RUNNING && late) ? PROGRESS_FAILED : PROGRESS_PENDING;
+}
+
+/* True when nothing is pending any more; *code says how it went. */
+static bool is_idle(struct run *run, const struct run_options *o, int *code)
+{
+    *code = EXIT_OK;
+    /* Subscriptions first: what they journal meanwhile makes a sink pending again. */
+    for (uint32_t i = 0; i < run->config->n_subscriptions; i++) {
+        enum progress p = subscription_progress(run, i, o);
+        if (p == PROGRESS_PENDING)
+            return false;
+        if (p == PROGRESS_FAILED)
+            *code = EXIT_SOURCE;
+    }
+    for (uint32_t i = 0; i < run->config->n_sinks; i++) {
+        enum progress p = sink_progress(run, i, o);
+        if (p == PROGRESS_PENDING)
+            return false;
+        if (p == PROGRESS_FAILED && *code == EXIT_OK)
+            *code = EXIT_SINK;
+    }
+    return true;
+}
+
+/* --- the main thread ------------------------------------------------------------------------------ */
+
+static int wait_signal(struct run *run, int timeout_ms)
+{
+    struct timespec t = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
+    return sigtimedwait(&run->signals, NULL, &t); /* -1: time is up */
+}
+
+static bool all_settled(struct run *run)
+{
+    for (uint32_t i = 0; i < run->config->n_sinks; i++)
+        if (!delivery_settled(run->deliveries[i]))
+            return false;
+    return true;
+}
+
+/* The first signal: ask for nothing more, finish what is journaled. The second, or the deadline, cuts it. */
+static int drain(struct run *run, int signal_number, bool interrupted)
+{
+    int cut = 128 + signal_number;
+    int64_t deadline = clock_mono_ms() + run->config->drain_ms;
+    log_info("tidemark", "%s: draining", signal_number == SIGINT ? "SIGINT" : "SIGTERM");
+    admin_stop(run->admin);
+    run->admin = NULL;
+    intake_stop(run->intake);
+    run->intake = NULL;
+    for (uint32_t i = 0; i < run->config->n_sinks; i++)
+        delivery_drain(run->deliveries[i]);
+    struct err e;
+    while (!all_settled(run)) {
+        int s = wait_signal(run, POLL_IDLE_MS);
+        if (s == SIGTERM || s == SIGINT)
+            _exit(128 + s); /* what is committed is committed */
+        if (has_failed(run, &e))
+            return cli_fail(&e);
+        if (clock_mono_ms() >= deadline) {
+            log_warn("tidemark", "not everything journaled was delivered within the drain time: the rest follows at the next start");
+            return cut;
+        }
+    }
+    return interrupted ? cut : EXIT_OK;
+}
+
+static int run_until_told(struct run *run, const struct run_options *o)
+{
+    for (;;) {
+        struct err e;
+        int code;
+        int s = wait_signal(run, o->until_idle_ms ? POLL_IDLE_MS : POLL_MS);
+        if (has_failed(run, &e))
+            return cli_fail(&e);
+        if (s == SIGTERM || s == SIGINT)
+            return drain(run, s, o->until_idle_ms > 0);
+        if (s == SIGHUP)
+            for (uint32_t i = 0; i < run->config->n_sinks; i++)
+                delivery_reopen(run->deliveries[i]);
+        if (o->until_idle_ms && is_idle(run, o, &code))
+            return code;
+    }
+}
+
+static int run_daemon(const struct config *config, const struct run_options *o)
+{
+    struct run run = {.config = config, .main_thread = pthread_self(), .started_mono_ms = clock_mono_ms()};
+    struct err e = ERR_INIT;
+    int code;
+    /* Signals are taken by this thread alone, where it waits for them. */
+    sigemptyset(&run.signals);
+    sigaddset(&run.signals, SIGTERM);
+    sigaddset(&run.signals, SIGINT);
+    sigaddset(&run.signals, SIGHUP);
+    sigaddset(&run.signals, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &run.signals, NULL);
+    pthread_mutex_init(&run.lock, NULL);
+    journal_signal_init(&run.signal, 0);
+    http_setup();
+    pubsub_setup();
+    if (start(&run, &e) == 0) {
+        log_info("tidemark", "running: %u subscriptions, %u sinks, store %s", config->n_subscriptions, config->n_sinks,
+                 config->store.path);
+        code = run_until_told(&run, o);
+    } else {
+        code = cli_fail(&e);
+    }
+    stop(&run);
+    pubsub_teardown();
+    return code;
+}
+
+int cli_run(const struct command *self, int argc, char **argv)
+{
+    enum { UNTIL_IDLE = 1, DEADLINE };
+    static const struct option own[] = {{"until-idle", required_argument, NULL, UNTIL_IDLE},
+                                        {"deadline", required_argument, NULL, DEADLINE},
+                                        {0}};
+    struct run_options o = {0, DEFAULT_DEADLINE_MS};
+    struct common_options common;
+    bool deadline_given = false;
+    int c;
+    cli_common_init(&common);
+    while ((c = cli_next_option(self, &common, argc, argv, "", own)) != -1) {
+        if (c == UNTIL_IDLE) {
+            o.until_idle_ms = cli_parse_seconds(self, "--until-idle", optarg, 1);
+        } else {
+            o.deadline_ms = cli_parse_seconds(self, "--deadline", optarg, 0.1);
+            deadline_given = true;
+        }
+    }
+    if (optind < argc)
+        cli_usage_error(self, "unexpected argument '%s'", argv[optind]);
+    if (deadline_given && !o.until_idle_ms)
+        cli_usage_error(self, "--deadline has an effect only with --until-idle");
+    struct config *config = cli_load_config(&common, 0);
+    if (!config)
+        return EXIT_USAGE;
+    int code = run_daemon(config, &o);
+    config_free(config);
+    return code;
+}
