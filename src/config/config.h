@@ -12,7 +12,8 @@
  * Calling order: config_load -> use -> config_free.
  * Ownership: everything below a struct config belongs to it; strings are NUL-terminated, never NULL
  * unless the comment says so. Immutable after loading. Thread: any reader.
- * Errors: config_load returns NULL; the mistakes are in `problems`, one line each (exit 2).
+ * Errors: config_load returns NULL; the mistakes are in `problems`, one line each (exit 2). A config that
+ * was given out may leave warnings there.
  */
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
@@ -101,8 +102,8 @@ struct config {
     } store;
     struct {
         bool enabled;
-        char *host; /* "127.0.0.1", "::1" … */
-        int port;   /* 0: the kernel picks, and the log says which */
+        char *host;  /* "127.0.0.1", "::1" … */
+        int port;    /* 0: the kernel picks, and the log says which */
         char *token; /* secret; NULL: TCP changes nothing */
     } admin;
     struct {
@@ -116,11 +117,15 @@ enum { CONFIG_MAX_BYTES = 4 << 20 };
 
 /*
  * CONFIG_NO_SINKS_NEEDED: `tail`, `topics`, `schema`, `doctor` look at a stream and need neither sinks nor
- * subscriptions. CONFIG_OFFLINE: do not resolve host names (loopback rules that need DNS are left to run time).
+ * subscriptions. CONFIG_OFFLINE: do not resolve host names (loopback rules that need DNS are left to run
+ * time).
  */
 enum config_flags { CONFIG_NO_SINKS_NEEDED = 1 << 0, CONFIG_OFFLINE = 1 << 1 };
 
 MUST_CHECK struct config *config_load(const char *path, unsigned flags, struct buf *problems);
+/* The same for a text in memory; `name` stands for the file in messages. */
+MUST_CHECK struct config *config_load_text(struct span text, const char *name, unsigned flags,
+                                           struct buf *problems);
 void config_free(struct config *config);
 
 /* The path to use: the option's, else $TIDEMARK_CONFIG, else /etc/tidemark/tidemark.yaml. */
@@ -132,6 +137,8 @@ void config_print(const struct config *config, struct buf *out);
 const char *config_sample(void);
 /* JSON Schema (draft 2020-12) of the file, generated from the table of keys. */
 void config_json_schema(struct buf *out);
+/* The tables of keys in docs/configuration.md (Markdown), generated from the table of keys. */
+void config_reference(struct buf *out);
 
 /*
  * "00ab…" hex, "base64:…", "int:…" -> bytes. Returns the length, or -1 with err (ERR_CONFIG).

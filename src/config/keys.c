@@ -1,0 +1,310 @@
+#include "config/keys.h"
+
+#include "base/compiler.h"
+#include "config/config.h"
+#include "config/text_rules.h"
+
+#include <string.h>
+
+#define ROOT(field) offsetof(struct config, field)
+#define ORG(field)  offsetof(struct org_config, field)
+#define SUB(field)  offsetof(struct subscription_config, field)
+#define SINK(field) offsetof(struct sink_config, field)
+
+#define KIB    ((int64_t)1 << 10)
+#define MIB    ((int64_t)1 << 20)
+#define TIB    ((int64_t)1 << 40)
+#define SECOND ((int64_t)1000)
+#define HOUR   (3600 * SECOND)
+
+/* The order of the words is the order of the enums in config.h and base/log.h. */
+static const struct key_word lost_words[] = {
+    {"repair", 0}, {"earliest", 0}, {"latest", 0}, {"stop", 0}, {NULL, 0}};
+static const struct key_word order_words[] = {{"per_record", 0}, {"strict", 0}, {"none", 0}, {NULL, 0}};
+static const struct key_word start_words[] = {{"journal", 0}, {"now", 0}, {"snapshot", 1}, {NULL, 0}};
+static const struct key_word event_words[] = {{"json", 0}, {"cloudevents", 1}, {"debezium", 1}, {NULL, 0}};
+static const struct key_word level_words[] = {
+    {"error", 0}, {"warn", 0}, {"info", 0}, {"debug", 0}, {NULL, 0}};
+static const struct key_word log_words[] = {{"text", 0}, {"json", 0}, {NULL, 0}};
+
+/* A kind of sign-in or of sink that the format has and this version has not. */
+#define LATER(p, h)                                                                                          \
+    {                                                                                                        \
+        .path = p, .type = KEY_MAP, .flags = KEY_CHOICE | KEY_LATER, .help = h                               \
+    }
+
+/* One row is two to four lines. */
+/* clang-format off */
+const struct key config_keys[] = {
+    {.path = "orgs", .type = KEY_LIST, .flags = KEY_REQUIRED | KEY_NONEMPTY, .offset = ROOT(orgs),
+     .list = {sizeof(struct org_config), ROOT(n_orgs), 256},
+     .help = "The Salesforce orgs to connect to."},
+    {.path = "orgs[].name", .type = KEY_TEXT, .flags = KEY_REQUIRED, .offset = ORG(name), .rule = &rule_name,
+     .help = "How the rest of the file, the log and the metrics call this org."},
+    {.path = "orgs[].login_url", .type = KEY_TEXT, .offset = ORG(login_url), .fallback = "",
+     .rule = &rule_url,
+     .help = "The org's My Domain URL, where tokens come from. Required, except with `static`. "
+             "`http://` is accepted for loopback addresses only."},
+    {.path = "orgs[].pubsub_endpoint", .type = KEY_TEXT, .offset = ORG(pubsub_endpoint),
+     .fallback = "api.pubsub.salesforce.com:7443", .rule = &rule_endpoint,
+     .help = "Host and port of the Pub/Sub API."},
+    {.path = "orgs[].api_version", .type = KEY_TEXT, .offset = ORG(api_version), .fallback = "66.0",
+     .rule = &rule_api_version,
+     .help = "Version of the REST API."},
+    {.path = "orgs[].client_name", .type = KEY_TEXT, .offset = ORG(client_name), .fallback = "tidemark",
+     .rule = &rule_client_name,
+     .help = "The name the org sees in its logs (`Sforce-Call-Options`)."},
+
+    {.path = "orgs[].auth", .type = KEY_MAP, .flags = KEY_REQUIRED,
+     .help = "How to sign in: exactly one of the keys below."},
+    {.path = "orgs[].auth.client_credentials", .type = KEY_MAP, .flags = KEY_CHOICE,
+     .offset = ORG(auth.kind), .choice = AUTH_CLIENT_CREDENTIALS,
+     .help = "OAuth client credentials flow of an external client app."},
+    {.path = "orgs[].auth.client_credentials.client_id", .type = KEY_TEXT, .flags = KEY_REQUIRED,
+     .offset = ORG(auth.client_id),
+     .help = "The app's consumer key."},
+    {.path = "orgs[].auth.client_credentials.client_secret", .type = KEY_TEXT,
+     .flags = KEY_REQUIRED | KEY_SECRET, .offset = ORG(auth.client_secret),
+     .help = "The app's consumer secret."},
+    LATER("orgs[].auth.jwt_bearer", "OAuth JWT bearer flow."),
+    LATER("orgs[].auth.refresh_token", "OAuth refresh token flow."),
+    LATER("orgs[].auth.password", "OAuth username and password flow."),
+    {.path = "orgs[].auth.static", .type = KEY_MAP, .flags = KEY_CHOICE, .offset = ORG(auth.kind),
+     .choice = AUTH_STATIC,
+     .help = "A token you already have; it is never renewed. For trying things out."},
+    {.path = "orgs[].auth.static.access_token", .type = KEY_TEXT, .flags = KEY_REQUIRED | KEY_SECRET,
+     .offset = ORG(auth.access_token), .rule = &rule_header_value,
+     .help = "The access token or session id."},
+    {.path = "orgs[].auth.static.instance_url", .type = KEY_TEXT, .flags = KEY_REQUIRED,
+     .offset = ORG(auth.instance_url), .rule = &rule_url,
+     .help = "The org's URL."},
+    {.path = "orgs[].auth.static.tenant_id", .type = KEY_TEXT, .flags = KEY_REQUIRED,
+     .offset = ORG(auth.tenant_id), .rule = &rule_tenant_id,
+     .help = "The org's id, 18 characters."},
+
+    {.path = "orgs[].tls", .type = KEY_MAP,
+     .help = "How connections to the org are secured."},
+    {.path = "orgs[].tls.ca_file", .type = KEY_TEXT, .offset = ORG(ca_file), .rule = &rule_file_path,
+     .help = "PEM file of the certificate authorities to trust for login, REST and Pub/Sub, instead "
+             "of the system's."},
+    {.path = "orgs[].tls.plaintext", .type = KEY_BOOL, .offset = ORG(plaintext), .fallback = "false",
+     .help = "`true`: Pub/Sub without TLS. Accepted for loopback addresses only (the simulator)."},
+    {.path = "orgs[].keepalive", .type = KEY_DURATION, .offset = ORG(keepalive_ms), .fallback = "60s",
+     .min = SECOND, .max = HOUR,
+     .help = "How often an idle connection is probed (HTTP/2 ping)."},
+    {.path = "orgs[].max_message", .type = KEY_SIZE, .offset = ORG(max_message), .fallback = "16MiB",
+     .min = 64 * KIB, .max = 1024 * MIB,
+     .help = "The largest response that is accepted."},
+    {.path = "orgs[].backoff", .type = KEY_MAP,
+     .help = "How long to wait before connecting again."},
+    {.path = "orgs[].backoff.initial", .type = KEY_DURATION, .offset = ORG(backoff_initial_ms),
+     .fallback = "500ms", .min = 1, .max = HOUR,
+     .help = "Upper bound of the first wait; it doubles with each failure."},
+    {.path = "orgs[].backoff.max", .type = KEY_DURATION, .offset = ORG(backoff_max_ms), .fallback = "60s",
+     .min = 1, .max = HOUR,
+     .help = "Upper bound of every wait."},
+
+    {.path = "subscriptions", .type = KEY_LIST, .flags = KEY_NONEMPTY, .offset = ROOT(subscriptions),
+     .list = {sizeof(struct subscription_config), ROOT(n_subscriptions), 1024},
+     .help = "What to subscribe to. Required by `tidemark run`."},
+    {.path = "subscriptions[].name", .type = KEY_TEXT, .flags = KEY_REQUIRED, .offset = SUB(name),
+     .rule = &rule_name,
+     .help = "The replay position is kept under org, topic and this name."},
+    {.path = "subscriptions[].org", .type = KEY_ORG, .flags = KEY_REQUIRED, .offset = SUB(org),
+     .help = "The name of one of `orgs`."},
+    {.path = "subscriptions[].topic", .type = KEY_TEXT, .flags = KEY_REQUIRED, .offset = SUB(topic),
+     .rule = &rule_topic,
+     .help = "For example `/data/AccountChangeEvent`, `/data/ChangeEvents`, `/data/NAME__chn`, "
+             "`/event/NAME__e`."},
+    {.path = "subscriptions[].start", .type = KEY_START, .offset = SUB(start), .fallback = "latest",
+     .help = "Where to begin while no position is stored: `latest`, `earliest` or a replay id (hex, "
+             "`base64:…`, `int:…`)."},
+    {.path = "subscriptions[].on_lost_position", .type = KEY_WORD, .offset = SUB(on_lost_position),
+     .fallback = "repair", .words = lost_words,
+     .help = "What to do when the service no longer accepts the stored position."},
+    {.path = "subscriptions[].watchdog", .type = KEY_DURATION, .offset = SUB(watchdog_ms),
+     .fallback = "300s", .min = SECOND, .max = 24 * HOUR,
+     .help = "A stream that says nothing for so long is opened again. Longer than the org's "
+             "`keepalive`; the service itself speaks every 270 s at the latest."},
+    {.path = "subscriptions[].managed", .type = KEY_TEXT, .flags = KEY_LATER, .offset = SUB(managed),
+     .help = "Developer name of a managed subscription."},
+
+    {.path = "sinks", .type = KEY_LIST, .flags = KEY_NONEMPTY, .offset = ROOT(sinks),
+     .list = {sizeof(struct sink_config), ROOT(n_sinks), 1024},
+     .help = "Where events go. Required by `tidemark run`."},
+    {.path = "sinks[].name", .type = KEY_TEXT, .flags = KEY_REQUIRED, .offset = SINK(name),
+     .rule = &rule_name,
+     .help = "The sink's cursor is kept under this name."},
+    {.path = "sinks[].subscriptions", .type = KEY_SUBSCRIPTIONS, .offset = SINK(subscriptions),
+     .help = "The names of the `subscriptions` to deliver; all of them when missing."},
+    {.path = "sinks[].file", .type = KEY_MAP, .flags = KEY_CHOICE, .offset = SINK(kind),
+     .choice = SINK_KIND_FILE,
+     .help = "Append to a file, one event per line. Exactly one kind per sink."},
+    {.path = "sinks[].file.path", .type = KEY_TEXT, .flags = KEY_REQUIRED, .offset = SINK(path),
+     .rule = &rule_file_path,
+     .help = "The file; its folder must exist. Every sink needs a file of its own."},
+    {.path = "sinks[].file.format", .type = KEY_WORD, .offset = KEY_NOT_STORED, .fallback = "json",
+     .words = event_words,
+     .help = "How an event is written."},
+    {.path = "sinks[].file.fsync", .type = KEY_BOOL, .offset = SINK(fsync), .fallback = "true",
+     .help = "`false`: a power failure may take events that count as delivered. A crash of the "
+             "process cannot."},
+    {.path = "sinks[].stdout", .type = KEY_MAP, .flags = KEY_CHOICE, .offset = SINK(kind),
+     .choice = SINK_KIND_STDOUT,
+     .help = "Print to standard output, one event per line."},
+    {.path = "sinks[].stdout.format", .type = KEY_WORD, .offset = KEY_NOT_STORED, .fallback = "json",
+     .words = event_words,
+     .help = "How an event is written."},
+    {.path = "sinks[].null", .type = KEY_MAP, .flags = KEY_CHOICE, .offset = SINK(kind),
+     .choice = SINK_KIND_NULL,
+     .help = "Take every event and keep none. For benchmarks."},
+    LATER("sinks[].sqlite", "Mirror records in a SQLite database."),
+    LATER("sinks[].postgres", "Mirror records in PostgreSQL."),
+    LATER("sinks[].http", "Send events to a URL."),
+    LATER("sinks[].kafka", "Send events to Kafka."),
+    LATER("sinks[].salesforce", "Write records to another org."),
+    {.path = "sinks[].order", .type = KEY_WORD, .offset = SINK(order), .fallback = "per_record",
+     .words = order_words,
+     .help = "What waits behind an event that is not settled: events of the same record, every "
+             "event, or none."},
+    {.path = "sinks[].start", .type = KEY_WORD, .offset = SINK(start), .fallback = "journal",
+     .words = start_words,
+     .help = "Where a new sink begins: at the oldest event the journal holds, or at the next one."},
+    {.path = "sinks[].batch", .type = KEY_MAP,
+     .help = "How events are grouped."},
+    {.path = "sinks[].batch.events", .type = KEY_INT, .offset = SINK(batch_events), .fallback = "1000",
+     .min = 1, .max = 10000,
+     .help = "At most so many events are written and synced together."},
+    {.path = "sinks[].batch.wait", .type = KEY_DURATION, .offset = SINK(batch_wait_ms), .fallback = "10ms",
+     .min = 0, .max = 60 * SECOND,
+     .help = "How long the first event of a batch waits for more."},
+    {.path = "sinks[].renamed_from", .type = KEY_TEXT, .offset = SINK(renamed_from), .rule = &rule_name,
+     .help = "The name this sink had before: its cursor is carried over."},
+    {.path = "sinks[].on_delete", .type = KEY_WORD, .flags = KEY_LATER, .offset = KEY_NOT_STORED,
+     .help = "Sinks that mirror records: what a deleted record does to its row."},
+    {.path = "sinks[].conflict", .type = KEY_WORD, .flags = KEY_LATER, .offset = KEY_NOT_STORED,
+     .help = "Sinks that mirror records: who wins when the target was edited."},
+    {.path = "sinks[].new_fields", .type = KEY_WORD, .flags = KEY_LATER, .offset = KEY_NOT_STORED,
+     .help = "Sinks that mirror records: fields nobody mapped."},
+    {.path = "sinks[].entities", .type = KEY_MAP, .flags = KEY_LATER, .offset = KEY_NOT_STORED,
+     .help = "Sinks that mirror records: mapping per entity."},
+
+    {.path = "store", .type = KEY_MAP,
+     .help = "The journal and everything else that is kept."},
+    {.path = "store.path", .type = KEY_TEXT, .offset = ROOT(store.path), .fallback = "/var/lib/tidemark",
+     .help = "The folder, on a local disk. Made with mode 0700."},
+    {.path = "store.retention", .type = KEY_DURATION, .offset = ROOT(store.retention_ms), .fallback = "96h",
+     .min = 0, .max = 8760 * HOUR,
+     .help = "How long events stay that every sink has settled. What a sink has not settled always "
+             "stays."},
+    {.path = "store.max_size", .type = KEY_SIZE, .offset = ROOT(store.max_size), .fallback = "10GiB",
+     .min = 64 * MIB, .max = 16 * TIB,
+     .help = "Settled events go early when 80 % of it is in use; subscriptions pause when unsettled "
+             "ones fill it."},
+    {.path = "store.dedupe_window", .type = KEY_DURATION, .offset = ROOT(store.dedupe_window_ms),
+     .fallback = "96h", .min = 73 * HOUR, .max = 720 * HOUR,
+     .help = "How long an event is remembered, so that it is not stored twice. The service repeats "
+             "events for up to 72 hours."},
+
+    {.path = "admin", .type = KEY_MAP, .flags = KEY_OFF,
+     .help = "Metrics, health and status over HTTP; `false`: none."},
+    {.path = "admin.listen", .type = KEY_LISTEN, .offset = KEY_NOT_STORED, .fallback = "127.0.0.1:9464",
+     .help = "Address and port. Port 0: the kernel picks, and the log says which. `false`: do not "
+             "listen."},
+    {.path = "admin.token", .type = KEY_TEXT, .flags = KEY_SECRET, .offset = ROOT(admin.token),
+     .rule = &rule_header_value,
+     .help = "Bearer token that permits changes over TCP. Without one, only the Unix socket in the "
+             "store's folder changes anything."},
+
+    {.path = "log", .type = KEY_MAP,
+     .help = "The log on standard error."},
+    {.path = "log.level", .type = KEY_WORD, .offset = ROOT(log.level), .fallback = "info",
+     .words = level_words,
+     .help = "The least important lines that are written."},
+    {.path = "log.format", .type = KEY_WORD, .offset = ROOT(log.format), .fallback = "text",
+     .words = log_words,
+     .help = "Lines for people, or one JSON object per line."},
+
+    {.path = "shutdown", .type = KEY_MAP,
+     .help = "What happens on SIGTERM and SIGINT."},
+    {.path = "shutdown.drain", .type = KEY_DURATION, .offset = ROOT(drain_ms), .fallback = "25s", .min = 0,
+     .max = HOUR,
+     .help = "How long sinks may go on to settle what is in the journal."},
+};
+/* clang-format on */
+
+const size_t config_n_keys = ARRAY_LEN(config_keys);
+
+const struct key *key_find(const char *path)
+{
+    for (size_t i = 0; i < config_n_keys; i++)
+        if (strcmp(config_keys[i].path, path) == 0)
+            return &config_keys[i];
+    return NULL;
+}
+
+/* Length of the path of what holds the key: "orgs[].tls" of "orgs[].tls.ca_file"; 0 for "orgs". */
+static size_t parent_len(const struct key *key)
+{
+    const char *dot = strrchr(key->path, '.');
+    return dot ? (size_t)(dot - key->path) : 0;
+}
+
+/* The path under which a row's children stand: the path itself, for a list with "[]". */
+static bool is_parent_path(const struct key *parent, const char *path, size_t n)
+{
+    if (!parent)
+        return n == 0;
+    size_t len = strlen(parent->path);
+    if (n < len || memcmp(parent->path, path, len) != 0)
+        return false;
+    if (parent->type == KEY_LIST)
+        return n == len + 2 && memcmp(path + len, "[]", 2) == 0;
+    return n == len;
+}
+
+const struct key *key_next_child(const struct key *parent, const struct key *last)
+{
+    const struct key *end = config_keys + config_n_keys;
+    for (const struct key *k = last ? last + 1 : parent ? parent + 1 : config_keys; k < end; k++)
+        if (is_parent_path(parent, k->path, parent_len(k)))
+            return k;
+    return NULL;
+}
+
+const struct key *key_child(const struct key *parent, const char *name, size_t name_len)
+{
+    for (const struct key *k = key_next_child(parent, NULL); k; k = key_next_child(parent, k)) {
+        const char *own = key_name(k);
+        if (strlen(own) == name_len && memcmp(own, name, name_len) == 0)
+            return k;
+    }
+    return NULL;
+}
+
+const struct key *key_parent(const struct key *key)
+{
+    size_t n = parent_len(key);
+    for (const struct key *k = key; n && k-- > config_keys;)
+        if ((k->type == KEY_MAP || k->type == KEY_LIST) && is_parent_path(k, key->path, n))
+            return k;
+    return NULL;
+}
+
+bool key_in_scope(const struct key *list, const struct key *key)
+{
+    const char *rest = key->path;
+    if (list) {
+        size_t n = strlen(list->path);
+        if (strncmp(rest, list->path, n) != 0 || strncmp(rest + n, "[].", 3) != 0)
+            return false;
+        rest += n + 3;
+    }
+    return !strstr(rest, "[]");
+}
+
+const char *key_name(const struct key *key)
+{
+    const char *dot = strrchr(key->path, '.');
+    return dot ? dot + 1 : key->path;
+}

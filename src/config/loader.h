@@ -1,0 +1,29 @@
+/*
+ * loader: what loading one file carries along; shared by load.c (the table of keys against the tree)
+ * and rules.c (what a table cannot say).
+ *
+ * Thread: one at a time.
+ */
+#ifndef CONFIG_LOADER_H
+#define CONFIG_LOADER_H
+
+#include "config/config.h"
+#include "config/document.h"
+#include "config/keys.h"
+
+struct loader {
+    struct document doc;
+    struct problems problems;
+    struct config *config;
+    unsigned flags;  /* enum config_flags */
+    struct buf path; /* of the value being looked at: "orgs[0].tls" */
+    bool *visited;   /* by node: with an alias, a node could be met twice or contain itself */
+    struct reference *references;
+    size_t n_references;
+};
+
+/* Check the loaded values against each other. Values that were wrong themselves are unset: no second problem.
+ */
+void rules_check(struct loader *l);
+
+#endif
