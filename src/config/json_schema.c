@@ -119,8 +119,13 @@ static void add_scalar(struct writer *w, const struct key *key)
         add_pattern(w, "^[0-9]+(|B|[KMGT]iB|[kKMGT]B)$");
         break;
     case KEY_DURATION:
-        add_string(w, "type", "string");
-        add_pattern(w, "^[0-9]+(ms|s|m|min|h|d)$");
+        if (key->min == 0) { /* 0 needs no unit */
+            add_raw(w, "type", "[\"string\", \"integer\"]");
+            add_raw(w, "maximum", "0");
+        } else {
+            add_string(w, "type", "string");
+        }
+        add_pattern(w, "^(0|[0-9]+(ms|s|m|min|h|d))$");
         break;
     case KEY_START:
         add_raw(w, "type", "[\"string\", \"integer\"]");
