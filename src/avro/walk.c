@@ -328,10 +328,10 @@ static int push_other(struct walk *w, const struct avro_node *type, uint32_t ind
     return 0;
 }
 
-static int fail_in_field(struct walk *w, const struct avro_node *type, uint32_t index)
+static int fail_in_field(struct walk *w, const struct avro_node *type, int depth, uint32_t index)
 {
-    /* The innermost place is in the text; two names above it are enough to find the field. */
-    if (w->depth <= 1)
+    /* Two names lead to the place; sixty would push what is wrong out of the text. */
+    if (depth <= 1)
         err_prefix(w->e, "field %.80s", type->as.record.shape.fields[index].name);
     return -1;
 }
@@ -344,6 +344,7 @@ static int push_fields(struct walk *w, const struct avro_node *type, uint32_t fr
 {
     const struct field_step *step = type->as.record.steps + from, *last = type->as.record.steps + type->n;
     const uint8_t *p = w->at;
+    const int depth = w->depth; /* a failure leaves w->depth where it happened */
     while (step < last) {
         if (LIKELY(step->null_run && p < w->end)) {
             if (*p == 0) {
@@ -381,13 +382,13 @@ static int push_fields(struct walk *w, const struct avro_node *type, uint32_t fr
                 default:
                     w->at = p;
                     if (push_other(w, step->second, step->index) != 0)
-                        return fail_in_field(w, type, step->index);
+                        return fail_in_field(w, type, depth, step->index);
                     p = w->at;
                     step++;
                     continue;
                 }
                 if (UNLIKELY(rc != 0))
-                    return fail_in_field(w, type, step->index);
+                    return fail_in_field(w, type, depth, step->index);
                 w->n++;
                 step++;
                 continue;
@@ -395,7 +396,7 @@ static int push_fields(struct walk *w, const struct avro_node *type, uint32_t fr
         }
         w->at = p;
         if (push_other(w, step->node, step->index) != 0)
-            return fail_in_field(w, type, step->index);
+            return fail_in_field(w, type, depth, step->index);
         p = w->at;
         step++;
     }
