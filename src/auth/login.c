@@ -50,15 +50,15 @@ static const struct refusal {
     {"", "", ERR_AUTH, 0, "check the credentials and the app's policies"},
 };
 
-static int refused(const struct org_config *org, int status, char *error, char *description,
+static int refused(const struct org_config *org, int status, const char *error, const char *description,
                    struct login_times *times, struct err *e)
 {
     /* A service that quotes the request back must not make us print the secret. */
     const char *secrets[] = {org->auth.client_secret, org->auth.password, org->auth.security_token};
     for (size_t i = 0; i < ARRAY_LEN(secrets); i++)
         if (secrets[i] && *secrets[i] && (strstr(description, secrets[i]) || strstr(error, secrets[i]))) {
-            strcpy(description, "withheld, it repeats a secret");
-            strcpy(error, "error");
+            description = "withheld, it repeats a secret";
+            error = "error";
         }
     for (const struct refusal *r = refusals;; r++) {
         if (!strcasestr(error, r->error) || !strcasestr(description, r->description))

@@ -213,7 +213,7 @@ static void bench(const struct avro_plan *plan, const char *name, bool update, u
 
 int main(int argc, char **argv)
 {
-    int events = argc > 1 ? atoi(argv[1]) : 300000;
+    int events = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 300000;
     struct buf schema = BUF_INIT;
     struct avro_plan *plan;
     struct err e = ERR_INIT;
