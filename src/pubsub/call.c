@@ -108,8 +108,8 @@ static void act_on_connection(struct call *c, const struct pubsub_status *status
     if (status->reaction == PUBSUB_CALM && p->current == c->channel) {
         /* Every stream on this connection is told; the first to end doubles, once. */
         p->keepalive_ms = p->keepalive_ms < LONGEST_KEEPALIVE_MS / 2 ? p->keepalive_ms * 2 : LONGEST_KEEPALIVE_MS;
-        log_info(p->subject, "the service asks for fewer keepalive pings: now one every %lld s",
-                 (long long)p->keepalive_ms / 1000);
+        log_info(p->subject, "the service asks for fewer keepalive pings: now one every %.0f s",
+                 (double)p->keepalive_ms / 1000);
         channel_replace(p, c->channel);
     } else if (grpc_channel_check_connectivity_state(c->channel->grpc, 0) == GRPC_CHANNEL_TRANSIENT_FAILURE) {
         channel_replace(p, c->channel);
