@@ -140,7 +140,7 @@ static int sync_name(const struct opening *o, struct err *e)
  */
 static int open_path(struct opening *o, struct stat *st, struct err *e)
 {
-    /* O_NONBLOCK: opening a pipe must not wait for its reader. No effect on files. */
+    /* O_NONBLOCK, O_NOCTTY: what turns out to be a serial line must neither hold us up nor adopt us. No effect on files. */
     const int flags = O_RDWR | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
     int fd = TEMP_FAILURE_RETRY(open(o->path, flags));
     if (fd < 0 && errno == ENOENT) {

@@ -6,8 +6,6 @@
 
 /* Holds the keys up to "seq" of any line: ids and topic are short. Longer lines are skipped through. */
 enum { WINDOW = FILE_MARK_LINE_MAX };
-/* Holds the last key of a line, when that is "late". */
-enum { END = 32 };
 
 enum head_form { HEAD_FOREIGN, HEAD_CUT, HEAD_OURS };
 
@@ -83,23 +81,20 @@ static enum head_form read_head(struct span line, uint64_t *seq)
     return form == HEAD_OURS ? skip_seq(line, seq) : form;
 }
 
-/* Quotes inside strings are escaped, so what looks like this key is one. */
-static bool has_late(struct span part)
+/* Comes soon behind "seq". Quotes inside strings are escaped, so what looks like this key is one. */
+static bool has_late(struct span head)
 {
     static const char mark[] = ",\"late\":true";
-    return memmem(part.p, part.n, mark, sizeof mark - 1) != NULL;
+    return memmem(head.p, head.n, mark, sizeof mark - 1) != NULL;
 }
 
-/*
- * A line that has its line end. `head` is the line, or its first WINDOW bytes; `end` is what stands
- * before its line end: at least the last END bytes.
- */
-static enum head_form check_whole(struct scan *s, struct span head, struct span end)
+/* A line that has its line end. `head` is the line, or its first WINDOW bytes; `last` is the byte before its line end. */
+static enum head_form check_whole(struct scan *s, struct span head, uint8_t last)
 {
     uint64_t seq;
-    if (read_head(head, &seq) != HEAD_OURS || end.p[end.n - 1] != '}')
+    if (read_head(head, &seq) != HEAD_OURS || last != '}')
         return foreign(s, "a line that is not an event of ours");
-    if (has_late(head) || has_late(end))
+    if (has_late(head))
         return HEAD_OURS;
     if (seq <= s->last_seq)
         return foreign(s, "an event that was settled before, or comes out of order");
@@ -149,26 +144,11 @@ static int check_torn(struct scan *s, struct span part, struct err *e)
     return 0;
 }
 
-/* The last END bytes of a line that comes in pieces. */
-struct line_end {
-    uint8_t bytes[END];
-    size_t n;
-};
-
-static void line_end_add(struct line_end *end, const uint8_t *p, size_t n)
-{
-    size_t taken = n < END ? n : END;
-    size_t kept = end->n + taken > END ? END - taken : end->n;
-    memmove(end->bytes, end->bytes + (end->n - kept), kept);
-    memcpy(end->bytes + kept, p + (n - taken), taken);
-    end->n = kept + taken;
-}
-
 /*
- * Follow the line that runs on at *at to behind its line end, or to s->to when it has none. Overwrites
- * the window.
+ * Follow the line that runs on at *at to behind its line end, or to s->to when it has none. *last becomes
+ * the byte before the line end. Overwrites the window.
  */
-static int skip_line(struct scan *s, uint64_t *at, struct line_end *end, bool *has_line_end, struct err *e)
+static int skip_line(struct scan *s, uint64_t *at, uint8_t *last, bool *has_line_end, struct err *e)
 {
     *has_line_end = false;
     while (!*has_line_end && *at < s->to) {
@@ -177,7 +157,8 @@ static int skip_line(struct scan *s, uint64_t *at, struct line_end *end, bool *h
             return -1;
         const uint8_t *stop = memchr(s->window, '\n', filled);
         size_t n = stop ? (size_t)(stop - s->window) : filled;
-        line_end_add(end, s->window, n);
+        if (n)
+            *last = s->window[n - 1];
         *at += n + (stop ? 1 : 0);
         *has_line_end = stop != NULL;
     }
@@ -188,14 +169,13 @@ static int skip_line(struct scan *s, uint64_t *at, struct line_end *end, bool *h
 static int check_long(struct scan *s, struct err *e)
 {
     struct span head = span_of(xmemdupz(s->window, WINDOW), WINDOW);
-    struct line_end end = {.n = 0};
+    uint8_t last = head.p[WINDOW - 1];
     uint64_t at = s->at + WINDOW;
     bool has_line_end;
-    line_end_add(&end, head.p, head.n);
-    int rc = skip_line(s, &at, &end, &has_line_end, e);
+    int rc = skip_line(s, &at, &last, &has_line_end, e);
     if (rc == 0 && !has_line_end)
         rc = check_torn(s, head, e);
-    else if (rc == 0 && check_whole(s, head, span_of(end.bytes, end.n)) == HEAD_OURS)
+    else if (rc == 0 && check_whole(s, head, last) == HEAD_OURS)
         s->at = at;
     free((void *)(uintptr_t)head.p);
     return rc;
@@ -207,7 +187,7 @@ static int check_window(struct scan *s, size_t n, struct err *e)
     const uint8_t *line = s->window, *stop = s->window + n, *end;
     while (s->tail->is_ours && (end = memchr(line, '\n', (size_t)(stop - line)))) {
         size_t length = (size_t)(end - line);
-        check_whole(s, span_of(line, length), span_of(line, length));
+        check_whole(s, span_of(line, length), length ? end[-1] : 0);
         s->at += length + 1;
         line = end + 1;
     }

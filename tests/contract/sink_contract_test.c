@@ -361,6 +361,31 @@ static void a_reopen_at_a_batch_boundary_loses_nothing(void **state)
     }
 }
 
+/* A sink that reports twice is stopped before it can turn a refusal into a success. */
+static void a_second_report_is_a_defect(void **state)
+{
+    (void)state;
+    static const struct err why = {ERR_RETRY, "sink.test", 0, "not now"};
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        struct delivery once = {.outcome = SINK_UNREPORTED};
+        struct sink_batch batch = {&once, 1, ERR_INIT};
+        signal(SIGABRT, SIG_DFL);
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(1);
+        sink_report(&batch, 0, SINK_RETRY, &why);
+        sink_report_rest(&batch, SINK_DELIVERED, NULL); /* reports what is left: nothing */
+        if (once.outcome != SINK_RETRY)
+            _exit(1);
+        sink_report(&batch, 0, SINK_DELIVERED, NULL);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 /* ---- stdout alone: what a cut in the middle of a batch reports ---- */
 
 static void stdout_tells_apart_what_was_taken(void **state)
@@ -463,6 +488,7 @@ int main(void)
         CASE(state_says_the_same_twice),
         CASE(a_broken_target_loses_and_repeats_nothing),
         CASE(a_reopen_at_a_batch_boundary_loses_nothing),
+        CASE(a_second_report_is_a_defect),
         CASE(stdout_tells_apart_what_was_taken),
         CASE(stdout_waits_for_a_slow_reader),
         CASE(stdout_that_is_closed_is_refused),

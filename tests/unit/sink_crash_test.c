@@ -5,7 +5,8 @@
  * and brings event after event, as sink.h asks. The property: wherever the process dies, and whichever call
  * fails, the file ends with each event once, in order, byte for byte.
  *
- * Nothing in this program visits a kill point outside a child process: the setting is read once.
+ * The cases with deaths come first: a process reads its setting at the first kill point it meets, and a child
+ * inherits what its parent has read.
  */
 #include "base/exit_code.h"
 #include "base/file.h"
@@ -92,6 +93,20 @@ int __wrap_fdatasync(int fd)
     return call_fails(CALL_FDATASYNC) ? -1 : __real_fdatasync(fd);
 }
 
+int __real_fstat(int fd, struct stat *st);
+
+/* The name of a new file is durable before anything in it counts. */
+static unsigned folder_syncs;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+    struct stat st;
+    folder_syncs += __real_fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+    return __real_fsync(fd);
+}
+
 int __real_ftruncate(int fd, off_t length);
 int __wrap_ftruncate(int fd, off_t length);
 int __wrap_ftruncate(int fd, off_t length)
@@ -99,7 +114,6 @@ int __wrap_ftruncate(int fd, off_t length)
     return call_fails(CALL_FTRUNCATE) ? -1 : __real_ftruncate(fd, length);
 }
 
-int __real_fstat(int fd, struct stat *st);
 int __wrap_fstat(int fd, struct stat *st);
 int __wrap_fstat(int fd, struct stat *st)
 {
@@ -328,6 +342,27 @@ static void many_deaths_in_one_life_leave_each_event_once(void **state)
     }
 }
 
+static void a_new_name_is_synced_before_the_first_line(void **state)
+{
+    struct world *w = *state;
+    char name[] = "log";
+    const struct sink_config config = {.name = name, .kind = SINK_KIND_FILE, .path = w->path, .fsync = true};
+    struct sink *s = ops->new(&config);
+    struct made_batch made = MADE_BATCH_INIT;
+    struct buf notice = BUF_INIT;
+    folder_syncs = 0;
+    open_sink(w, s, &notice);
+    assert_int_equal(folder_syncs, 1);
+    deliver(w, s, &made, &notice);
+    ops->close(s);
+    open_sink(w, s, &notice);
+    assert_int_equal(folder_syncs, 1);
+    ops->close(s);
+    ops->free(s);
+    made_batch_release(&made);
+    buf_release(&notice);
+}
+
 /* ---- failures ---- */
 
 /* The Nth call fails, for every N, until a run meets no failure. */
@@ -436,6 +471,7 @@ int main(void)
         CASE(a_death_at_any_point_leaves_each_event_once),
         CASE(so_does_one_behind_lines_of_others),
         CASE(many_deaths_in_one_life_leave_each_event_once),
+        CASE(a_new_name_is_synced_before_the_first_line),
         CASE(any_call_may_fail_once),
         CASE(any_write_may_stop_half_way),
         CASE(any_call_may_fail_with_those_behind_it),

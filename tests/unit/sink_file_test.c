@@ -61,6 +61,7 @@ static int end(void **state)
     struct world *w = *state;
     ops->close(w->s);
     ops->free(w->s);
+    umount2(w->dir, MNT_DETACH); /* a case that failed may have left it */
     unlink(w->path);
     rmdir(w->path);
     unlink(w->other);
