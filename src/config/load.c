@@ -258,6 +258,10 @@ static const struct key *row_of(const struct key *map, struct span name, bool *a
 static void unknown_key(struct loader *l, const struct key *map, struct map_state *state, yaml_node_t *node)
 {
     struct span name = document_scalar(node);
+    if (problems_full(&l->problems)) {
+        PROBLEM(l, document_place(node), "unknown key");
+        return;
+    }
     const char *names[64];
     char *file_names[64];
     size_t n = 0, n_files = 0;

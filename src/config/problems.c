@@ -59,6 +59,11 @@ bool problems_any(const struct problems *ps)
     return ps->n > ps->n_warnings;
 }
 
+bool problems_full(const struct problems *ps)
+{
+    return ps->n == MOST_PROBLEMS;
+}
+
 static int in_file_order(const void *left, const void *right)
 {
     const struct problem *a = left, *b = right;

@@ -41,6 +41,8 @@ void problem_warn(struct problems *ps, struct place place, const char *path, con
     PRINTF_LIKE(4, 5);
 /* True when there is a mistake; warnings do not count. */
 bool problems_any(const struct problems *ps);
+/* True when further problems are only counted: their wording is not worth any work. */
+bool problems_full(const struct problems *ps);
 /* Append one line each: "FILE:LINE:COL: PATH: text". */
 void problems_report(struct problems *ps, const char *file, struct buf *out);
 void problems_release(struct problems *ps);
