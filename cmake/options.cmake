@@ -3,7 +3,7 @@ add_library(tidemark_options INTERFACE)
 target_compile_definitions(tidemark_options INTERFACE _GNU_SOURCE)
 target_compile_options(tidemark_options INTERFACE
   -Wall -Wextra -Wvla -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 -Wundef
-  -Wno-format-truncation # err, reason and subject texts are cut on purpose
+  $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> # err, reason and subject texts are cut on purpose
   -Wpointer-arith -Wwrite-strings -Wold-style-definition -fno-common -fno-strict-aliasing
   -fstack-protector-strong -fPIE
   "-ffile-prefix-map=${CMAKE_SOURCE_DIR}/=")
