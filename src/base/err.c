@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-int err_setv(struct err *e, enum err_class class, const char *origin, int code, const char *fmt, va_list ap)
+/* Names in parentheses: for an analyzer err.h makes them macros. */
+
+int (err_setv)(struct err *e, enum err_class class, const char *origin, int code, const char *fmt, va_list ap)
 {
     if (!e)
         return -1;
@@ -15,7 +17,7 @@ int err_setv(struct err *e, enum err_class class, const char *origin, int code, 
     return -1;
 }
 
-int err_set(struct err *e, enum err_class class, const char *origin, int code, const char *fmt, ...)
+int (err_set)(struct err *e, enum err_class class, const char *origin, int code, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -24,7 +26,7 @@ int err_set(struct err *e, enum err_class class, const char *origin, int code, c
     return -1;
 }
 
-int err_set_errno(struct err *e, enum err_class class, const char *origin, int errnum, const char *fmt, ...)
+int (err_set_errno)(struct err *e, enum err_class class, const char *origin, int errnum, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -39,7 +41,7 @@ int err_set_errno(struct err *e, enum err_class class, const char *origin, int e
     return -1;
 }
 
-int err_prefix(struct err *e, const char *fmt, ...)
+int (err_prefix)(struct err *e, const char *fmt, ...)
 {
     if (!e)
         return -1;

@@ -44,7 +44,7 @@ static int64_t free_bytes_at(const char *folder)
     return statvfs(folder, &vfs) == 0 ? (int64_t)vfs.f_bavail * (int64_t)vfs.f_frsize : -1;
 }
 
-int store_error(const struct store *st, int code, const char *doing, struct err *e)
+int (store_error)(const struct store *st, int code, const char *doing, struct err *e)
 {
     int64_t free_bytes = free_bytes_at(st->folder);
     const char *advice = "";

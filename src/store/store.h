@@ -84,6 +84,9 @@ MUST_CHECK int store_delete(struct store_txn *txn, enum store_db db, struct span
 
 /* Turn an LMDB code (or errno) into err: ERR_STORE with path, meaning, free bytes. Returns -1. */
 int store_error(const struct store *st, int code, const char *doing, struct err *e);
+#ifdef __clang_analyzer__
+#define store_error(...) (store_error(__VA_ARGS__), -1)
+#endif
 
 struct store_space {
     int64_t live_bytes; /* pages in use: what I5 compares */
