@@ -13,7 +13,7 @@ orgs:
   - name: main
     login_url: http://127.0.0.1:9
     pubsub_endpoint: 127.0.0.1:9
-    auth: { static: { access_token: x, instance_url: "http://127.0.0.1:9", tenant_id: 00Dxx0000001gEREAY } }
+    auth: { client_credentials: { client_id: me, client_secret: x } }
     tls: { plaintext: true }
 subscriptions:
   - { name: accounts, org: main, topic: /data/AccountChangeEvent }
@@ -133,27 +133,26 @@ class Configuration(case.Case):
 
     def test_missing_variable(self):
         """a secret from a variable that is not set"""
-        self.yaml(("access_token: x", 'access_token: "${TIDEMARK_NO_SUCH}"'))
+        self.yaml(("client_secret: x", 'client_secret: "${TIDEMARK_NO_SUCH}"'))
         self.refused(r":5:\d+: .*TIDEMARK_NO_SUCH")
         self.accepted(env={"TIDEMARK_NO_SUCH": "now it is"})
 
     def test_missing_secret_file(self):
         """a secret's file that is not there"""
-        self.yaml(("access_token: x", "access_token_file: FOLDER/no-such-secret"))
+        self.yaml(("client_secret: x", "client_secret_file: FOLDER/no-such-secret"))
         self.refused(r":5:\d+: .*no-such-secret")
         (self.folder / "no-such-secret").write_text("now\n", encoding="utf-8")
         self.accepted()
 
     def test_no_secret_at_all(self):
         """client_credentials without a secret"""
-        self.yaml(("static: { access_token: x, instance_url: \"http://127.0.0.1:9\", tenant_id: 00Dxx0000001gEREAY }",
-                   "client_credentials: { client_id: me }"))
+        self.yaml(("client_id: me, client_secret: x", "client_id: me"))
         self.refused(r"client_secret")
 
     def test_secret_is_not_printed(self):
         """a mistake beside a secret does not print the secret"""
-        self.yaml(("access_token: x", "access_token: S3CRET-VALUE, acess_token: S3CRET-OTHER"))
-        done = self.refused(r"acess_token")
+        self.yaml(("client_secret: x", "client_secret: S3CRET-VALUE, clent_secret: S3CRET-OTHER"))
+        done = self.refused(r"clent_secret")
         self.assertNotIn("S3CRET", done.err)
 
     def test_insecure(self):

@@ -97,7 +97,7 @@ class FirstPath(case.Case):
         settings = self.tidemark(self.bus).call("topics")
         org_id = re.search(r"\b00D\w{15}\b", settings.out + self.bus.program.err + self.bus.program.out)
         self.assertTrue(org_id, str(settings))
-        tidemark = self.tidemark(self.bus, org_changes={"auth": {"client_credentials": None, "static": {
+        tidemark = self.tidemark(self.bus, org_changes={"login_url": None, "auth": {"client_credentials": None, "static": {
             "access_token": "00Dxx!static", "instance_url": self.bus.login_url, "tenant_id": org_id.group(0)}}})
         self.finish(tidemark)
         self.check(self.bus, tidemark)
