@@ -1,0 +1,353 @@
+#!/usr/bin/python3
+"""Benchmark: what an event costs on its way from the stream to a durable line, beside the floor.
+
+Rows, for each payload kind (full: a create of about 610 bytes of Avro; update: about 280 bytes), 100 events a
+response, medians of several runs:
+
+  floor    a client on the same gRPC library that receives and discards
+  intake   tidemark with a null sink: received, deduplicated, journaled, synced; decoded, not written
+  file     the whole path: the same, and NDJSON lines with fdatasync
+  raw      a loop that writes and fdatasyncs the same bytes (journal and file) in the same lumps
+
+Then latency at 100 events/s, and the time from start to first event. CPU is user + sys of all threads of the
+process, per event; wall figures depend on what else the machine does, so quote ratios within one run.
+"""
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def until(condition, what, seconds=120.0, pause=0.02):
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise SystemExit(f"bench: waited {seconds} s for {what}")
+        time.sleep(pause)
+
+
+class Program:
+    def __init__(self, arguments, log):
+        self.log = open(log, "ab")
+        self.started = time.time()
+        self.process = subprocess.Popen(arguments, stdout=self.log, stderr=self.log)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+    def cpu(self):
+        """User + sys seconds of all threads."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def anonymous_mib(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith("RssAnon:"):
+                    return int(line.split()[1]) / 1024
+        return 0.0
+
+
+class Sim(Program):
+    def __init__(self, bench, *options):
+        ports = os.path.join(bench.folder, "ports")
+        if os.path.exists(ports):
+            os.unlink(ports)
+        tls = ["--tls", os.path.join(bench.folder, "tls")] if bench.tls else []
+        super().__init__([os.path.join(bench.build, "tidemark-sim"), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0",
+                          "--ports-file", ports, "--static-token", "bench-token", *tls, *options],
+                         os.path.join(bench.folder, "sim.log"))
+        until(lambda: os.path.exists(ports), "the simulator")
+        with open(ports, encoding="ascii") as lines:
+            found = dict(line.strip().split("=") for line in lines)
+        self.grpc, self.http = int(found["grpc"]), int(found["http"])
+
+
+class Daemon(Program):
+    def __init__(self, bench, sim, sink, topic="/data/AccountChangeEvent", start="earliest"):
+        self.store = bench.store
+        path = os.path.join(bench.folder, "bench.yaml")
+        scheme = "https" if bench.tls else "http"
+        tls = {"ca_file": os.path.join(bench.folder, "tls", "ca.pem")} if bench.tls else {"plaintext": True}
+        config = {
+            "orgs": [{"name": "bench", "login_url": f"{scheme}://localhost:{sim.http}",
+                      "pubsub_endpoint": f"localhost:{sim.grpc}", "tls": tls,
+                      "auth": {"client_credentials": {"client_id": "demo", "client_secret": "demo-secret"}}}],
+            "subscriptions": [{"name": "accounts", "org": "bench", "topic": topic, "start": start}],
+            "sinks": [sink],
+            "store": {"path": self.store, "max_size": "64GiB"},
+            "admin": {"listen": False},
+            "log": {"level": "warn"},
+        }
+        with open(path, "w", encoding="utf-8") as out:
+            json.dump(config, out, indent=1)  # JSON is YAML
+        super().__init__([os.path.join(bench.build, "tidemark"), "run", "-c", path], os.path.join(bench.folder, "tidemark.log"))
+
+    def status(self):
+        """The daemon's own figures, over its socket; None while it is not there."""
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            s.connect(os.path.join(self.store, "admin.sock"))
+            s.sendall(b"GET /status HTTP/1.0\r\n\r\n")
+            parts = []
+            while chunk := s.recv(65536):
+                parts.append(chunk)
+            return json.loads(b"".join(parts).split(b"\r\n\r\n", 1)[1])
+        except (OSError, ValueError, IndexError):
+            return None
+        finally:
+            s.close()
+
+    def cursor(self, sink):
+        status = self.status()
+        if status is None:
+            if self.process.poll() is not None:
+                raise SystemExit(f"bench: the daemon ended with {self.process.returncode}; see its log")
+            return None, None
+        return next(s["cursor"] for s in status["sinks"] if s["name"] == sink), status
+
+
+class Bench:
+    def __init__(self, arguments):
+        self.build = arguments.build
+        self.events = arguments.events
+        self.runs = arguments.runs
+        self.tls = False
+        self.folder = arguments.folder or tempfile.mkdtemp(prefix="tidemark-bench-")
+        os.makedirs(self.folder, exist_ok=True)
+        self.store = os.path.join(self.folder, "store")
+        self.first = 1
+
+    def take(self, count):
+        first, self.first = self.first, self.first + count
+        return first
+
+    def floor(self, kind):
+        sim = Sim(self, "--bench", kind, "--count", str(self.events))
+        try:
+            command = [os.path.join(self.build, "tests/bench/floor_client"), f"localhost:{sim.grpc}",
+                       "/data/AccountChangeEvent", str(self.events), "--json"]
+            if self.tls:
+                command += ["--ca", os.path.join(self.folder, "tls", "ca.pem")]
+            figures = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout)
+        finally:
+            sim.stop()
+        return {"rate": figures["events_per_s"], "cpu": figures["cpu_us_per_event"], "anon": figures.get("rss_anon_mib", 0)}
+
+    def through(self, kind, sink_kind, count=None):
+        """Run `count` events through the daemon; figures between the first and the last settled event."""
+        count = count or self.events
+        out = os.path.join(self.folder, "out.ndjson")
+        if os.path.exists(out):
+            os.unlink(out)
+        name = f"{sink_kind}{self.first}"  # a new sink each time: it begins at the journal's end
+        sink = {"name": name, "start": "now"}
+        sink[sink_kind] = {"path": out} if sink_kind == "file" else {}
+        sim = Sim(self, "--bench", kind, "--bench-first", str(self.take(count)), "--count", str(count))
+        daemon = Daemon(self, sim, sink)
+        try:
+            _, status = until(lambda: (lambda c: c if c[0] is not None else None)(daemon.cursor(name)), "the daemon")
+            base = next(s["base"] for s in status["sinks"] if s["name"] == name)
+            target = base + count
+            began = None
+            anon = 0.0
+            while True:
+                now, status = daemon.cursor(name)
+                stamp = time.monotonic()
+                anon = max(anon, daemon.anonymous_mib())
+                if began is None and now > base:
+                    began = (now, stamp, daemon.cpu(), status["journal"].get("commits", 0))
+                if now >= target:
+                    break
+                if stamp - (began[1] if began else stamp) > 600:
+                    raise SystemExit("bench: 600 s were not enough")
+                time.sleep(0.02)
+            ended = (now, stamp, daemon.cpu(), status["journal"].get("commits", 0))
+        finally:
+            daemon.stop()
+            sim.stop()
+        n = ended[0] - began[0]
+        wall = max(ended[1] - began[1], 1e-6)
+        return {"rate": n / wall, "cpu": (ended[2] - began[2]) / n * 1e6, "anon": anon, "syncs": (ended[3] - began[3]) / wall,
+                "file_bytes": os.path.getsize(out) / count if sink_kind == "file" else 0}
+
+    def raw(self, bytes_per_event):
+        """Write and fdatasync the same bytes, 1,000 events at a time."""
+        lump = os.urandom(1 << 16) * (int(bytes_per_event * 1000) // (1 << 16) + 1)
+        lump = lump[: int(bytes_per_event * 1000)]
+        path = os.path.join(self.folder, "raw")
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        cpu, wall = time.process_time(), time.monotonic()
+        for _ in range(self.events // 1000):
+            left = memoryview(lump)
+            while left:
+                left = left[os.write(fd, left):]
+            os.fdatasync(fd)
+        cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+        os.close(fd)
+        os.unlink(path)
+        return {"rate": self.events / wall, "cpu": cpu / self.events * 1e6, "anon": 0}
+
+    def latency(self, rate=100, seconds=15):
+        """From the simulator's send to the line in the file, ms, sorted."""
+        out, ledger = os.path.join(self.folder, "latency.ndjson"), os.path.join(self.folder, "ledger")
+        for path in (out, ledger):
+            if os.path.exists(path):
+                os.unlink(path)
+        store, self.store = self.store, os.path.join(self.folder, "latency-store")
+        shutil.rmtree(self.store, ignore_errors=True)
+        sim = Sim(self, "--rate", str(rate), "--count", str(rate * seconds), "--hold", "--ledger", ledger)
+        daemon = Daemon(self, sim, {"name": "log", "file": {"path": out}}, topic="/data/ChangeEvents")
+        seen = {}
+        try:
+            until(lambda: os.path.exists(out), "the file")
+            with open(out, "rb") as lines:
+                deadline = time.monotonic() + seconds + 5
+                rest = b""
+                while time.monotonic() < deadline:
+                    data = lines.read()
+                    if not data:
+                        time.sleep(0.0003)
+                        continue
+                    now = time.time()
+                    *whole, rest = (rest + data).split(b"\n")
+                    for line in whole:
+                        at = line.index(b'"replay_id":"') + 13
+                        seen[line[at:line.index(b'"', at)].decode()] = now
+        finally:
+            daemon.stop()
+            sim.stop()
+            self.store = store
+        times = []
+        with open(ledger, encoding="utf-8") as entries:
+            for line in entries:
+                entry = json.loads(line)
+                if entry["replay_id"] in seen:
+                    times.append((seen[entry["replay_id"]] - entry["published_at_us"] / 1e6) * 1e3)
+        return sorted(times)
+
+    def first_event(self, fresh):
+        """From the daemon's start to its first line, ms."""
+        out = os.path.join(self.folder, "first.ndjson")
+        if os.path.exists(out):
+            os.unlink(out)
+        store = self.store
+        if fresh:
+            self.store = os.path.join(self.folder, "fresh-store")
+            shutil.rmtree(self.store, ignore_errors=True)
+        first = 1 if fresh else self.take(1000)
+        sim = Sim(self, "--bench", "full", "--bench-first", str(first), "--count", "1000")
+        sink = {"name": f"first{time.monotonic_ns()}", "start": "now", "file": {"path": out}}
+        started = time.monotonic()
+        daemon = Daemon(self, sim, sink)
+        try:
+            until(lambda: os.path.exists(out) and os.path.getsize(out) > 0, "the first line", pause=0.0005)
+            took = (time.monotonic() - started) * 1e3
+        finally:
+            daemon.stop()
+            sim.stop()
+            self.store = store
+        return took
+
+
+def median_row(rows):
+    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+
+
+def machine():
+    model = "unknown processor"
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return f"{model}, {os.cpu_count()} processors, Linux {platform.release()}"
+
+
+def versions(bench):
+    own = subprocess.run([os.path.join(bench.build, "tidemark"), "--version"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}, ", "libgrpc29", "libprotobuf-c1", "liblmdb0"],
+                            capture_output=True, text=True, check=False).stdout
+    return f"{own.strip()}; {listed.rstrip(', ')}"
+
+
+def print_table(title, rows, floor):
+    print(f"\n{title}\n  {'':8} {'events/s':>12} {'CPU us/event':>13} {'x floor':>8} {'RssAnon MiB':>12} {'commits/s':>10}")
+    for name, row in rows:
+        ratio = f"{row['cpu'] / floor['cpu']:8.1f}" if floor else f"{'':8}"
+        syncs = f"{row['syncs']:10.0f}" if "syncs" in row else f"{'':10}"
+        anon = f"{row['anon']:12.1f}" if row["anon"] else f"{'':12}"
+        print(f"  {name:8} {row['rate']:12,.0f} {row['cpu']:13.2f} {ratio} {anon} {syncs}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", help="folder with the programs (scripts/bench gives it)")
+    parser.add_argument("--folder", help="where to work (default: a temporary folder on the same disk as $TMPDIR)")
+    parser.add_argument("--events", type=int, default=1_000_000, help="events per run")
+    parser.add_argument("--runs", type=int, default=5, help="runs per row; the median is printed")
+    parser.add_argument("--held", type=int, default=10_000_000, help="identities held, and events journaled, before")
+    parser.add_argument("--kinds", default="full,update")
+    parser.add_argument("--transports", default="plaintext,tls")
+    parser.add_argument("--only", default="throughput,latency,start", help="which parts")
+    arguments = parser.parse_args()
+    bench = Bench(arguments)
+    parts = arguments.only.split(",")
+    print(f"machine   {machine()}\nversions  {versions(bench)}\nruns      {bench.runs} of {bench.events:,} events; "
+          f"{arguments.held:,} identities held before")
+    try:
+        if arguments.held and ("throughput" in parts or "start" in parts):
+            filled = bench.through("update", "null", arguments.held)
+            print(f"filled    at {filled['rate']:,.0f} events/s, {filled['cpu']:.2f} us of CPU each")
+        if "throughput" in parts:
+            for transport in arguments.transports.split(","):
+                bench.tls = transport == "tls"
+                for kind in arguments.kinds.split(","):
+                    floors, intakes, files = [], [], []
+                    for _ in range(bench.runs):
+                        floors.append(bench.floor(kind))
+                        intakes.append(bench.through(kind, "null"))
+                        files.append(bench.through(kind, "file"))
+                    floor, whole = median_row(floors), median_row(files)
+                    payload = {"full": 700, "update": 370}[kind]  # what the journal keeps of an event
+                    raw = median_row([bench.raw(whole["file_bytes"] + payload) for _ in range(bench.runs)])
+                    print_table(f"{kind}, {transport} ({whole['file_bytes']:.0f} bytes a line)",
+                                [("floor", floor), ("intake", median_row(intakes)), ("file", whole), ("raw", raw)], floor)
+                    sys.stdout.flush()
+            bench.tls = False
+        if "latency" in parts:
+            times = bench.latency()
+            print(f"\nlatency at 100 events/s, send to line in the file, fsync on: median {statistics.median(times):.1f} ms, "
+                  f"p99 {times[int(len(times) * 0.99)]:.1f} ms, {len(times)} events")
+        if "start" in parts:
+            fresh = statistics.median(bench.first_event(True) for _ in range(bench.runs))
+            held = statistics.median(bench.first_event(False) for _ in range(bench.runs))
+            print(f"start to first line: {fresh:.0f} ms with an empty store, {held:.0f} ms with {arguments.held:,} journaled events")
+    finally:
+        if not arguments.folder:
+            shutil.rmtree(bench.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
