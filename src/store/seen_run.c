@@ -381,7 +381,8 @@ static int write_filter(struct store_txn *txn, const struct run *run, const stru
 
 int run_add_segment(struct store_txn *txn, struct run *run, const struct identity *ids, uint32_t n, struct err *e)
 {
-    BUG_IF(run->n_segments > 0 && !id_less(run->last, ids[0]));
+    if (run->n_segments > 0 && !id_less(run->last, ids[0]))
+        return damaged(txn, run->number, "the identities of its inputs are out of order", e);
     struct segment s = {.first = ids[0], .first_chunk = run_chunks(run), .count = n};
     if (choose_blocks(txn, n, &s.blocks, e) != 0)
         return -1;

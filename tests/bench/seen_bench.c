@@ -1,7 +1,7 @@
 /*
  * What the seen set costs: CPU per identity at N held, for misses and hits, bytes on disk, opening, steps.
  *
- *   seen_bench FOLDER [millions held, default 10] [identities per transaction, default 2000] [fan-out]
+ *   seen_bench FOLDER [millions held, default 10] [identities per transaction, default 2000] [fan-out] [levels]
  *
  * CPU is that of the thread, user and system, writing included. The folder is made, filled and kept: give a new one.
  */
@@ -235,7 +235,7 @@ static void reopen(struct bench *b, const char *folder, bool cold)
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fprintf(stderr, "usage: seen_bench FOLDER [MILLIONS [PER_TRANSACTION [FAN_OUT]]]\n");
+        fprintf(stderr, "usage: seen_bench FOLDER [MILLIONS [PER_TRANSACTION [FAN_OUT [LEVELS]]]]\n");
         return 2;
     }
     struct err e = ERR_INIT;
@@ -244,6 +244,8 @@ int main(int argc, char **argv)
     struct seen_params params = seen_default_params();
     if (argc > 4)
         params.fan_out = (uint32_t)strtoul(argv[4], NULL, 10);
+    if (argc > 5)
+        params.levels = (uint32_t)strtoul(argv[5], NULL, 10);
     must(store_open(argv[1], STORE_DAEMON, 64LL << 30, &b.st, &e), &e);
     must(seen_open_with(b.st, &params, &b.seen, &e), &e);
     long before_kib = anonymous_kib();
