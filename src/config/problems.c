@@ -24,6 +24,8 @@ static void add(struct problems *ps, struct place place, char *text)
     ps->n++;
 }
 
+static char *compose(const char *path, const char *mark, const char *fmt, va_list ap) PRINTF_LIKE(3, 0);
+
 static char *compose(const char *path, const char *mark, const char *fmt, va_list ap)
 {
     struct buf b = BUF_INIT;
