@@ -29,7 +29,8 @@ static void print_summary(const struct config *config)
 
 static int print_buffer(struct buf *text)
 {
-    fwrite(text->data, 1, text->len, stdout);
+    if (text->len)
+        fwrite(text->data, 1, text->len, stdout);
     buf_release(text);
     return cli_finish_output(EXIT_OK);
 }
