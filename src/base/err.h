@@ -38,7 +38,8 @@ struct err {
 /* Fill in e and return -1, so that `return err_set(...)` reads well. e may be NULL. */
 int err_set(struct err *e, enum err_class class, const char *origin, int code, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
-int err_setv(struct err *e, enum err_class class, const char *origin, int code, const char *fmt, va_list ap);
+int err_setv(struct err *e, enum err_class class, const char *origin, int code, const char *fmt, va_list ap)
+    PRINTF_LIKE(5, 0);
 
 /* As err_set, with ": " and strerror(errnum) appended; code = errnum. */
 int err_set_errno(struct err *e, enum err_class class, const char *origin, int errnum, const char *fmt, ...)

@@ -18,10 +18,10 @@ static bool oracle_equal(avro_value_t *want, const struct cell *got);
 static inline bool oracle_fields_equal(avro_value_t *want, uint32_t from, const struct field_value *fields, uint32_t n)
 {
     static const struct cell none = {.type = CELL_NULL};
-    size_t size, k = 0;
+    size_t size = 0, k = 0;
     avro_value_get_size(want, &size);
     for (size_t i = from; i < size; i++) {
-        avro_value_t field;
+        avro_value_t field = {NULL, NULL};
         const char *name;
         avro_value_get_by_index(want, i, &field, &name);
         const struct cell *cell = k < n && fields[k].index == i ? &fields[k++].cell : &none;
@@ -39,7 +39,7 @@ static inline bool oracle_bytes_equal(const void *p, size_t size, const struct c
 static inline bool oracle_enum_equal(avro_value_t *want, const struct cell *got)
 {
     avro_schema_t schema = avro_value_get_schema(want);
-    int symbol;
+    int symbol = -1;
     avro_value_get_enum(want, &symbol);
     if (symbol < 0 || symbol >= avro_schema_enum_number_of_symbols(schema))
         return false;
@@ -48,14 +48,13 @@ static inline bool oracle_enum_equal(avro_value_t *want, const struct cell *got)
 
 static inline bool oracle_items_equal(avro_value_t *want, const struct cell *got)
 {
-    size_t size;
+    size_t size = 0;
     avro_value_get_size(want, &size);
     if (got->type != CELL_ARRAY || got->n != size)
         return false;
     for (size_t i = 0; i < size; i++) {
-        avro_value_t item;
-        avro_value_get_by_index(want, i, &item, NULL);
-        if (!oracle_equal(&item, &got->as.items[i]))
+        avro_value_t item = {NULL, NULL};
+        if (avro_value_get_by_index(want, i, &item, NULL) != 0 || !oracle_equal(&item, &got->as.items[i]))
             return false;
     }
     return true;
@@ -91,15 +90,15 @@ static inline bool oracle_number_equal(double want, const struct cell *got)
 
 static bool oracle_equal(avro_value_t *want, const struct cell *got)
 {
-    const void *bytes;
-    const char *text;
-    size_t size;
-    int truth;
-    int32_t i32;
-    int64_t i64;
-    float f;
-    double d;
-    avro_value_t branch;
+    const void *bytes = NULL;
+    const char *text = NULL;
+    size_t size = 0;
+    int truth = 0;
+    int32_t i32 = 0;
+    int64_t i64 = 0;
+    float f = 0;
+    double d = 0;
+    avro_value_t branch = {NULL, NULL};
     switch (avro_value_get_type(want)) {
     case AVRO_NULL: return got->type == CELL_NULL;
     case AVRO_BOOLEAN:
@@ -119,7 +118,7 @@ static bool oracle_equal(avro_value_t *want, const struct cell *got)
         return oracle_number_equal(d, got);
     case AVRO_STRING:
         avro_value_get_string(want, &text, &size);
-        return oracle_bytes_equal(text, size - 1, got, CELL_STRING);
+        return size > 0 && oracle_bytes_equal(text, size - 1, got, CELL_STRING);
     case AVRO_BYTES:
         avro_value_get_bytes(want, &bytes, &size);
         return oracle_bytes_equal(bytes, size, got, CELL_BYTES);
