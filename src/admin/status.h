@@ -13,9 +13,13 @@
 
 #include <jansson.h>
 
+struct snapshot;
+
+/* parts->store NULL: no store yet, lists are empty. */
 MUST_CHECK json_t *status_json(const struct daemon_parts *parts, struct err *e);
-/* The same, for people. */
-void status_text(const json_t *status, struct buf *out);
+json_t *status_from_snapshot(const struct snapshot *s);
+/* The same, for people, from what status_json made. */
+void status_text(const json_t *status, bool colour, struct buf *out);
 
 /*
  * Ready: every subscription is in contact with the service and every sink is moving. When not, `why` names

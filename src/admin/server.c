@@ -1,0 +1,223 @@
+/*
+ * The admin API on libmicrohttpd: one thread and one listening socket for each of TCP and Unix. Every answer
+ * is made whole, from one snapshot, before it is sent.
+ */
+#include "admin/server.h"
+
+#include "admin/listen.h"
+#include "admin/metrics.h"
+#include "admin/ready.h"
+#include "admin/status.h"
+#include "base/alloc.h"
+#include "base/log.h"
+
+#include <microhttpd.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MOST_CONNECTIONS = 32, MOST_REQUEST_BYTES = 16 << 10, IDLE_TIMEOUT_S = 15 };
+
+struct admin {
+    int tcp_fd, unix_fd; /* -1 once libmicrohttpd has them */
+    char *socket_path;
+    char address[LISTEN_ADDRESS_SIZE];
+    const struct daemon_parts *parts;
+    struct MHD_Daemon *tcp, *local;
+};
+
+/* --- answers -------------------------------------------------------------------------------------- */
+
+struct answer {
+    unsigned status;
+    const char *content_type;
+    struct buf body;
+};
+
+static const char plain_text[] = "text/plain; charset=utf-8";
+
+static void fail(struct answer *a, const struct err *e)
+{
+    a->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
+    a->content_type = plain_text;
+    buf_addf(&a->body, "%s\n", e->text);
+}
+
+static void get_healthz(const struct daemon_parts *parts, struct MHD_Connection *connection, struct answer *a)
+{
+    (void)parts, (void)connection;
+    buf_add_str(&a->body, "ok\n");
+}
+
+static void get_readyz(const struct daemon_parts *parts, struct MHD_Connection *connection, struct answer *a)
+{
+    (void)connection;
+    if (status_ready(parts, &a->body))
+        buf_add_str(&a->body, "ready\n");
+    else
+        a->status = MHD_HTTP_SERVICE_UNAVAILABLE;
+}
+
+static void get_status(const struct daemon_parts *parts, struct MHD_Connection *connection, struct answer *a)
+{
+    struct err e = ERR_INIT;
+    (void)connection;
+    json_t *status = status_json(parts, &e);
+    if (!status) {
+        fail(a, &e);
+        return;
+    }
+    char *text = json_dumps(status, JSON_COMPACT);
+    BUG_IF(!text);
+    a->content_type = "application/json";
+    buf_addf(&a->body, "%s\n", text);
+    free(text);
+    json_decref(status);
+}
+
+static void get_page(const struct daemon_parts *parts, struct MHD_Connection *connection, struct answer *a)
+{
+    struct err e = ERR_INIT;
+    (void)connection;
+    json_t *status = status_json(parts, &e);
+    if (!status) {
+        fail(a, &e);
+        return;
+    }
+    status_text(status, false, &a->body);
+    json_decref(status);
+}
+
+static void get_metrics(const struct daemon_parts *parts, struct MHD_Connection *connection, struct answer *a)
+{
+    struct snapshot s;
+    struct err e = ERR_INIT;
+    const char *accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
+    enum metrics_format format =
+        accept && strstr(accept, "application/openmetrics-text") ? METRICS_OPENMETRICS : METRICS_PROMETHEUS;
+    if (snapshot_take(parts, &s, &e) == 0) {
+        a->content_type = metrics_content_type(format);
+        metrics_add(&s, format, &a->body);
+    } else {
+        fail(a, &e);
+    }
+    snapshot_release(&s);
+}
+
+static const struct route {
+    const char *path;
+    void (*get)(const struct daemon_parts *parts, struct MHD_Connection *connection, struct answer *a);
+} routes[] = {
+    {"/", get_page},         {"/healthz", get_healthz}, {"/readyz", get_readyz},
+    {"/status", get_status}, {"/metrics", get_metrics},
+};
+
+static const struct route *find_route(const char *path)
+{
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+        if (strcmp(routes[i].path, path) == 0)
+            return &routes[i];
+    return NULL;
+}
+
+/* --- requests ------------------------------------------------------------------------------------- */
+
+static enum MHD_Result send_answer(struct MHD_Connection *connection, struct answer *a)
+{
+    size_t n = a->body.len;
+    struct MHD_Response *response = MHD_create_response_from_buffer(n, buf_detach(&a->body), MHD_RESPMEM_MUST_FREE);
+    BUG_IF(!response);
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, a->content_type);
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    if (a->status == MHD_HTTP_METHOD_NOT_ALLOWED)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    enum MHD_Result queued = MHD_queue_response(connection, a->status, response);
+    MHD_destroy_response(response);
+    return queued;
+}
+
+/* Thread: libmicrohttpd's. Called at the end of the headers: whatever body a request has is not read. */
+static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *path, const char *method,
+                                  const char *version, const char *upload, size_t *upload_size, void **request_ctx)
+{
+    const struct admin *admin = ctx;
+    struct answer a = {MHD_HTTP_OK, plain_text, BUF_INIT};
+    const struct route *route = find_route(path);
+    (void)version, (void)upload, (void)upload_size, (void)request_ctx;
+    if (!route) {
+        a.status = MHD_HTTP_NOT_FOUND;
+        buf_add_str(&a.body, "not found: /healthz /readyz /status /metrics\n");
+    } else if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
+        a.status = MHD_HTTP_METHOD_NOT_ALLOWED;
+        buf_add_str(&a.body, "only GET and HEAD\n");
+    } else {
+        route->get(admin->parts, connection, &a);
+    }
+    return send_answer(connection, &a);
+}
+
+/* --- life ----------------------------------------------------------------------------------------- */
+
+int admin_bind(const struct config *config, struct admin **out, struct err *e)
+{
+    struct admin *a = xcalloc(1, sizeof *a);
+    a->tcp_fd = -1;
+    a->socket_path = admin_socket_path(config->store.path);
+    a->unix_fd = listen_unix(a->socket_path, e);
+    if (a->unix_fd < 0)
+        goto fail;
+    if (config->admin.enabled && (a->tcp_fd = listen_tcp(config->admin.host, config->admin.port, a->address, e)) < 0)
+        goto fail;
+    *out = a;
+    return 0;
+fail:
+    admin_stop(a);
+    return -1;
+}
+
+static struct MHD_Daemon *serve_on(struct admin *a, int *fd, struct err *e)
+{
+    struct MHD_Daemon *daemon = MHD_start_daemon(
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO, 0, NULL, NULL, on_request, a, MHD_OPTION_LISTEN_SOCKET, *fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)MOST_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MOST_REQUEST_BYTES, MHD_OPTION_END);
+    if (!daemon) {
+        err_set(e, ERR_FATAL, "admin", 0, "cannot start the admin API");
+        return NULL;
+    }
+    *fd = -1; /* closed by MHD_stop_daemon */
+    return daemon;
+}
+
+int admin_serve(struct admin *a, const struct daemon_parts *parts, struct err *e)
+{
+    a->parts = parts;
+    a->local = serve_on(a, &a->unix_fd, e);
+    if (!a->local)
+        return -1;
+    if (a->tcp_fd < 0)
+        return 0;
+    a->tcp = serve_on(a, &a->tcp_fd, e);
+    if (!a->tcp)
+        return -1;
+    log_info("admin", "listening on http://%s", a->address);
+    return 0;
+}
+
+void admin_stop(struct admin *a)
+{
+    if (!a)
+        return;
+    if (a->local || a->unix_fd >= 0)
+        (void)unlink(a->socket_path);
+    if (a->tcp)
+        MHD_stop_daemon(a->tcp);
+    if (a->local)
+        MHD_stop_daemon(a->local);
+    if (a->tcp_fd >= 0)
+        close(a->tcp_fd);
+    if (a->unix_fd >= 0)
+        close(a->unix_fd);
+    free(a->socket_path);
+    free(a);
+}
