@@ -13,15 +13,6 @@
 
 #include <stdlib.h>
 
-/* A name of an org or a subscription, to be looked up when all are known. */
-struct reference {
-    const struct key *key;
-    void *base;
-    struct place place;
-    char *path;
-    char *name;
-};
-
 /* What one map has said so far. */
 struct map_state {
     uint8_t seen[128]; /* by row: SEEN_ bits */
@@ -128,11 +119,7 @@ static void add_reference(struct loader *l, const struct key *key, yaml_node_t *
     char *name = scalar_text(l, node);
     if (!name)
         return;
-    size_t n = l->n_references;
-    if ((n & (n - 1)) == 0)
-        l->references = xrealloc(l->references, (n ? 2 * n : 1) * sizeof *l->references);
-    l->references[l->n_references++] = (struct reference){key, base, document_place(node),
-                                                          xstrdup(path_text(l)), name};
+    references_add(l, key, base, document_place(node), name);
 }
 
 static void load_references(struct loader *l, const struct key *key, yaml_node_t *node, void *base)
@@ -395,75 +382,6 @@ static void load_map(struct loader *l, const struct key *map, yaml_node_t *node,
     missing_keys(l, map, &state, document_place(node));
 }
 
-static const char *nearest_name(const char *name, const void *items, size_t n, size_t size, size_t offset,
-                                uint32_t *found)
-{
-    const char **names = xcalloc(n + 1, sizeof *names);
-    size_t n_names = 0;
-    *found = UINT32_MAX;
-    for (size_t i = 0; i < n; i++) {
-        const char *one;
-        memcpy(&one, (const char *)items + i * size + offset, sizeof one);
-        if (!one)
-            continue;
-        names[n_names++] = one;
-        if (*found == UINT32_MAX && strcmp(one, name) == 0)
-            *found = (uint32_t)i;
-    }
-    const char *nearest = *found == UINT32_MAX ? text_nearest(name, names, n_names) : NULL;
-    free(names);
-    return nearest;
-}
-
-static void resolve_one(struct loader *l, const struct reference *r)
-{
-    struct config *c = l->config;
-    bool org = r->key->type == KEY_ORG;
-    uint32_t i;
-    const char *nearest = org ? nearest_name(r->name, c->orgs, c->n_orgs, sizeof *c->orgs,
-                                             offsetof(struct org_config, name), &i)
-                              : nearest_name(r->name, c->subscriptions, c->n_subscriptions,
-                                             sizeof *c->subscriptions,
-                                             offsetof(struct subscription_config, name), &i);
-    const char *kind = org ? "org" : "subscription";
-    if (i == UINT32_MAX) {
-        char *shown = value_excerpt(span_of_str(r->name));
-        problem_add(&l->problems, r->place, r->path, "there is no %s '%s'%s%s%s", kind, shown,
-                    nearest ? " (did you mean '" : "", nearest ? nearest : "", nearest ? "'?)" : "");
-        free(shown);
-        return;
-    }
-    if (org) {
-        ((struct subscription_config *)r->base)->org = i;
-        return;
-    }
-    struct sink_config *sink = r->base;
-    for (uint32_t k = 0; k < sink->n_subscriptions; k++)
-        if (sink->subscriptions[k] == i) {
-            problem_add(&l->problems, r->place, r->path, "'%s' is named twice", r->name);
-            return;
-        }
-    sink->subscriptions = xrealloc(sink->subscriptions, (sink->n_subscriptions + 1) * sizeof i);
-    sink->subscriptions[sink->n_subscriptions++] = i;
-}
-
-static void resolve_references(struct loader *l)
-{
-    for (size_t i = 0; i < l->n_references; i++)
-        resolve_one(l, &l->references[i]);
-    /* A sink that names no subscription takes them all. */
-    struct config *c = l->config;
-    for (uint32_t i = 0; i < c->n_sinks; i++) {
-        struct sink_config *sink = &c->sinks[i];
-        if (sink->n_subscriptions || !c->n_subscriptions)
-            continue;
-        sink->subscriptions = xcalloc(c->n_subscriptions, sizeof *sink->subscriptions);
-        for (uint32_t k = 0; k < c->n_subscriptions; k++)
-            sink->subscriptions[k] = k;
-        sink->n_subscriptions = c->n_subscriptions;
-    }
-}
-
 static void load_document(struct loader *l)
 {
     struct document *d = &l->doc;
@@ -474,7 +392,7 @@ static void load_document(struct loader *l)
     }
     l->visited = xcalloc((size_t)(d->yaml.nodes.top - d->yaml.nodes.start), sizeof *l->visited);
     load_map(l, NULL, d->root, l->config);
-    resolve_references(l);
+    references_resolve(l);
     rules_check(l);
 }
 
@@ -490,11 +408,7 @@ struct config *config_load_text(struct span text, const char *name, unsigned fla
     else if (document_read(&l.doc, text, &l.problems) == 0)
         load_document(&l);
     document_release(&l.doc);
-    for (size_t i = 0; i < l.n_references; i++) {
-        free(l.references[i].path);
-        free(l.references[i].name);
-    }
-    free(l.references);
+    references_release(&l);
     free(l.visited);
     buf_release(&l.path);
     if (problems_any(&l.problems)) {

@@ -1,7 +1,9 @@
 /*
- * loader: what loading one file carries along; shared by load.c (the table of keys against the tree)
- * and rules.c (what a table cannot say).
+ * loader: what loading one file carries along; shared by load.c (the table of keys against the tree),
+ * references.c (names) and rules.c (what a table cannot say).
  *
+ * Calling order: the walk (references_add) -> references_resolve -> rules_check -> references_release.
+ * Ownership: the struct belongs to config_load_text. Errors: problems.
  * Thread: one at a time.
  */
 #ifndef CONFIG_LOADER_H
@@ -21,6 +23,12 @@ struct loader {
     struct reference *references;
     size_t n_references;
 };
+
+/* Note that `base` means the org or subscription called `name` (taken); the path is the loader's. */
+void references_add(struct loader *l, const struct key *key, void *base, struct place place, char *name);
+/* Look them all up. A sink that names no subscription gets every one. */
+void references_resolve(struct loader *l);
+void references_release(struct loader *l);
 
 /* Check the loaded values against each other. Values that were wrong themselves are unset: no second problem.
  */

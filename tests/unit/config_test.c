@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/random.h"
+#include "config/keys.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -237,6 +238,17 @@ static void every_key_arrives_where_it_belongs(void **state)
     assert_int_equal(c->log.format, LOG_FORMAT_JSON);
     assert_int_equal(c->drain_ms, 0);
     config_free(c);
+}
+
+static void no_key_of_the_table_is_forgotten_here(void **state)
+{
+    (void)state;
+    for (const struct key *k = config_keys; k < config_keys + config_n_keys; k++) {
+        char *name = xasprintf("%s:", key_name(k));
+        if (!(k->flags & KEY_LATER) && !strstr(everything, name))
+            fail_msg("%s is not in the file that has everything", k->path);
+        free(name);
+    }
 }
 
 static void assert_prints_back(const char *text)
@@ -1102,6 +1114,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_default_is_the_documented_one),
         cmocka_unit_test(every_key_arrives_where_it_belongs),
+        cmocka_unit_test(no_key_of_the_table_is_forgotten_here),
         cmocka_unit_test(the_printed_configuration_loads_to_the_same_one),
         cmocka_unit_test(looking_at_a_stream_needs_no_sinks),
         cmocka_unit_test(admin_can_be_turned_off),
