@@ -152,6 +152,26 @@ static int open_environment(struct store *st, struct err *e)
     return rc == 0 ? 0 : store_error(st, rc, "cannot open", e);
 }
 
+/* A file that was cut would kill us by SIGBUS at the first page that is missing: say so instead. */
+static int check_file_length(struct store *st, struct err *e)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    struct stat file;
+    int fd;
+    mdb_env_info(st->env, &info);
+    mdb_env_stat(st->env, &stat);
+    if (mdb_env_get_fd(st->env, &fd) != 0 || fstat(fd, &file) != 0)
+        return store_error(st, errno, "cannot look at data.mdb", e);
+    int64_t needed = (int64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+    if (file.st_size >= needed)
+        return 0;
+    return err_set(e, ERR_STORE, "store", MDB_CORRUPTED,
+                   "store %s is damaged: data.mdb has %" PRId64 " bytes of the %" PRId64 " it needs; restore a backup, or move "
+                   "the folder away and begin again",
+                   st->folder, (int64_t)file.st_size, needed);
+}
+
 static int open_databases(struct store *st, struct store_txn *txn, struct err *e)
 {
     for (int i = 0; i < DB_COUNT; i++) {
@@ -226,7 +246,7 @@ int store_open(const char *folder, enum store_mode mode, int64_t max_size, struc
         goto fail;
     if (mode != STORE_READ_ONLY && take_lock(st, e) != 0)
         goto fail;
-    if (open_environment(st, e) != 0)
+    if (open_environment(st, e) != 0 || check_file_length(st, e) != 0)
         goto fail;
     store_check_readers(st);
     if (store_begin(st, mode != STORE_READ_ONLY, &txn, e) != 0)
