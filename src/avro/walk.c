@@ -8,7 +8,7 @@
 
 #include "base/alloc.h"
 
-int walk_fail(struct walk *w, const uint8_t *at, const char *fmt, ...)
+int (walk_fail)(struct walk *w, const uint8_t *at, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);

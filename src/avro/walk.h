@@ -45,6 +45,9 @@ struct header_bitmaps {
 };
 
 int walk_fail(struct walk *w, const uint8_t *at, const char *fmt, ...) PRINTF_LIKE(3, 4) __attribute__((cold, noinline));
+#ifdef __clang_analyzer__ /* as for err_set: it returns -1 */
+#define walk_fail(...) (walk_fail(__VA_ARGS__), -1)
+#endif
 MUST_CHECK int walk_value(struct walk *w, const struct avro_node *type, struct cell *out);
 /* The steps of a record from step `from` on: its non-null values, in the arena. */
 MUST_CHECK int walk_fields(struct walk *w, const struct avro_node *type, uint32_t from,
