@@ -85,7 +85,8 @@ enum pubsub_from { PUBSUB_LATEST, PUBSUB_EARLIEST, PUBSUB_CUSTOM };
 
 /*
  * Open a stream with this token (the caller got it from auth). Never blocks and never fails: what goes wrong
- * arrives as on_end. `number` is given back by pubsub_stream_number: responses of a stream older than the
+ * arrives as on_end. That may be before this function returns: an owner who keeps the pointer holds a lock of
+ * its own across the call, which on_end takes too to forget the pointer. `number` is given back by pubsub_stream_number: responses of a stream older than the
  * current one are discarded by their owner.
  */
 struct pubsub_stream *pubsub_subscribe(struct pubsub *p, const struct auth_token *token, const char *topic,
