@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-enum { RING = 32, N_STRINGS = 40, N_DOUBLES = 5, N_LONGS = 5, N_INTS = 2, N_BOOLEANS = 3 };
+enum { RING = 32, N_STRINGS = 40, N_PHONES = 15, N_DOUBLES = 5, N_LONGS = 5, N_INTS = 2, N_BOOLEANS = 3 };
 enum { N_FIELDS = 3 + N_STRINGS + N_DOUBLES + N_LONGS + N_INTS + N_BOOLEANS }; /* 58; the header is the 59th */
 
 /* Where one event's identity stands in a template. */
@@ -51,7 +51,8 @@ static const struct entity *wide_account(void)
     add_fields(&n, 1, "Name", TYPE_SWITCHABLE_NAME, VALUE_COMPANY, "Data:Switchable_PersonName");
     add_fields(&n, 1, "BillingAddress", TYPE_ADDRESS, VALUE_ADDRESS, "Data:Address");
     add_fields(&n, 1, "ShippingAddress", TYPE_ADDRESS, VALUE_ADDRESS, "Data:Address");
-    add_fields(&n, N_STRINGS - 2, "Text", TYPE_STRING, VALUE_CODE, "Data:Text");
+    add_fields(&n, N_PHONES, "Phone", TYPE_STRING, VALUE_PHONE, "Data:Phone");
+    add_fields(&n, N_STRINGS - N_PHONES - 2, "Text", TYPE_STRING, VALUE_CODE, "Data:Text");
     add_fields(&n, 1, "CreatedById", TYPE_STRING, VALUE_CREATED_BY, "CreatedBy:EntityId");
     add_fields(&n, 1, "LastModifiedById", TYPE_STRING, VALUE_MODIFIED_BY, "ForeignKey:EntityId");
     add_fields(&n, N_DOUBLES, "Amount", TYPE_DOUBLE, VALUE_MONEY, "Data:Currency");
@@ -99,7 +100,7 @@ static void make_payload(const struct bench_profile *profile, struct rng *rng, u
     struct field_val leaves[ENTITY_MAX_LEAVES];
     struct leaf_marks marks = {{0}, {0}};
     struct row row = {.leaves = leaves};
-    struct transaction tx = {.origin = "com/salesforce/api/rest/66.0;client=bench", .user = "005SM00000000001AA"};
+    struct transaction tx = {.origin = "com/salesforce/api/soap/66.0;client=SfdcInternalAPI/", .user = "005SM00000000001AA"};
     struct change_event event = {.entity = &wide, .record_ids = (const char (*)[19])row.id, .n_record_ids = 1, .row = &row};
     memset(leaves, 0, sizeof leaves);
     draw_leaves(rng, leaves, &marks, profile->full ? 55 : 6);

@@ -55,6 +55,12 @@ int bus_flush_ledger(struct bus *b, struct err *e)
     return rc < 0 ? err_prefix(e, "ledger") : 0;
 }
 
+void bus_start_at(struct bus *b, uint64_t counter)
+{
+    BUG_IF(b->next != 1);
+    b->base = b->counter = counter;
+}
+
 static void grow(struct bus *b)
 {
     size_t size = b->ring_size * 2;
@@ -88,7 +94,7 @@ static uint64_t next_counter(struct bus *b, const struct publication *p)
 {
     if (p->shares_replay_id && b->next > 1)
         return b->counter;
-    if (p->counter >= b->counter)
+    if (p->counter && p->counter >= b->counter)
         return p->counter;
     /* Other kinds of events, which nobody here subscribes to, take numbers too. */
     return b->counter + 1 + (rng_below(&b->gaps, 4) ? 0 : 1 + rng_below(&b->gaps, 5));

@@ -63,6 +63,8 @@ void bus_release(struct bus *b);
 MUST_CHECK int bus_open_ledger(struct bus *b, const char *path, struct err *e);
 MUST_CHECK int bus_flush_ledger(struct bus *b, struct err *e);
 
+/* Before the first event: replay ids begin behind this counter. */
+void bus_start_at(struct bus *b, uint64_t counter);
 /* Returns the event's index. */
 uint64_t bus_publish(struct bus *b, const struct publication *p);
 

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "sim/load.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -130,8 +131,9 @@ int sim_open(struct sim *s, const struct sim_options *options, struct err *e)
     if (options->bench)
         return open_bench(s, e);
     if (workload_init(&s->workload, &options->workload, &s->org, &s->bus, &s->topics, &s->schemas, e) < 0 ||
-        load_schemas(s, e) < 0 || apply_lists(s, e) < 0)
+        load_schemas(s, e) < 0 || load_files(s, e) < 0 || apply_lists(s, e) < 0)
         return -1;
+    flush(s);
     if (options->publishes) {
         prefill(s);
         s->to_publish = options->count < 0 ? UINT64_MAX : (uint64_t)options->count;

@@ -52,15 +52,16 @@ static void publish_repeat(struct workload *w, unsigned i)
     w->repeats[i] = last;
 }
 
-static void publish(struct workload *w, struct publication *p)
+static void publish(struct workload *w, const struct entity *entity, struct publication *p)
 {
     char unknown[23];
     if (!p->shares_replay_id)
         draw_uuid(&w->rng, w->event_id);
+    p->topic = w->topic[entity - entities];
+    p->entity = entity->name;
     p->event_id = span_of_str(w->event_id);
     p->payload = buf_span(&w->payload);
-    if (!p->schema_id.n)
-        p->schema_id = span_of_str(p->topic->schema_id);
+    p->schema_id = span_of_str(w->schema_id[entity - entities]);
     if (p->note && strcmp(p->note, "unknown schema") == 0) {
         snprintf(unknown, sizeof unknown, "unknown%015llu", (unsigned long long)w->published % 1000000000000000ull);
         p->schema_id = span_of_str(unknown);
@@ -79,15 +80,13 @@ static void publish_change(struct workload *w, const struct change_event *event,
     buf_clear(&w->payload);
     payload_change(&w->payload, event, &w->tx);
     struct publication p = {
-        .topic = w->topic[event->entity - entities],
-        .entity = event->entity->name,
         .change_type = sim_change_type_name(event->type),
         .record_ids = event->record_ids,
         .n_record_ids = event->n_record_ids,
         .shares_replay_id = shares_replay_id,
         .note = note,
     };
-    publish(w, &p);
+    publish(w, event->entity, &p);
 }
 
 static void publish_row(struct workload *w, const struct table *t, enum sim_change_type type, const struct row *row,
@@ -133,7 +132,7 @@ static void draw_plain(struct workload *w, struct field_val *leaf, const struct 
     case VALUE_ACCOUNT:
     case VALUE_CONTACT:
         other = other_row(w, field->value == VALUE_ACCOUNT ? ENTITY_ACCOUNT : ENTITY_CONTACT);
-        if (other)
+        if (other && other->leaves != w->filling) /* nobody is his own parent */
             val_set_text(leaf, other->id);
         else
             val_clear(leaf);
@@ -312,7 +311,9 @@ static struct row *create_in(struct workload *w, struct table *t)
 {
     struct row *row = table_insert(t);
     row->is_person = t->entity == &entities[ENTITY_ACCOUNT] && rng_below(&w->rng, 10) == 0;
+    w->filling = row->leaves;
     fill_new(w, t->entity, row->leaves, row->is_person, t->next_number);
+    w->filling = NULL;
     publish_row(w, t, SIM_CREATE, row, NULL);
     return row;
 }
@@ -476,8 +477,8 @@ static bool do_order(struct workload *w)
     leaves[0].as.integer += (int64_t)rng_below(&w->rng, 1000); /* platform events have milliseconds */
     buf_clear(&w->payload);
     payload_platform(&w->payload, entity, leaves);
-    struct publication p = {.topic = w->topic[ENTITY_ORDER], .entity = entity->name};
-    publish(w, &p);
+    struct publication p = {.change_type = NULL};
+    publish(w, entity, &p);
     for (unsigned f = 0; f < entity->n_fields; f++)
         val_clear(&leaves[f]);
     return true;
@@ -518,9 +519,9 @@ static bool do_undecodable(struct workload *w, const char *note)
     payload_change(&w->payload, &event, &w->tx);
     if (!note)
         note = damage(w, &w->payload);
-    struct publication p = {.topic = w->topic[t->entity - entities], .entity = t->entity->name, .change_type = "UPDATE",
-                            .record_ids = (const char (*)[19])row->id, .n_record_ids = 1, .note = note};
-    publish(w, &p);
+    struct publication p = {
+        .change_type = "UPDATE", .record_ids = (const char (*)[19])row->id, .n_record_ids = 1, .note = note};
+    publish(w, t->entity, &p);
     return true;
 }
 
@@ -612,15 +613,13 @@ int workload_init(struct workload *w, const struct workload_options *options, st
     w->options = *options;
     w->org = org;
     w->bus = bus;
-    w->topics = topics;
-    w->schemas = schemas;
     w->rng.state = options->seed;
     w->clock_ms = options->start_ms;
     /* Over 2^53: a client that reads it as a double shows it wrong. */
     w->commit_number = 9007199254740993 + (int64_t)rng_below(&w->rng, 1000000000);
     for (unsigned i = 0; i < ENTITY_COUNT; i++) {
         struct buf json = BUF_INIT;
-        char id[23];
+        char *id = w->schema_id[i];
         entity_schema_json(&json, &entities[i]);
         int rc = schemas_add(schemas, buf_span(&json), id, e);
         buf_release(&json);

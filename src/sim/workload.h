@@ -44,16 +44,16 @@ struct workload {
     struct workload_options options;
     struct org *org;
     struct bus *bus;
-    struct topics *topics;
-    const struct schemas *schemas;
     struct rng rng;
     const struct topic *topic[ENTITY_COUNT];
+    char schema_id[ENTITY_COUNT][23]; /* a loaded schema may have given the topic another one */
     struct transaction tx;
     int64_t clock_ms;       /* of the last commit */
     int64_t commit_number;
     int64_t shift_ms;       /* added to the wall clock: prefilled events lie in the past */
     uint64_t published;     /* events, repeats not counted */
     uint64_t left;          /* events this step may still publish */
+    const struct field_val *filling; /* the row being made */
     struct buf payload;
     char event_id[37];
     struct repeat repeats[WORKLOAD_MAX_REPEATS];
