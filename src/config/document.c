@@ -25,13 +25,28 @@ static struct place place_of_byte(struct span text, size_t offset)
     return place;
 }
 
-static bool is_tab_at(struct span text, struct place place)
+/* The text from this place on; empty past the end. Columns count characters. */
+static struct span text_at(struct span text, struct place place)
 {
     size_t line = 1, i = 0;
     for (; i < text.n && line < place.line; i++)
         line += text.p[i] == '\n';
-    i += place.column - 1;
-    return i < text.n && text.p[i] == '\t';
+    for (size_t column = 1; i < text.n && column < place.column; column++)
+        do
+            i++;
+        while (i < text.n && (text.p[i] & 0xc0) == 0x80);
+    return span_of(text.p + i, text.n - i);
+}
+
+/* What people trip over, in words that help more than the parser's. NULL: something else. */
+static const char *usual_mistake(struct span text, struct place place)
+{
+    struct span at = text_at(text, place);
+    if (at.n && at.p[0] == '\t')
+        return "a tab: YAML is indented with spaces";
+    if (at.n && at.p[0] == '{' && at.p > text.p && at.p[-1] == '$')
+        return "inside { } and [ ] a value with ${NAME} must stand in quotes";
+    return NULL;
 }
 
 static void syntax_problem(const yaml_parser_t *parser, struct span text, struct problems *ps)
@@ -43,8 +58,9 @@ static void syntax_problem(const yaml_parser_t *parser, struct span text, struct
         return;
     }
     struct place place = place_of(parser->problem_mark);
-    if (is_tab_at(text, place))
-        problem_add(ps, place, TOP_LEVEL, "a tab: YAML is indented with spaces");
+    const char *usual = usual_mistake(text, place);
+    if (usual)
+        problem_add(ps, place, TOP_LEVEL, "%s", usual);
     else if (parser->context)
         problem_add(ps, place, TOP_LEVEL, "not YAML: %s %s that begins in line %zu", what, parser->context,
                     parser->context_mark.line + 1);

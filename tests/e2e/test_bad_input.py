@@ -189,7 +189,7 @@ class Configuration(case.Case):
 
     def test_default_in_variable(self):
         """${NAME:-default} and a variable inside a value"""
-        self.yaml(("FOLDER/store", "FOLDER/${TIDEMARK_NO_SUCH:-store}"))
+        self.yaml(("FOLDER/store", '"FOLDER/${TIDEMARK_NO_SUCH:-store}"'))
         self.accepted()
 
 

@@ -368,6 +368,10 @@ static void text_that_is_not_yaml_is_refused_with_its_place(void **state)
         {"orgs: [ {\n  name: x\nsinks: }\n", "t.yaml:3:6: top level: not YAML: did not find expected ',' or "
                                              "'}' while parsing a flow mapping that begins in line 1\n"},
         {"orgs:\n\t- name: x\n", "t.yaml:2:1: top level: a tab: YAML is indented with spaces\n"},
+        {"\xc3\xa9: { b: ${X} }\n",
+         "t.yaml:1:10: top level: inside { } and [ ] a value with ${NAME} must stand in quotes\n"},
+        {"a: [x/${X:-d}, y]\n",
+         "t.yaml:1:8: top level: inside { } and [ ] a value with ${NAME} must stand in quotes\n"},
         {"orgs: \"x\n", "t.yaml:2:1: top level: not YAML: found unexpected end of stream while scanning a "
                         "quoted scalar that begins in line 1\n"},
         {"a: b\nc: \xff\n",
