@@ -91,8 +91,10 @@ static void check_line(const struct change *ch)
     struct line_source source = {span_of_str("00D"), span_of_str("/data/X")};
     struct buf line = BUF_INIT;
     json_line_add(&line, &ev, ch, &source, 0);
-    json_t *json = json_loadb((char *)line.data, line.len, JSON_ALLOW_NUL, NULL);
-    BUG_IF(!json);
+    json_error_t je;
+    json_t *json = json_loadb((char *)line.data, line.len, JSON_ALLOW_NUL, &je);
+    /* A NUL in a map's key is valid JSON, but not for this reader. */
+    BUG_IF(!json && json_error_code(&je) != json_error_null_byte_in_key);
     json_decref(json);
     buf_release(&line);
 }
