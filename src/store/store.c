@@ -192,7 +192,7 @@ static int check_layout(struct store *st, struct store_txn *txn, struct err *e)
         return -1;
     if (rc == 1) {
         if (!txn->write)
-            return err_set(e, ERR_STORE, "store", 0, "store %s: no store here", st->folder);
+            return err_set(e, ERR_STORE, "store", MDB_NOTFOUND, "store %s: no store here", st->folder);
         uint32_t version = STORE_LAYOUT_VERSION;
         random_bytes(st->id, sizeof st->id);
         if (store_put(txn, DB_META, span_of_str("layout"), span_of(&version, sizeof version), e) != 0)
