@@ -83,6 +83,16 @@ void base64url_add(struct buf *b, struct span s)
     }
 }
 
+void base64_add(struct buf *b, struct span s)
+{
+    size_t start = b->len;
+    base64url_add(b, s);
+    for (size_t i = start; i < b->len; i++)
+        b->data[i] = b->data[i] == '-' ? '+' : b->data[i] == '_' ? '/' : b->data[i];
+    while ((b->len - start) % 4)
+        buf_add_char(b, '=');
+}
+
 static int base64_value(char c)
 {
     if (c >= 'A' && c <= 'Z')

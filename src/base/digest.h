@@ -20,6 +20,8 @@ int hex_decode(const char *text, size_t n, uint8_t *out, size_t max);
 
 /* RFC 4648 section 5, no padding: Pub/Sub schema ids, JWT. */
 void base64url_add(struct buf *b, struct span s);
+/* RFC 4648 section 4, padded. */
+void base64_add(struct buf *b, struct span s);
 /* RFC 4648 section 4 or 5, padding optional. Returns 0, or -1 and b unchanged. */
 int base64_decode(struct buf *b, const char *text, size_t n);
 
