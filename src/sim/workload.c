@@ -310,7 +310,7 @@ static struct table *draw_table(struct workload *w)
 static struct row *create_in(struct workload *w, struct table *t)
 {
     struct row *row = table_insert(t);
-    row->is_person = t->entity == &entities[ENTITY_ACCOUNT] && rng_below(&w->rng, 10) == 0;
+    row->is_person = t->entity == &entities[ENTITY_ACCOUNT] && rng_below(&w->rng, 6) == 0;
     w->filling = row->leaves;
     fill_new(w, t->entity, row->leaves, row->is_person, t->next_number);
     w->filling = NULL;
