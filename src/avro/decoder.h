@@ -6,14 +6,16 @@
  * allocation per field but the arena's, values point into the payload.
  *
  * Guarantees
- *   Hostile bytes give an error that names the offset, never a crash and never a silent field:
- *   lengths, counts and indexes are checked against what is left; arrays hold at most 100,000 items
- *   and never more than the remaining bytes can; zero-size items, trailing bytes, booleans other than
- *   0 and 1, varints over 10 bytes (int: out of 32 bits), invalid UTF-8, branches or symbols out of
- *   range, nesting over 64 are errors.
- *   Bitmaps are read with the event's own schema (pubsub-api 9.5); bits beyond it are errors.
- *   Schemas: at most 4 MiB, 4,096 fields, depth 64; unknown members are ignored; an empty namespace
- *   is accepted; a member that refers to an undefined name is an error.
+ *   Hostile bytes give an error that names the offset, never a crash and never a silent field: lengths, counts
+ *   and indexes are checked against what is left; arrays hold at most 100,000 items and never more than the
+ *   remaining bytes can; zero-size items, blocks that are not as long as they say, trailing bytes, booleans
+ *   other than 0 and 1, varints over 10 bytes (int: out of 32 bits), invalid UTF-8, branches or symbols out of
+ *   range, nesting over 64 are errors. Work and memory are linear in the payload.
+ *   Bitmaps are read with the event's own schema (pubsub-api 9.5); bits beyond it, bits of the header, components
+ *   of a field that has none and odd numbers of digits are errors; order, repeats and letter case are not.
+ *   Schemas: at most 4 MiB, 4,096 fields in all records together, depth 64; unknown members are ignored; an empty
+ *   namespace is accepted; a member that refers to an undefined name, and a record that takes no bytes, are
+ *   errors. A change event's header is read by the names of its fields, wherever they stand.
  *
  * Calling order: avro_compile -> avro_decode*()... ; plans are immutable and live as long as the process
  * (or until avro_plan_free, in tests).

@@ -98,7 +98,8 @@ struct nested_bits {
 
 /*
  * The fields named by changedFields, nulledFields or diffFields. A parent whose own top-level bit is set
- * has been expanded: it appears in `nested` with all children, and not in `top`.
+ * has been expanded: it appears in `nested` with all children, and not in `top`. A field that may be text or a
+ * compound (Account.Name) is expanded only when the event holds a compound; else it stays in `top`.
  */
 struct field_set {
     struct field_bits top;
