@@ -31,7 +31,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Written out when this much has gathered: stays in the processor's cache, and bounds memory whatever a batch holds. */
+/* Written out when this much has gathered: stays in the processor's cache, bounds memory whatever comes. */
 enum { CHUNK = 256 << 10 };
 /* A buffer that one huge event has grown is given back. */
 enum { BUFFER_KEPT_MAX = 2 << 20 };
@@ -78,12 +78,15 @@ static int check_untouched(const struct sink *s, struct err *e)
     if (fstat(s->out.fd, &st) != 0)
         return file_output_error(e, ERR_RETRY, errno, s->out.fd, "look at", s->path);
     if (st.st_nlink == 0)
-        return err_set(e, ERR_RETRY, origin, 0, "%s was deleted while it was written; opening it anew", s->path);
+        return err_set(e, ERR_RETRY, origin, 0, "%s was deleted while it was written; opening it anew",
+                       s->path);
     if ((uint64_t)st.st_size < s->out.mark.length)
-        return err_set(e, ERR_RETRY, origin, 0, "%s was truncated from %" PRIu64 " to %jd bytes while it was written", s->path,
+        return err_set(e, ERR_RETRY, origin, 0,
+                       "%s was truncated from %" PRIu64 " to %jd bytes while it was written", s->path,
                        s->out.mark.length, (intmax_t)st.st_size);
     if ((uint64_t)st.st_size > s->out.mark.length)
-        return err_set(e, ERR_RETRY, origin, 0, "%s has grown from %" PRIu64 " to %jd bytes: somebody else writes to it", s->path,
+        return err_set(e, ERR_RETRY, origin, 0,
+                       "%s has grown from %" PRIu64 " to %jd bytes: somebody else writes to it", s->path,
                        s->out.mark.length, (intmax_t)st.st_size);
     return 0;
 }
@@ -127,7 +130,7 @@ static int write_batch(struct writing *w, const struct sink_batch *batch, struct
     return write_out(w, e);
 }
 
-/* Take the batch back out of the file. What could not be written was not applied; what cannot be taken back may be. */
+/* Take the batch out again. What is taken back was not applied; what cannot be taken back may be. */
 static void write_failed(struct sink *s, struct sink_batch *batch, const struct err *cause)
 {
     struct err e;

@@ -25,20 +25,16 @@ struct opening {
     struct file_output *out;
 };
 
-static void say(struct buf *notice, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void say(struct buf *notice, const char *fmt, ...)
+/* Where the next thing worth telling goes: `buf_addf(remark(notice), ...)`. */
+static struct buf *remark(struct buf *notice)
 {
-    char text[1024];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
     if (notice->len)
         buf_add_str(notice, "; ");
-    buf_add_str(notice, text);
+    return notice;
 }
 
-int file_output_error(struct err *e, enum err_class class, int errnum, int fd, const char *doing, const char *path)
+int file_output_error(struct err *e, enum err_class class, int errnum, int fd, const char *doing,
+                      const char *path)
 {
     struct statvfs space;
     bool about_space = errnum == ENOSPC || errnum == EDQUOT || errnum == EIO || errnum == EFBIG;
@@ -53,16 +49,17 @@ static int open_failed(const struct opening *o, int errnum, struct err *e)
 {
     switch (errnum) {
     case ENOENT: /* with O_CREAT: a folder is missing. It is not made: a volume may not be mounted yet */
-        return err_set(e, ERR_RETRY, origin, errnum, "cannot open %s: its folder does not exist; make it, or mount it",
-                       o->path);
+        return err_set(e, ERR_RETRY, origin, errnum,
+                       "cannot open %s: its folder does not exist; make it, or mount it", o->path);
     case EACCES:
     case EPERM:
         return err_set(e, ERR_REJECTED, origin, errnum,
-                       "cannot open %s for reading and appending: permission denied for user %u; check the owner and mode "
-                       "of the file and its folder",
+                       "cannot open %s for reading and appending: permission denied for user %u; check the "
+                       "owner and mode of the file and its folder",
                        o->path, (unsigned)geteuid());
     case EISDIR:
-        return err_set(e, ERR_REJECTED, origin, errnum, "%s is a folder; the path of a file sink names a file", o->path);
+        return err_set(e, ERR_REJECTED, origin, errnum,
+                       "%s is a folder; the path of a file sink names a file", o->path);
     case EROFS:
     case ENOTDIR:
     case ELOOP:
@@ -84,12 +81,13 @@ static int refuse_other_kinds(const struct opening *o, mode_t mode, struct err *
                                         : "a device";
     if (!kind)
         return 0;
-    return err_set(e, ERR_REJECTED, origin, 0,
-                   "%s is %s; a file sink can only keep its promise on a regular file (the stdout sink writes to pipes)",
-                   o->path, kind);
+    return err_set(
+        e, ERR_REJECTED, origin, 0,
+        "%s is %s; a file sink can only keep its promise on a regular file (the stdout sink writes to pipes)",
+        o->path, kind);
 }
 
-/* The process that holds a flock on the file, or 0: /proc/locks has lines "1: FLOCK ADVISORY WRITE 42 08:01:77 0 EOF". */
+/* Who holds a flock on the file, or 0. A line of /proc/locks: "1: FLOCK ADVISORY WRITE 42 08:01:77 0 EOF". */
 static long lock_holder(const struct stat *st)
 {
     FILE *locks = fopen("/proc/locks", "re");
@@ -97,10 +95,11 @@ static long lock_holder(const struct stat *st)
     long holder = 0;
     while (locks && holder == 0 && fgets(line, sizeof line, locks)) {
         long pid;
-        unsigned major_number, minor_number;
         unsigned long long inode;
-        if (sscanf(line, "%*d: FLOCK %*s WRITE %ld %x:%x:%llu", &pid, &major_number, &minor_number, &inode) == 4 &&
-            inode == st->st_ino && major_number == major(st->st_dev) && minor_number == minor(st->st_dev))
+        unsigned major_number, minor_number;
+        int fields = sscanf(line, "%*d: FLOCK %*s WRITE %ld %x:%x:%llu", &pid, &major_number, &minor_number,
+                            &inode);
+        if (fields == 4 && inode == st->st_ino && makedev(major_number, minor_number) == st->st_dev)
             holder = pid;
     }
     if (locks)
@@ -116,11 +115,11 @@ static int lock(const struct opening *o, const struct stat *st, struct err *e)
         return file_output_error(e, ERR_RETRY, errno, o->out->fd, "lock", o->path);
     long pid = lock_holder(st);
     if (pid == getpid())
-        return err_set(e, ERR_REJECTED, origin, EWOULDBLOCK, "%s is in use by another sink of this process: one file, one sink",
-                       o->path);
+        return err_set(e, ERR_REJECTED, origin, EWOULDBLOCK,
+                       "%s is in use by another sink of this process: one file, one sink", o->path);
     if (pid > 0)
-        return err_set(e, ERR_REJECTED, origin, EWOULDBLOCK, "%s is locked by process %ld: stop it, or give this sink another path",
-                       o->path, pid);
+        return err_set(e, ERR_REJECTED, origin, EWOULDBLOCK,
+                       "%s is locked by process %ld: stop it, or give this sink another path", o->path, pid);
     return err_set(e, ERR_REJECTED, origin, EWOULDBLOCK,
                    "%s is locked by another process: stop it, or give this sink another path", o->path);
 }
@@ -140,7 +139,7 @@ static int sync_name(const struct opening *o, struct err *e)
  */
 static int open_path(struct opening *o, struct stat *st, struct err *e)
 {
-    /* O_NONBLOCK, O_NOCTTY: what turns out to be a serial line must neither hold us up nor adopt us. No effect on files. */
+    /* O_NONBLOCK, O_NOCTTY: a serial line must neither hold us up nor adopt us. No effect on files. */
     const int flags = O_RDWR | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
     int fd = TEMP_FAILURE_RETRY(open(o->path, flags));
     if (fd < 0 && errno == ENOENT) {
@@ -168,18 +167,20 @@ static int go_on_at_end(const struct opening *o, const struct stat *st, struct e
         return err_prefix(e, "%s", o->path);
     if (torn)
         return err_set(e, ERR_REJECTED, origin, 0,
-                       "%s holds %jd bytes that do not end with a line end, so the next event would join a torn line: complete "
-                       "its last line, or move the file away",
+                       "%s holds %jd bytes that do not end with a line end, so the next event would join a "
+                       "torn line: complete its last line, or move the file away",
                        o->path, (intmax_t)st->st_size);
     return 0;
 }
 
 static int refuse_foreign(const struct opening *o, uint64_t at, const char *what, struct err *e)
 {
-    return err_set(e, ERR_REJECTED, origin, 0,
-                   "%s: somebody else wrote to it (at byte %" PRIu64 ": %s), and nothing is cut or overwritten that is not ours; "
-                   "look at it, then `tidemark sink reset %s` accepts the file as it is and goes on at its end",
-                   o->path, at, what, o->sink_name);
+    return err_set(
+        e, ERR_REJECTED, origin, 0,
+        "%s: somebody else wrote to it (at byte %" PRIu64
+        ": %s), and nothing is cut or overwritten that is not ours; "
+        "look at it, then `tidemark sink reset %s` accepts the file as it is and goes on at its end",
+        o->path, at, what, o->sink_name);
 }
 
 /* Bytes behind the mark: cut them if they are the batch that was written and never settled. */
@@ -194,8 +195,10 @@ static int settle_tail(const struct opening *o, const struct stat *st, struct er
         return refuse_foreign(o, tail.foreign_at, tail.foreign_why, e);
     if (TEMP_FAILURE_RETRY(ftruncate(o->out->fd, (off_t)mark->length)) != 0)
         return file_output_error(e, ERR_RETRY, errno, o->out->fd, "cut back", o->path);
-    say(o->notice, "%s: cut back from %" PRIu64 " to %" PRIu64 " bytes: an unfinished batch of ours, which comes again", o->path,
-        size, mark->length);
+    buf_addf(remark(o->notice),
+             "%s: cut back from %" PRIu64 " to %" PRIu64
+             " bytes: an unfinished batch of ours, which comes again",
+             o->path, size, mark->length);
     return 0;
 }
 
@@ -206,14 +209,16 @@ static int settle_same(const struct opening *o, const struct stat *st, struct er
     uint64_t size = (uint64_t)st->st_size;
     bool matches;
     if (size < mark->length) {
-        say(o->notice, "%s: truncated by somebody from %" PRIu64 " to %" PRIu64 " bytes: going on at its end", o->path,
-            mark->length, size);
+        buf_addf(remark(o->notice),
+                 "%s: truncated by somebody from %" PRIu64 " to %" PRIu64 " bytes: going on at its end",
+                 o->path, mark->length, size);
         return go_on_at_end(o, st, e);
     }
     if (file_mark_check(o->out->fd, mark, &matches, e) != 0)
         return err_prefix(e, "%s", o->path);
     if (!matches)
-        return refuse_foreign(o, mark->length - mark->line_bytes, "the last line settled is no longer there", e);
+        return refuse_foreign(o, mark->length - mark->line_bytes, "the last line settled is no longer there",
+                              e);
     return size > mark->length ? settle_tail(o, st, e) : 0;
 }
 
@@ -223,7 +228,8 @@ static int settle(const struct opening *o, const struct stat *st, struct err *e)
     struct file_mark *mark = &o->out->mark;
     const struct span state = o->memory->state;
     if (state.n == 0 && st->st_size > 0)
-        say(o->notice, "%s: holds %jd bytes already: going on at its end", o->path, (intmax_t)st->st_size);
+        buf_addf(remark(o->notice), "%s: holds %jd bytes already: going on at its end", o->path,
+                 (intmax_t)st->st_size);
     if (state.n == 0) {
         mark->device = st->st_dev;
         mark->inode = st->st_ino;
@@ -231,8 +237,8 @@ static int settle(const struct opening *o, const struct stat *st, struct err *e)
     }
     if (file_mark_decode(state, mark) != 0)
         return err_set(e, ERR_REJECTED, origin, 0,
-                       "what the store remembers about %s has a form this version does not know; `tidemark sink reset %s` "
-                       "forgets it and goes on at the file's end",
+                       "what the store remembers about %s has a form this version does not know; `tidemark "
+                       "sink reset %s` forgets it and goes on at the file's end",
                        o->path, o->sink_name);
     bool is_same = mark->inode == st->st_ino;
     mark->device = st->st_dev;
@@ -240,16 +246,18 @@ static int settle(const struct opening *o, const struct stat *st, struct err *e)
     if (is_same && !o->was_missing)
         return settle_same(o, st, e);
     if (o->was_missing)
-        say(o->notice, "%s: was gone, with the %" PRIu64 " bytes settled in it: made anew", o->path, mark->length);
+        buf_addf(remark(o->notice), "%s: was gone, with the %" PRIu64 " bytes settled in it: made anew",
+                 o->path, mark->length);
     else
-        say(o->notice,
-            "%s: another file than before (rotated; the old one had %" PRIu64 " settled bytes): going on at its end, byte %jd",
-            o->path, mark->length, (intmax_t)st->st_size);
+        buf_addf(remark(o->notice),
+                 "%s: another file than before (rotated; the old one had %" PRIu64
+                 " settled bytes): going on at its end, byte %jd",
+                 o->path, mark->length, (intmax_t)st->st_size);
     return go_on_at_end(o, st, e);
 }
 
-int file_open(struct file_output *out, const char *sink_name, const char *path, const struct sink_memory *memory,
-              struct buf *notice, struct err *e)
+int file_open(struct file_output *out, const char *sink_name, const char *path,
+              const struct sink_memory *memory, struct buf *notice, struct err *e)
 {
     struct opening o = {.sink_name = sink_name, .path = path, .memory = memory, .notice = notice, .out = out};
     struct stat st;
@@ -260,7 +268,7 @@ int file_open(struct file_output *out, const char *sink_name, const char *path, 
     return -1;
 }
 
-/* The same file still: only somebody else can have changed its length, since a batch boundary has none of our own tail. */
+/* The same file still. At a batch boundary only somebody else can have changed its length. */
 static int look_again(struct file_output *out, const char *sink_name, const char *path, const struct stat *st,
                       struct buf *notice, struct err *e)
 {
@@ -270,7 +278,8 @@ static int look_again(struct file_output *out, const char *sink_name, const char
     return (uint64_t)st->st_size < out->mark.length ? settle_same(&o, st, e) : 0;
 }
 
-int file_open_again(struct file_output *out, const char *sink_name, const char *path, struct buf *notice, struct err *e)
+int file_open_again(struct file_output *out, const char *sink_name, const char *path, struct buf *notice,
+                    struct err *e)
 {
     struct stat st;
     bool is_there = stat(path, &st) == 0;

@@ -47,9 +47,10 @@ MUST_CHECK int file_open_again(struct file_output *out, const char *sink_name, c
 void file_output_close(struct file_output *out);
 
 /*
- * Fill in e for a failed call on the output: "cannot DOING PATH (N bytes free): why". Returns -1. The free space is told
- * when space is what may be missing.
+ * Fill in e for a failed call on the output: "cannot DOING PATH (N bytes free): why". Returns -1. The free
+ * space is told when space is what may be missing.
  */
-int file_output_error(struct err *e, enum err_class class, int errnum, int fd, const char *doing, const char *path);
+int file_output_error(struct err *e, enum err_class class, int errnum, int fd, const char *doing,
+                      const char *path);
 
 #endif

@@ -69,7 +69,8 @@ static enum head_form skip_seq(struct span rest, uint64_t *seq)
 /* {"id":"…","org":"…","topic":"…","replay_id":"…","schema_id":"…","seq":N */
 static enum head_form read_head(struct span line, uint64_t *seq)
 {
-    static const char *const keys[] = {"{\"id\":", ",\"org\":", ",\"topic\":", ",\"replay_id\":", ",\"schema_id\":"};
+    static const char *const keys[] = {
+        "{\"id\":", ",\"org\":", ",\"topic\":", ",\"replay_id\":", ",\"schema_id\":"};
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         enum head_form form = skip_text(&line, keys[i]);
         if (form == HEAD_OURS)
@@ -88,7 +89,7 @@ static bool has_late(struct span head)
     return memmem(head.p, head.n, mark, sizeof mark - 1) != NULL;
 }
 
-/* A line that has its line end. `head` is the line, or its first WINDOW bytes; `last` is the byte before its line end. */
+/* A line that has its line end; `last` is the byte before. `head` is the line, or its first WINDOW bytes. */
 static enum head_form check_whole(struct scan *s, struct span head, uint8_t last)
 {
     uint64_t seq;
@@ -196,7 +197,8 @@ static int check_window(struct scan *s, size_t n, struct err *e)
     return s->at + n == s->to ? check_torn(s, span_of(line, n), e) : check_long(s, e);
 }
 
-int file_tail_check(int fd, uint64_t from, uint64_t to, uint64_t cursor, struct file_tail *tail, struct err *e)
+int file_tail_check(int fd, uint64_t from, uint64_t to, uint64_t cursor, struct file_tail *tail,
+                    struct err *e)
 {
     struct scan s = {fd, from, to, cursor, xmalloc(WINDOW), tail};
     int rc = 0;

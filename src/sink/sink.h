@@ -13,15 +13,16 @@
  * What a sink does not do: choose backoff, touch the store, log payloads or secrets, read environment or
  * configuration by name, keep a pointer to a delivery after submit returned, exit the process.
  *
- * Calling order: ops->new -> ops->open -> ops->state -> (ops->submit -> ops->state)* -> ops->close -> ops->free.
- * open may be called again after close, and after a failed open. Three rules for delivery:
- *   after open and after reopen, commit what ops->state gives before the first submit: a file that nobody
- *   remembers cannot be told from somebody else's after a crash;
- *   after every submit, commit ops->state in the transaction of the cursor;
- *   after a batch with RETRY or UNKNOWN, close and open (with what the store holds) before trying again: the
- *   sink may have lost its output, and the open finds out what became of the batch. A submit on a sink that
- *   is not open reports RETRY.
- * Every delivery of a batch comes with outcome SINK_UNREPORTED; reporting twice is a BUG.
+ * Calling order: new -> open -> state -> (submit -> state)* -> close -> free. open may be called again
+ * after close, and after a failed open. What a sink may rely on:
+ *   after open and after reopen, delivery commits what state gives before the first submit: a file
+ *   that nobody remembers cannot be told from somebody else's after a crash;
+ *   after every submit, it commits state in the transaction of the cursor;
+ *   after a batch with RETRY or UNKNOWN, it closes and opens again, with what the store holds, before it
+ *   tries again: the sink may have lost its output, and open finds out what became of the batch.
+ * A submit on a sink that is not open reports RETRY. Every delivery of a batch comes with the outcome
+ * SINK_UNREPORTED; reporting twice is a BUG.
+ *
  * Thread: the sink's own delivery thread, all calls; submit may block in the target's client library.
  * Errors: open: ERR_RETRY (try again later), ERR_REJECTED (needs a person: foreign tail, locked by
  * another process), ERR_STORE never.
@@ -55,8 +56,8 @@ struct sink_batch {
 
 /* What delivery remembers for a sink in the store, and gives back at open. */
 struct sink_memory {
-    uint64_t cursor;    /* last seq settled */
-    struct span state;  /* what ops->state wrote with that cursor; empty for a new sink */
+    uint64_t cursor;   /* last seq settled */
+    struct span state; /* what ops->state wrote with that cursor; empty for a new sink */
 };
 
 struct sink;
@@ -65,7 +66,9 @@ struct sink_ops {
     const char *kind; /* "file" */
     bool records_mode;
     struct sink *(*new)(const struct sink_config *config);
-    MUST_CHECK int (*open)(struct sink *s, const struct sink_memory *memory, struct buf *notice, struct err *e);
+    /* notice: what people should know about how it was opened ("rotated", "cut back"), appended. */
+    MUST_CHECK int (*open)(struct sink *s, const struct sink_memory *memory, struct buf *notice,
+                           struct err *e);
     /* Write the whole batch, make it durable, report every delivery. */
     void (*submit)(struct sink *s, struct sink_batch *batch);
     /* Append what must be committed with the cursor: valid after submit and after open. */

@@ -63,7 +63,8 @@ static int write_taken(struct span bytes, size_t *taken, struct err *e)
             struct pollfd ready = {.fd = STDOUT_FILENO, .events = POLLOUT};
             poll(&ready, 1, -1);
         } else if (errno == EPIPE) {
-            return err_set(e, ERR_RETRY, origin, EPIPE, "cannot write to the standard output: its reader is gone");
+            return err_set(e, ERR_RETRY, origin, EPIPE,
+                           "cannot write to the standard output: its reader is gone");
         } else if (errno != EINTR) {
             return err_set_errno(e, ERR_RETRY, origin, errno, "cannot write to the standard output");
         }
