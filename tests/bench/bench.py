@@ -144,10 +144,11 @@ class Bench:
         return first
 
     def floor(self, kind):
-        sim = Sim(self, "--bench", kind, "--count", str(self.events))
+        url = "https://bench.my.salesforce.com"  # the client does not log in, so it must be told
+        sim = Sim(self, "--bench", kind, "--count", str(self.events), "--instance-url", url)
         try:
             command = [os.path.join(self.build, "tests/bench/floor_client"), f"localhost:{sim.grpc}",
-                       "/data/AccountChangeEvent", str(self.events), "--json"]
+                       "/data/AccountChangeEvent", str(self.events), "--json", "--instance-url", url]
             if self.tls:
                 command += ["--ca", os.path.join(self.folder, "tls", "ca.pem")]
             figures = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout)
