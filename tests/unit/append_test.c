@@ -3,16 +3,15 @@
  * ids, keepalives, lost commits and restarts. Whatever happens, each published event is in the journal exactly
  * once, in order; the sums hold (I9); the resume point never claims more than the journal holds (I1).
  */
-#include "base/alloc.h"
 #include "base/random.h"
 #include "intake/append.h"
 #include "store/sinks.h"
+#include "store_folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -27,7 +26,7 @@ struct published {
 };
 
 struct fixture {
-    char folder[64];
+    struct store_folder folder;
     struct store *st;
     struct appender *a;
     struct subscription_record record;
@@ -39,7 +38,7 @@ struct fixture {
 static void open_all(struct fixture *f)
 {
     struct err e = ERR_INIT;
-    if (store_open(f->folder, STORE_DAEMON, 64 << 20, &f->st, &e) != 0)
+    if (store_open(f->folder.path, STORE_DAEMON, 64 << 20, &f->st, &e) != 0)
         fail_msg("%s", e.text);
     assert_int_equal(append_open(f->st, &f->a, &e), 0);
     struct store_txn txn;
@@ -57,13 +56,6 @@ static void close_all(struct fixture *f)
 {
     append_close(f->a);
     store_close(f->st);
-}
-
-static void remove_folder(const struct fixture *f)
-{
-    char *command = xasprintf("rm -rf %s", f->folder);
-    assert_int_equal(system(command), 0);
-    free(command);
 }
 
 /* Events of one group share event id and replay id and differ in the record id; repeats keep all but the replay id. */
@@ -166,11 +158,11 @@ static void add_batch(struct fixture *f, uint32_t from, uint32_t n, bool keepali
 static void one_schedule(uint64_t seed)
 {
     struct rng r = {seed};
-    struct fixture f = {.folder = "/tmp/tidemark-append-XXXXXX"};
+    struct fixture f = {0};
     struct err e = ERR_INIT;
     struct arena arena = ARENA_INIT;
     uint64_t head;
-    assert_non_null(mkdtemp(f.folder));
+    store_folder_make(&f.folder);
     publish(&f, &r);
     open_all(&f);
     uint32_t at = 0;
@@ -206,7 +198,7 @@ static void one_schedule(uint64_t seed)
     check_journal(&f, true);
     close_all(&f);
     arena_release(&arena);
-    remove_folder(&f);
+    store_folder_remove(&f.folder);
 }
 
 static void each_event_once_in_order_whatever_the_schedule(void **state)
@@ -221,11 +213,11 @@ static void a_new_generation_repeats_marked_events(void **state)
 {
     (void)state;
     struct rng r = {7};
-    struct fixture f = {.folder = "/tmp/tidemark-append-XXXXXX"};
+    struct fixture f = {0};
     struct err e = ERR_INIT;
     struct arena arena = ARENA_INIT;
     uint64_t head;
-    assert_non_null(mkdtemp(f.folder));
+    store_folder_make(&f.folder);
     publish(&f, &r);
     open_all(&f);
     add_batch(&f, 0, 100, false, &arena);
@@ -252,7 +244,7 @@ static void a_new_generation_repeats_marked_events(void **state)
     store_abort(&txn);
     close_all(&f);
     arena_release(&arena);
-    remove_folder(&f);
+    store_folder_remove(&f.folder);
 }
 
 /* Trims remove whole blocks, never past what the slowest sink has settled, and numbers go on. */
@@ -260,14 +252,14 @@ static void trims_stop_at_the_slowest_sink(void **state)
 {
     (void)state;
     struct rng r = {9};
-    struct fixture f = {.folder = "/tmp/tidemark-append-XXXXXX"};
+    struct fixture f = {0};
     struct err e = ERR_INIT;
     struct arena arena = ARENA_INIT;
     struct journal_bounds b;
     struct store_txn txn;
     uint64_t head;
     bool more;
-    assert_non_null(mkdtemp(f.folder));
+    store_folder_make(&f.folder);
     publish(&f, &r);
     open_all(&f);
     for (uint32_t at = 0; at < PUBLISHED; at += 10) {
@@ -303,7 +295,7 @@ static void trims_stop_at_the_slowest_sink(void **state)
     store_abort(&txn);
     close_all(&f);
     arena_release(&arena);
-    remove_folder(&f);
+    store_folder_remove(&f.folder);
 }
 
 int main(void)
