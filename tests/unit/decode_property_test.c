@@ -155,9 +155,9 @@ static void fill(struct rng *r, avro_value_t *value, int depth)
     uint64_t bits = rng_next(r) >> rng_below(r, 64);
     avro_schema_t schema = avro_value_get_schema(value);
     avro_value_t part;
-    float f;
-    double d;
-    size_t n;
+    float f = 0;
+    double d = 0;
+    size_t n = 0;
     switch (avro_value_get_type(value)) {
     case AVRO_NULL: avro_value_set_null(value); return;
     case AVRO_BOOLEAN: avro_value_set_boolean(value, bits & 1); return;
