@@ -179,7 +179,8 @@ static int refuse_foreign(const struct opening *o, uint64_t at, const char *what
         e, ERR_REJECTED, origin, 0,
         "%s: somebody else wrote to it (at byte %" PRIu64
         ": %s), and nothing is cut or overwritten that is not ours; "
-        "look at it, then `tidemark sink reset %s` accepts the file as it is and goes on at its end",
+        "move it away and a new file is begun, or `tidemark sink reset %s` accepts it as it is and goes on at "
+        "its end",
         o->path, at, what, o->sink_name);
 }
 
@@ -246,7 +247,8 @@ static int settle(const struct opening *o, const struct stat *st, struct err *e)
     if (is_same && !o->was_missing)
         return settle_same(o, st, e);
     if (o->was_missing)
-        buf_addf(remark(o->notice), "%s: was gone, with the %" PRIu64 " bytes settled in it: made anew",
+        buf_addf(remark(o->notice),
+                 "%s: gone (rotated or deleted), with the %" PRIu64 " bytes settled in it: begun as a new file",
                  o->path, mark->length);
     else
         buf_addf(remark(o->notice),

@@ -2,7 +2,7 @@
  * file_open: opening an output file without guessing whose bytes it holds.
  *
  * What is found decides, in this order (the mark is what the store remembers, file_mark.h):
- *   no file                            made anew, mode 0640, its folder synced
+ *   no file                            begun as a new one, mode 0640, its folder synced
  *   no mark (new sink, or reset)       go on at its end
  *   another inode                      rotated: go on at its end
  *   shorter than the mark              truncated: go on at its end

@@ -466,7 +466,7 @@ static void a_rotated_file_is_left_alone_and_the_new_one_begun(void **state)
     ops->close(w->s);
     assert_int_equal(rename(w->path, w->other), 0);
     must_open(w);
-    must_say(w, "made anew");
+    must_say(w, "begun as a new file");
     must_hold(w->other, buf_span(&w->expected));
     buf_clear(&w->expected);
     deliver(w, 2);
@@ -552,7 +552,7 @@ static void a_file_deleted_under_us_is_noticed_before_the_next_batch(void **stat
     assert_int_equal(made_batch_count(&w->made, SINK_RETRY), 2);
     assert_non_null(strstr(w->made.batch.reason.text, "deleted"));
     restart(w);
-    must_say(w, "was gone");
+    must_say(w, "gone (rotated or deleted)");
     buf_clear(&w->expected);
     deliver(w, 2);
     must_hold_expected(w);
@@ -639,7 +639,7 @@ static void a_reopen_follows_the_path(void **state)
     deliver(w, 1); /* until told, the file in use stays in use */
     must_hold(w->other, buf_span(&w->expected));
     assert_int_equal(reopen(w), 0);
-    must_say(w, "made anew");
+    must_say(w, "begun as a new file");
     commit(w, w->cursor);
     buf_clear(&w->expected);
     deliver(w, 2);
