@@ -408,7 +408,8 @@ int walk_fields(struct walk *w, const struct avro_node *type, uint32_t from, con
                 uint32_t *n)
 {
     uint32_t mark = w->n;
-    reserve_stack(w, type->n);
+    size_t left = walk_left(w, w->at); /* every step takes a byte */
+    reserve_stack(w, left < type->n ? (uint32_t)left : type->n);
     if (push_fields(w, type, from) != 0)
         return -1;
     *n = w->n - mark;
