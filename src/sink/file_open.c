@@ -175,13 +175,11 @@ static int go_on_at_end(const struct opening *o, const struct stat *st, struct e
 
 static int refuse_foreign(const struct opening *o, uint64_t at, const char *what, struct err *e)
 {
-    return err_set(
-        e, ERR_REJECTED, origin, 0,
-        "%s: somebody else wrote to it (at byte %" PRIu64
-        ": %s), and nothing is cut or overwritten that is not ours; "
-        "move it away and a new file is begun, or `tidemark sink reset %s` accepts it as it is and goes on at "
-        "its end",
-        o->path, at, what, o->sink_name);
+    return err_set(e, ERR_REJECTED, origin, 0,
+                   "%s: somebody else wrote to it (at byte %" PRIu64 ": %s); what is not ours is not cut: "
+                   "move the file away and a new one is begun, or `tidemark sink reset %s` accepts it and "
+                   "goes on at its end",
+                   o->path, at, what, o->sink_name);
 }
 
 /* Bytes behind the mark: cut them if they are the batch that was written and never settled. */
@@ -248,7 +246,8 @@ static int settle(const struct opening *o, const struct stat *st, struct err *e)
         return settle_same(o, st, e);
     if (o->was_missing)
         buf_addf(remark(o->notice),
-                 "%s: gone (rotated or deleted), with the %" PRIu64 " bytes settled in it: begun as a new file",
+                 "%s: gone (rotated or deleted), with the %" PRIu64
+                 " bytes settled in it: begun as a new file",
                  o->path, mark->length);
     else
         buf_addf(remark(o->notice),
