@@ -71,6 +71,17 @@ static int load_log(struct seen *s, struct store_txn *txn, struct err *e)
     return 0;
 }
 
+/* Have the filters read in the background. Lookups ask all of them at random; without this each page would be waited
+ * for alone, thousands of times. */
+static void warm_filters(const struct directory *d)
+{
+    for (size_t i = 0; i < d->n; i++)
+        for (uint32_t k = 0; k < d->runs[i].n_segments && d->runs[i].state == RUN_LIVE; k++) {
+            const struct segment *s = &d->runs[i].segments[k];
+            run_will_need(span_of(s->filter, (size_t)s->blocks * FILTER_BLOCK_BYTES));
+        }
+}
+
 int seen_open_with(struct store *st, const struct seen_params *params, struct seen **out, struct err *e)
 {
     BUG_IF(params->fan_out < 2 || params->fan_out > SEEN_MAX_FAN_OUT || params->segment_ids < params->fan_out ||
@@ -85,6 +96,8 @@ int seen_open_with(struct store *st, const struct seen_params *params, struct se
     int rc = load_log(s, &txn, e);
     if (rc == 0)
         rc = directory_load(&s->runs, &txn, e);
+    if (rc == 0)
+        warm_filters(&s->runs);
     store_abort(&txn);
     if (rc != 0)
         goto fail;

@@ -6,13 +6,12 @@ static bool comes_before(const uint8_t *ids, size_t at, struct identity id, bool
     return id_less(here, id) || (after_equal && id_equal(here, id));
 }
 
-/* Guess, step outwards by doubling until the bound is enclosed, then halve. Of a cold sequence one or two pages
- * are touched; one that is not uniform costs twice what halving costs. */
-static size_t bound(const uint8_t *ids, size_t n, struct identity id, bool after_equal)
+/* From the guess, step outwards by doubling until the bound is enclosed, then halve. After a good guess one page is
+ * touched, two at most; a bad one costs twice what halving costs. */
+static size_t bound(const uint8_t *ids, size_t n, struct identity id, size_t at, bool after_equal)
 {
     if (n == 0)
         return 0;
-    size_t at = id_guess(id, id_at(ids, 0), id_at(ids, n - 1), n);
     size_t low = 0, high = n; /* all before low come before the bound, none from high on does */
     if (comes_before(ids, at, id, after_equal)) {
         low = at + 1;
@@ -43,12 +42,12 @@ static size_t bound(const uint8_t *ids, size_t n, struct identity id, bool after
     return low;
 }
 
-size_t ids_lower_bound(const uint8_t *ids, size_t n, struct identity id)
+size_t ids_lower_bound(const uint8_t *ids, size_t n, struct identity id, size_t guess)
 {
-    return bound(ids, n, id, false);
+    return bound(ids, n, id, guess, false);
 }
 
-size_t ids_upper_bound(const uint8_t *ids, size_t n, struct identity id)
+size_t ids_upper_bound(const uint8_t *ids, size_t n, struct identity id, size_t guess)
 {
-    return bound(ids, n, id, true);
+    return bound(ids, n, id, guess, true);
 }

@@ -44,9 +44,10 @@ static inline size_t id_guess(struct identity id, struct identity first, struct 
     return at < n ? at : n - 1;
 }
 
-/* The first position of a sorted sequence whose identity is not less than id; n when all are less. */
-size_t ids_lower_bound(const uint8_t *ids, size_t n, struct identity id);
+/* The first position of a sorted sequence whose identity is not less than id; n when all are less. The search goes
+ * out from guess, which is below n unless n is 0. */
+size_t ids_lower_bound(const uint8_t *ids, size_t n, struct identity id, size_t guess);
 /* The first position whose identity is greater than id. */
-size_t ids_upper_bound(const uint8_t *ids, size_t n, struct identity id);
+size_t ids_upper_bound(const uint8_t *ids, size_t n, struct identity id, size_t guess);
 
 #endif

@@ -114,7 +114,7 @@ static int seal(struct seen *s, struct store_txn *txn, struct err *e)
                       .min_ms = s->log.min_ms, .max_ms = s->log.max_ms};
     struct identity *sorted = xmalloc((s->set.n + 1) * sizeof *sorted);
     struct id_piece piece = {(const uint8_t *)s->set.ids, s->set.n};
-    uint32_t n = (uint32_t)ids_sort(&piece, 1, sorted);
+    uint32_t n = (uint32_t)ids_sort(&piece, 1, PIECES_UNSORTED, sorted);
     int rc = n > 0 ? write_sealed(s, txn, &run, sorted, n, e) : 0;
     KILLPOINT("seen.seal");
     if (rc == 0)
@@ -218,9 +218,10 @@ static int gather(struct merge *m, struct store_txn *txn, uint32_t segment_ids, 
         if (read_share(m, txn, i, segment_ids / m->unfinished, e) != 0)
             return -1;
     for (size_t i = 0; i < m->n_pieces; i++) {
-        if (m->limited)
-            m->pieces[i].n = ids_upper_bound(m->pieces[i].ids, m->pieces[i].n, m->limit);
-        m->total += m->pieces[i].n;
+        struct id_piece *p = &m->pieces[i];
+        if (m->limited && p->n > 0)
+            p->n = ids_upper_bound(p->ids, p->n, m->limit, p->n - 1); /* most of it, or all */
+        m->total += p->n;
     }
     return 0;
 }
@@ -260,7 +261,7 @@ static int merge_some(struct seen *s, struct store_txn *txn, struct run *out, st
     if (rc != 0)
         goto out;
     sorted = xmalloc((m.total + 1) * sizeof *sorted);
-    uint32_t n = (uint32_t)ids_sort(m.pieces, m.n_pieces, sorted);
+    uint32_t n = (uint32_t)ids_sort(m.pieces, m.n_pieces, PIECES_SORTED, sorted);
     rc = n > 0 ? run_add_segment(txn, out, sorted, n, e) : 0;
     KILLPOINT("seen.merge_step");
     if (rc == 0 && !m.limited)

@@ -251,53 +251,67 @@ static int get_chunk(struct store_txn *txn, const struct run *run, uint32_t chun
     return 0;
 }
 
-/* The chunk that holds id if any does: the last of its segment that begins with id or less, else the first. The
- * guess is off by one at most where hashes are uniform. */
-static int locate(struct store_txn *txn, const struct run *run, struct identity id, uint32_t *chunk, struct span *ids,
-                  struct err *e)
+enum bound { NOT_LESS, GREATER };
+
+static size_t bound_in(struct span ids, struct identity id, size_t guess, enum bound bound)
+{
+    size_t n = ids.n / ID_BYTES;
+    guess = guess < n ? guess : n - 1;
+    return bound == GREATER ? ids_upper_bound(ids.p, n, id, guess) : ids_lower_bound(ids.p, n, id, guess);
+}
+
+/* The first identity of the segment that is not less than id, or greater: its chunk, the place there, and the chunk's
+ * identities. The place is behind the last one when there is none. The guess is off by a hundred or so where hashes
+ * are uniform: it finds the page, seldom its neighbour. */
+static int locate(struct store_txn *txn, const struct run *run, struct identity id, enum bound bound,
+                  struct run_place *place, struct span *ids, struct err *e)
 {
     const struct segment *s = run_segment(run, id);
     struct identity end = s + 1 < run->segments + run->n_segments ? s[1].first : run->last;
     uint32_t first = s->first_chunk, last = first + segment_chunks(run, s) - 1;
-    uint32_t at = first + (uint32_t)(id_guess(id, s->first, end, s->count) / run->chunk_ids);
-    if (get_chunk(txn, run, at, ids, e) != 0)
+    size_t guess = id_guess(id, s->first, end, s->count);
+    uint32_t chunk = first + (uint32_t)(guess / run->chunk_ids);
+    if (get_chunk(txn, run, chunk, ids, e) != 0)
         return -1;
-    while (at > first && id_less(id, id_at(ids->p, 0)))
-        if (get_chunk(txn, run, --at, ids, e) != 0)
+    size_t at = bound_in(*ids, id, guess % run->chunk_ids, bound);
+    while (at == 0 && chunk > first) { /* it may begin in the chunk before */
+        struct span before;
+        if (get_chunk(txn, run, chunk - 1, &before, e) != 0)
             return -1;
-    while (at < last && id_less(id_at(ids->p, ids->n / ID_BYTES - 1), id)) {
-        struct span next;
-        if (get_chunk(txn, run, at + 1, &next, e) != 0)
-            return -1;
-        if (id_less(id, id_at(next.p, 0)))
+        size_t n = before.n / ID_BYTES, at_before = bound_in(before, id, n - 1, bound);
+        if (at_before == n)
             break;
-        *ids = next;
-        at++;
+        chunk--;
+        *ids = before;
+        at = at_before;
     }
-    *chunk = at;
+    while (at == ids->n / ID_BYTES && chunk < last) {
+        if (get_chunk(txn, run, ++chunk, ids, e) != 0)
+            return -1;
+        at = bound_in(*ids, id, 0, bound);
+    }
+    *place = (struct run_place){chunk, (uint32_t)at};
     return 0;
 }
 
 int run_contains(struct store_txn *txn, const struct run *run, struct identity id, bool *found, struct err *e)
 {
-    uint32_t chunk;
+    struct run_place place;
     struct span ids;
-    if (locate(txn, run, id, &chunk, &ids, e) != 0)
+    if (locate(txn, run, id, NOT_LESS, &place, &ids, e) != 0)
         return -1;
-    size_t n = ids.n / ID_BYTES, at = ids_lower_bound(ids.p, n, id);
-    *found = at < n && id_equal(id_at(ids.p, at), id);
+    *found = place.at < ids.n / ID_BYTES && id_equal(id_at(ids.p, place.at), id);
     return 0;
 }
 
 int run_after(struct store_txn *txn, const struct run *run, struct identity id, struct run_place *out, struct err *e)
 {
-    *out = (struct run_place){0};
     struct span ids;
+    *out = (struct run_place){0};
     if (run->n_segments == 0)
         return 0;
-    if (locate(txn, run, id, &out->chunk, &ids, e) != 0)
+    if (locate(txn, run, id, GREATER, out, &ids, e) != 0)
         return -1;
-    out->at = (uint32_t)ids_upper_bound(ids.p, ids.n / ID_BYTES, id);
     if (out->at == ids.n / ID_BYTES)
         *out = (struct run_place){out->chunk + 1, 0};
     return 0;

@@ -17,23 +17,37 @@ static uint32_t bucket_of(const struct buckets *b, struct identity id)
     return (uint32_t)((id.high - b->low) >> b->shift);
 }
 
-static void choose_buckets(struct buckets *b, const struct id_piece *pieces, size_t n_pieces, size_t total)
+struct range {
+    uint64_t low, high; /* of high words */
+};
+
+static void widen(struct range *range, uint64_t v)
 {
-    uint64_t low = UINT64_MAX, high = 0;
-    for (size_t i = 0; i < n_pieces; i++)
-        for (size_t k = 0; k < pieces[i].n; k++) {
-            uint64_t v = id_at(pieces[i].ids, k).high;
-            low = v < low ? v : low;
-            high = v > high ? v : high;
-        }
+    range->low = v < range->low ? v : range->low;
+    range->high = v > range->high ? v : range->high;
+}
+
+static struct range range_of(const struct id_piece *pieces, size_t n_pieces, enum piece_order order)
+{
+    struct range range = {UINT64_MAX, 0};
+    for (size_t i = 0; i < n_pieces; i++) {
+        size_t step = order == PIECES_SORTED && pieces[i].n > 1 ? pieces[i].n - 1 : 1;
+        for (size_t k = 0; k < pieces[i].n; k += step)
+            widen(&range, id_at(pieces[i].ids, k).high);
+    }
+    return range;
+}
+
+static void choose_buckets(struct buckets *b, struct range range, size_t total)
+{
     unsigned bits = 1;
     while (bits < MAX_BUCKET_BITS && (size_t)4 << bits < total)
         bits++;
-    b->low = low;
+    b->low = range.low;
     b->shift = 0;
-    while ((high - low) >> b->shift >= 1ULL << bits)
+    while ((range.high - range.low) >> b->shift >= 1ULL << bits)
         b->shift++;
-    b->n = (uint32_t)((high - low) >> b->shift) + 1;
+    b->n = (uint32_t)((range.high - range.low) >> b->shift) + 1;
     b->start = xcalloc(b->n + 1, sizeof *b->start);
 }
 
@@ -85,7 +99,7 @@ static size_t drop_repeats(struct identity *ids, size_t n)
     return kept;
 }
 
-size_t ids_sort(const struct id_piece *pieces, size_t n_pieces, struct identity *out)
+size_t ids_sort(const struct id_piece *pieces, size_t n_pieces, enum piece_order order, struct identity *out)
 {
     size_t total = 0;
     for (size_t i = 0; i < n_pieces; i++)
@@ -93,7 +107,7 @@ size_t ids_sort(const struct id_piece *pieces, size_t n_pieces, struct identity 
     if (total == 0)
         return 0;
     struct buckets b;
-    choose_buckets(&b, pieces, n_pieces, total);
+    choose_buckets(&b, range_of(pieces, n_pieces, order), total);
     fill_buckets(&b, pieces, n_pieces, out);
     /* Filled, start[i] is where bucket i ends. */
     for (uint32_t i = 0, from = 0; i < b.n; from = b.start[i++])

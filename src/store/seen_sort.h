@@ -18,7 +18,10 @@ struct id_piece {
     size_t n;
 };
 
-/* out has room for all of them. Returns how many different ones there are. */
-size_t ids_sort(const struct id_piece *pieces, size_t n_pieces, struct identity *out);
+enum piece_order { PIECES_UNSORTED, PIECES_SORTED };
+
+/* out has room for all of them. Returns how many different ones there are. SORTED: each piece is in order, which
+ * saves reading them once more. */
+size_t ids_sort(const struct id_piece *pieces, size_t n_pieces, enum piece_order order, struct identity *out);
 
 #endif

@@ -57,13 +57,16 @@ static void pieces_are_sorted_into_one_sequence_without_repeats(void **state)
         for (size_t i = 0; i < n; i++)
             ids[i] = i > 0 && rng_below(&r, 8) == 0 ? ids[rng_below(&r, i)] : draw(&r, kind);
         struct id_piece pieces[5];
+        enum piece_order order = round % 3 ? PIECES_UNSORTED : PIECES_SORTED;
         size_t at = 0;
         for (size_t i = 0; i < ARRAY_LEN(pieces); i++) { /* some of them empty */
             size_t len = i + 1 < ARRAY_LEN(pieces) ? rng_below(&r, n - at + 1) : n - at;
             pieces[i] = (struct id_piece){(const uint8_t *)(ids + at), len};
+            if (order == PIECES_SORTED)
+                qsort(ids + at, len, sizeof *ids, compare);
             at += len;
         }
-        size_t got = ids_sort(pieces, ARRAY_LEN(pieces), out), want = plain_sort(ids, n);
+        size_t got = ids_sort(pieces, ARRAY_LEN(pieces), order, out), want = plain_sort(ids, n);
         assert_int_equal(got, want);
         assert_memory_equal(out, ids, want * sizeof *ids);
         free(ids);
@@ -92,8 +95,9 @@ static void bounds_agree_with_a_linear_search(void **state)
             while (lower < n && compare(&ids[lower], &id) < 0)
                 lower++;
             upper = lower < n && compare(&ids[lower], &id) == 0 ? lower + 1 : lower;
-            assert_int_equal(ids_lower_bound((const uint8_t *)ids, n, id), lower);
-            assert_int_equal(ids_upper_bound((const uint8_t *)ids, n, id), upper);
+            size_t guess = n == 0 ? 0 : k % 3 ? rng_below(&r, n) : id_guess(id, ids[0], ids[n - 1], n);
+            assert_int_equal(ids_lower_bound((const uint8_t *)ids, n, id, guess), lower);
+            assert_int_equal(ids_upper_bound((const uint8_t *)ids, n, id, guess), upper);
         }
     }
 }

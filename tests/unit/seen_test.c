@@ -360,6 +360,27 @@ static void a_run_under_merge_is_not_lost_to_expiry(void **state)
     close_world(&w);
 }
 
+static void merging_holds_each_identity_once_in_few_runs(void **state)
+{
+    (void)state;
+    struct seen_stats stats;
+    struct world w;
+    open_plain_world(&w, 20);
+    for (uint32_t i = 0; i < 60; i++) {
+        add_ids(&w, i * 20, 20, 1000);
+        settle(&w, 0);
+        seen_stats(w.seen, &stats);
+        assert_int_equal(stats.identities, (i + 1) * 20);
+        assert_int_equal(stats.unsealed, 0);
+        /* Fan-out 2, levels 2: at most one run each of the levels 0 and 1. */
+        assert_in_range(stats.runs, 1, 2 + (i + 1) / 4);
+    }
+    begin(&w);
+    check_all(&w);
+    undo(&w);
+    close_world(&w);
+}
+
 static void a_set_that_nobody_sealed_in_time_is_sealed_in_parts(void **state)
 {
     (void)state;
@@ -467,6 +488,7 @@ int main(void)
         cmocka_unit_test(an_identity_lives_exactly_as_long_as_its_window),
         cmocka_unit_test(a_repeat_under_a_later_time_counts_from_then_on),
         cmocka_unit_test(a_run_under_merge_is_not_lost_to_expiry),
+        cmocka_unit_test(merging_holds_each_identity_once_in_few_runs),
         cmocka_unit_test(a_set_that_nobody_sealed_in_time_is_sealed_in_parts),
         cmocka_unit_test(random_schedules_agree_with_the_reference),
         cmocka_unit_test(damage_gives_errors_not_crashes),
