@@ -43,6 +43,10 @@ static const struct command commands[] = {
      "list [--sink NAME] [--json] | show SINK SEQ [--json]\n\n"
      "      --sink NAME           list: those of one sink\n"
      "      --json                one JSON object per line"},
+    {"sink", "accept a rotated or foreign file; drop a sink that is gone", cli_sink,
+     "reset NAME | forget NAME\n\n"
+     "With the daemon stopped. reset: the sink takes its file as it is and goes on at its end with the next event.\n"
+     "forget: drops the cursor of a sink that left the configuration."},
 };
 
 static void print_commands(FILE *to)
