@@ -21,14 +21,13 @@ static bool set_metadata(grpc_metadata *m, const char *key, const char *value)
 
 static void fill_metadata(struct call *c, const struct auth_token *token)
 {
-    char trace_id[37];
-    random_uuid(trace_id);
+    random_uuid(c->trace_id);
     bool ok = set_metadata(&c->metadata[0], "accesstoken", token->access_token);
     ok = set_metadata(&c->metadata[1], "instanceurl", token->instance_url) && ok;
     ok = set_metadata(&c->metadata[2], "tenantid", token->tenant_id) && ok;
-    ok = set_metadata(&c->metadata[3], "x-client-trace-id", trace_id) && ok;
+    ok = set_metadata(&c->metadata[3], "x-client-trace-id", c->trace_id) && ok;
     if (ok)
-        log_debug(c->pubsub->subject, "%s: trace id %s", c->method, trace_id);
+        log_debug(c->pubsub->subject, "%s: trace id %s", c->method, c->trace_id);
     else
         call_end_locally(c, GRPC_STATUS_UNAUTHENTICATED,
                          "access token, instance URL or tenant id is empty or not fit to be sent");
@@ -142,9 +141,9 @@ void call_finish(struct call *c, struct pubsub_status *status)
     }
     status->reaction = pubsub_classify(status->grpc_code, status->error_code, c->local_text[0] ? "" : details);
     if (status->grpc_code != GRPC_STATUS_OK)
-        log_debug(p->subject, "%s ended: %s, error-code %s, rpc-id %s, gRPC said: %s", c->method,
+        log_debug(p->subject, "%s ended: %s, error-code %s, rpc-id %s, trace id %s, gRPC said: %s", c->method,
                   pubsub_status_name(status->grpc_code), status->error_code[0] ? status->error_code : "none",
-                  status->rpc_id[0] ? status->rpc_id : "none", details);
+                  status->rpc_id[0] ? status->rpc_id : "none", c->trace_id, details);
     act_on_connection(c, status);
 }
 

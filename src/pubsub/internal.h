@@ -80,6 +80,7 @@ struct call {
     struct channel *channel;
     grpc_call *grpc;
     const char *method;
+    char trace_id[37]; /* to quote to support, for failures without an rpc-id */
     bool had_answer; /* a message came: the endpoint is the right one */
 
     grpc_metadata metadata[4];
@@ -120,7 +121,7 @@ struct span message_bytes(grpc_byte_buffer *bb, struct buf *scratch, grpc_slice 
 struct pubsub_response *response_read(struct span wire, int *pending);
 void response_pool_empty(void);
 
-/* unary.c, stream.c: none. describe.c: */
+/* describe.c: fills in status->text */
 void describe_status(struct pubsub_status *status, const char *details, const char *endpoint, bool plaintext,
                      int64_t max_message, bool had_answer);
 

@@ -14,9 +14,9 @@ enum {
     POOL_RESPONSES = 16,
     POOL_BYTES = 2 << 20,
     OVERHEAD_PER_RESPONSE = 8 * 1024,
-    /* Structs around an event cost less than its shortest realistic form times this. What exceeds it is
-     * no event stream but an attack on memory (a million empty events in two bytes each). */
-    LARGEST_GROWTH = 8,
+    /* A short event (100 bytes) takes three times its size in memory. What exceeds this is no event stream
+     * but an attack on memory (a million empty events of two bytes each). */
+    LARGEST_GROWTH = 16,
 };
 
 static struct {

@@ -182,6 +182,7 @@ static void count_request(struct served *s, const Eventbus__V1__FetchRequest *m,
     struct fake_counts *c = &s->f->counts;
     pthread_mutex_lock(&s->f->lock);
     c->requests++;
+    c->asked += m->num_requested;
     s->outstanding += m->num_requested;
     if (s->outstanding > c->most_outstanding)
         c->most_outstanding = s->outstanding;

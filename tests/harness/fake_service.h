@@ -35,6 +35,7 @@ struct fake_script {
 struct fake_counts {
     int streams, unary;     /* calls accepted */
     int requests;           /* FetchRequests on all streams */
+    int asked;              /* sum of their num_requested */
     int most_outstanding;   /* highest sum of asked minus sent */
     int times_dry;          /* nothing outstanding although events were left to send */
     int smallest_request;
