@@ -3,8 +3,8 @@
  *
  * An element is "0x<hex>", bits of the event's fields, or "<n>-0x<hex>", bits of the components of field n;
  * the hex digits are one big number, bit i of it stands for field i. The service writes upper-case
- * digits, whole bytes, the top-level element first, each parent once. Here order, repeats (their union), lower
- * case and leading zeros are accepted, since they can mean only one thing; an odd number of digits (a
+ * digits, whole bytes, the top-level element first, each parent once. Here order, repeats (their union),
+ * lower case and leading zeros are accepted, since they can mean only one thing; an odd number of digits (a
  * piece is missing), bits beyond the schema, bits of the header, and components of a field that has
  * none make the event undecodable.
  */
@@ -78,8 +78,8 @@ static bool is_top(struct span element)
 }
 
 /* The bits of this parent; a place among the others, in ascending order, when there are none yet. */
-static uint64_t *parent_words(struct walk *w, const struct avro_plan *plan, struct nested_bits *nested, uint32_t *n,
-                              uint32_t parent)
+static uint64_t *parent_words(struct walk *w, const struct avro_plan *plan, struct nested_bits *nested,
+                              uint32_t *n, uint32_t parent)
 {
     uint32_t at = *n;
     while (at > 0 && nested[at - 1].parent >= parent) {
@@ -104,8 +104,8 @@ static bool holds_record(const struct change *body, uint32_t index)
 }
 
 /* The parents whose own bit is set, and which are compounds in this event. */
-static uint32_t next_whole_compound(const struct avro_plan *plan, const struct change *body, const uint64_t *top,
-                                    uint32_t from)
+static uint32_t next_whole_compound(const struct avro_plan *plan, const struct change *body,
+                                    const uint64_t *top, uint32_t from)
 {
     uint32_t n_words = words_for(plan->schema.root.n_fields);
     for (uint32_t word = from / 64; word < n_words; word++) {
@@ -133,8 +133,8 @@ static int fail_element(struct walk *w, const struct bitmap_text *text, uint32_t
     return walk_fail(w, text->elements[i].p, "%s, element %u: %s", text->name, i, why);
 }
 
-int bitmap_read(struct walk *w, const struct avro_plan *plan, const struct bitmap_text *text, const struct change *body,
-                struct field_set *out)
+int bitmap_read(struct walk *w, const struct avro_plan *plan, const struct bitmap_text *text,
+                const struct change *body, struct field_set *out)
 {
     *out = (struct field_set){{0, NULL}, 0, NULL};
     if (text->n == 0)

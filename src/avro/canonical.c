@@ -8,10 +8,10 @@
 #include "base/json.h"
 
 static const char *const kind_names[] = {
-    [NODE_NULL] = "null",     [NODE_BOOLEAN] = "boolean", [NODE_INT] = "int",       [NODE_LONG] = "long",
-    [NODE_FLOAT] = "float",   [NODE_DOUBLE] = "double",   [NODE_STRING] = "string", [NODE_BYTES] = "bytes",
-    [NODE_FIXED] = "fixed",   [NODE_ENUM] = "enum",       [NODE_RECORD] = "record", [NODE_ARRAY] = "array",
-    [NODE_MAP] = "map",       [NODE_UNION] = "union"};
+    [NODE_NULL] = "null",   [NODE_BOOLEAN] = "boolean", [NODE_INT] = "int",       [NODE_LONG] = "long",
+    [NODE_FLOAT] = "float", [NODE_DOUBLE] = "double",   [NODE_STRING] = "string", [NODE_BYTES] = "bytes",
+    [NODE_FIXED] = "fixed", [NODE_ENUM] = "enum",       [NODE_RECORD] = "record", [NODE_ARRAY] = "array",
+    [NODE_MAP] = "map",     [NODE_UNION] = "union"};
 
 static void add_node(struct buf *out, struct avro_node *node);
 
@@ -76,7 +76,8 @@ static void add_node(struct buf *out, struct avro_node *node)
         return;
     case NODE_ARRAY:
     case NODE_MAP:
-        buf_add_str(out, node->kind == NODE_ARRAY ? "{\"type\":\"array\",\"items\":" : "{\"type\":\"map\",\"values\":");
+        buf_add_str(out, node->kind == NODE_ARRAY ? "{\"type\":\"array\",\"items\":"
+                                                  : "{\"type\":\"map\",\"values\":");
         add_node(out, (struct avro_node *)node->as.items);
         buf_add_char(out, '}');
         return;

@@ -8,16 +8,21 @@ enum { STACK_FIELDS = 192 }; /* 6 KiB: no event of the standard objects needs th
 static enum change_kind kind_of(const struct change_header *header)
 {
     switch (header->type) {
-    case CHANGE_GAP_OVERFLOW: return CHANGE_OVERFLOW;
+    case CHANGE_GAP_OVERFLOW:
+        return CHANGE_OVERFLOW;
     case CHANGE_GAP_CREATE:
     case CHANGE_GAP_UPDATE:
     case CHANGE_GAP_DELETE:
-    case CHANGE_GAP_UNDELETE: return CHANGE_GAP;
-    case CHANGE_TYPE_SNAPSHOT: return CHANGE_SNAPSHOT;
+    case CHANGE_GAP_UNDELETE:
+        return CHANGE_GAP;
+    case CHANGE_TYPE_SNAPSHOT:
+        return CHANGE_SNAPSHOT;
     case CHANGE_TYPE_UNKNOWN:
         /* A new kind of gap still means: read the record again. */
-        return header->type_name.n > 4 && memcmp(header->type_name.p, "GAP_", 4) == 0 ? CHANGE_GAP : CHANGE_RECORD;
-    default: return CHANGE_RECORD;
+        return header->type_name.n > 4 && memcmp(header->type_name.p, "GAP_", 4) == 0 ? CHANGE_GAP
+                                                                                      : CHANGE_RECORD;
+    default:
+        return CHANGE_RECORD;
     }
 }
 
@@ -42,7 +47,8 @@ static int decode_event(struct walk *w, const struct avro_plan *plan, struct cha
     return 0;
 }
 
-int avro_decode(const struct avro_plan *plan, struct span payload, struct arena *a, struct change *out, struct err *e)
+int avro_decode(const struct avro_plan *plan, struct span payload, struct arena *a, struct change *out,
+                struct err *e)
 {
     struct field_value stack[STACK_FIELDS];
     struct walk w = {.at = payload.p,
@@ -59,8 +65,8 @@ int avro_decode(const struct avro_plan *plan, struct span payload, struct arena 
     return rc;
 }
 
-int avro_decode_header(const struct avro_plan *plan, struct span payload, struct arena *a, struct change_header *out,
-                       struct err *e)
+int avro_decode_header(const struct avro_plan *plan, struct span payload, struct arena *a,
+                       struct change_header *out, struct err *e)
 {
     struct field_value stack[STACK_FIELDS];
     struct header_bitmaps bitmaps;

@@ -145,7 +145,8 @@ static int prepare_header(struct avro_plan *plan, const struct avro_node *header
     }
     for (int r = HEADER_OTHER + 1; r < HEADER_ROLES; r++)
         if (header_fields[r].required && !found[r])
-            return err_set(e, ERR_REJECTED, "avro", 0, "schema: ChangeEventHeader has no %s", header_fields[r].name);
+            return err_set(e, ERR_REJECTED, "avro", 0, "schema: ChangeEventHeader has no %s",
+                           header_fields[r].name);
     plan->compounds = classify(plan);
     plan->header = header;
     plan->roles = roles;
@@ -170,7 +171,8 @@ static int compile_into(struct avro_plan *plan, struct span json, struct err *e)
     const struct record_shape *shape = &plan->root->as.record.shape;
     plan->schema.root = *shape;
     const struct field_step *first = plan->root->as.record.steps;
-    if (first->index == 0 && first->node->kind == NODE_RECORD && strcmp(shape->fields[0].name, "ChangeEventHeader") == 0)
+    if (first->index == 0 && first->node->kind == NODE_RECORD &&
+        strcmp(shape->fields[0].name, "ChangeEventHeader") == 0)
         return prepare_header(plan, first->node, e);
     return 0;
 }

@@ -55,7 +55,8 @@ void schema_cache_free(struct schema_cache *cache)
     free(cache);
 }
 
-static _Atomic(struct entry *) *bucket_of(struct schema_cache *cache, struct span org_id, struct span schema_id)
+static _Atomic(struct entry *) *bucket_of(struct schema_cache *cache, struct span org_id,
+                                          struct span schema_id)
 {
     uint32_t h = 2166136261u;
     for (size_t i = 0; i < org_id.n; i++)
@@ -67,8 +68,8 @@ static _Atomic(struct entry *) *bucket_of(struct schema_cache *cache, struct spa
 
 static const struct entry *find(struct schema_cache *cache, struct span org_id, struct span schema_id)
 {
-    const struct entry *entry =
-        atomic_load_explicit(bucket_of(cache, org_id, schema_id), memory_order_acquire);
+    const struct entry *entry = atomic_load_explicit(bucket_of(cache, org_id, schema_id),
+                                                     memory_order_acquire);
     for (; entry; entry = entry->next)
         if (span_equal(span_of(entry->key, entry->n_org), org_id) &&
             span_equal(span_of(entry->key + entry->n_org, entry->n_id), schema_id))
@@ -106,8 +107,8 @@ static const struct avro_plan *plan_of(const struct entry *entry, struct err *e)
     return entry->plan;
 }
 
-const struct avro_plan *schema_cache_get(struct schema_cache *cache, struct span org_id, struct span schema_id,
-                                         struct err *e)
+const struct avro_plan *schema_cache_get(struct schema_cache *cache, struct span org_id,
+                                         struct span schema_id, struct err *e)
 {
     const struct entry *entry = find(cache, org_id, schema_id);
     if (entry)
@@ -127,8 +128,8 @@ const struct avro_plan *schema_cache_get(struct schema_cache *cache, struct span
     return NULL;
 }
 
-const struct avro_plan *schema_cache_put(struct schema_cache *cache, struct span org_id, struct span schema_id,
-                                         struct span json, struct err *e)
+const struct avro_plan *schema_cache_put(struct schema_cache *cache, struct span org_id,
+                                         struct span schema_id, struct span json, struct err *e)
 {
     pthread_mutex_lock(&cache->adding);
     const struct entry *entry = find(cache, org_id, schema_id);

@@ -118,7 +118,8 @@ static const char *simple_name(const char *full)
 }
 
 /* Name and namespace members to a full name, and the node that now bears it. NULL: err. */
-static struct avro_node *define_name(struct parser *s, const json_t *json, const char *space, enum node_kind kind)
+static struct avro_node *define_name(struct parser *s, const json_t *json, const char *space,
+                                     enum node_kind kind)
 {
     const char *name = json_string_value(json_object_get(json, "name"));
     const json_t *own_space = json_object_get(json, "namespace");
@@ -318,7 +319,8 @@ static struct avro_node *parse_fixed(struct parser *s, const json_t *json, const
     return node;
 }
 
-static struct avro_node *parse_items(struct parser *s, const json_t *json, const char *space, enum node_kind kind)
+static struct avro_node *parse_items(struct parser *s, const json_t *json, const char *space,
+                                     enum node_kind kind)
 {
     const char *member = kind == NODE_ARRAY ? "items" : "values";
     const json_t *items = json_object_get(json, member);
@@ -368,7 +370,8 @@ static struct avro_node *parse_reference(struct parser *s, const char *name, con
     return node ? node : reject(s, "'%.100s' is neither an Avro type nor defined above", name);
 }
 
-static struct avro_node *parse_named_type(struct parser *s, const char *type, const json_t *object, const char *space)
+static struct avro_node *parse_named_type(struct parser *s, const char *type, const json_t *object,
+                                          const char *space)
 {
     static const char *const primitives[] = {
         [NODE_NULL] = "null",   [NODE_BOOLEAN] = "boolean", [NODE_INT] = "int",       [NODE_LONG] = "long",
@@ -420,10 +423,10 @@ static struct avro_node *parse_type(struct parser *s, const json_t *json, const 
  */
 static uint32_t measure(struct parser *s, struct avro_node *node)
 {
-    static const uint8_t least[] = {[NODE_NULL] = 0,   [NODE_BOOLEAN] = 1, [NODE_INT] = 1,   [NODE_LONG] = 1,
-                                    [NODE_FLOAT] = 4,  [NODE_DOUBLE] = 8,  [NODE_STRING] = 1, [NODE_BYTES] = 1,
-                                    [NODE_FIXED] = 0,  [NODE_ENUM] = 1,    [NODE_RECORD] = 0, [NODE_ARRAY] = 1,
-                                    [NODE_MAP] = 1,    [NODE_UNION] = 1};
+    static const uint8_t least[] = {
+        [NODE_NULL] = 0,   [NODE_BOOLEAN] = 1, [NODE_INT] = 1,   [NODE_LONG] = 1,  [NODE_FLOAT] = 4,
+        [NODE_DOUBLE] = 8, [NODE_STRING] = 1,  [NODE_BYTES] = 1, [NODE_FIXED] = 0, [NODE_ENUM] = 1,
+        [NODE_RECORD] = 0, [NODE_ARRAY] = 1,   [NODE_MAP] = 1,   [NODE_UNION] = 1};
     if (node->measured)
         return node->min_bytes;
     node->measured = true;
@@ -448,7 +451,8 @@ static uint32_t measure(struct parser *s, struct avro_node *node)
 int schema_parse(struct span text, struct arena *a, struct avro_node **root, struct err *e)
 {
     if (text.n > AVRO_MAX_SCHEMA_BYTES)
-        return err_set(e, ERR_REJECTED, "avro", 0, "schema of %zu bytes: more than %d", text.n, AVRO_MAX_SCHEMA_BYTES);
+        return err_set(e, ERR_REJECTED, "avro", 0, "schema of %zu bytes: more than %d", text.n,
+                       AVRO_MAX_SCHEMA_BYTES);
     json_error_t je;
     json_t *json = json_loadb((const char *)text.p, text.n, JSON_DECODE_ANY, &je);
     if (!json)

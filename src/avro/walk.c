@@ -8,7 +8,7 @@
 
 #include "base/alloc.h"
 
-int (walk_fail)(struct walk *w, const uint8_t *at, const char *fmt, ...)
+int(walk_fail)(struct walk *w, const uint8_t *at, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -26,7 +26,8 @@ int walk_long_slow(struct walk *w, const uint8_t **at, int64_t *out)
             return walk_fail(w, *at, "the payload ends inside a number");
         uint8_t b = *p++;
         if (shift == 63 && b > 1)
-            return walk_fail(w, *at, b & 0x80 ? "a number of more than 10 bytes" : "a number of more than 64 bits");
+            return walk_fail(w, *at,
+                             b & 0x80 ? "a number of more than 10 bytes" : "a number of more than 64 bits");
         v |= (uint64_t)(b & 0x7f) << shift;
         if (!(b & 0x80))
             break;
@@ -55,7 +56,8 @@ static int enter(struct walk *w)
  * The head of a block of an array or map. *items is 0 at the end. A block whose count is negative says its
  * size in bytes: *block_end is where it must end, else NULL.
  */
-static int walk_block(struct walk *w, uint32_t min_bytes, uint32_t so_far, uint32_t *items, const uint8_t **block_end)
+static int walk_block(struct walk *w, uint32_t min_bytes, uint32_t so_far, uint32_t *items,
+                      const uint8_t **block_end)
 {
     const uint8_t *from = w->at;
     int64_t count;
@@ -67,13 +69,15 @@ static int walk_block(struct walk *w, uint32_t min_bytes, uint32_t so_far, uint3
         if (walk_long(w, &w->at, &size) != 0)
             return -1;
         if (size < 0 || (uint64_t)size > walk_left(w, w->at))
-            return walk_fail(w, from, "a block of %lld bytes, %zu are left", (long long)size, walk_left(w, w->at));
+            return walk_fail(w, from, "a block of %lld bytes, %zu are left", (long long)size,
+                             walk_left(w, w->at));
         *block_end = w->at + size;
         count = count == INT64_MIN ? INT64_MAX : -count;
     }
     if (count == 0) {
         *items = 0;
-        return *block_end && *block_end != w->at ? walk_fail(w, from, "a block of nothing that has bytes") : 0;
+        return *block_end && *block_end != w->at ? walk_fail(w, from, "a block of nothing that has bytes")
+                                                 : 0;
     }
     if (count > AVRO_MAX_ITEMS - (int64_t)so_far)
         return walk_fail(w, from, "an array of more than %d items", AVRO_MAX_ITEMS);
@@ -198,7 +202,8 @@ static int walk_enum(struct walk *w, const struct avro_node *type, struct cell *
     if (walk_long(w, &w->at, &symbol) != 0)
         return -1;
     if (symbol < 0 || symbol >= type->n)
-        return walk_fail(w, from, "symbol %lld of an enum of %u (%.60s)", (long long)symbol, type->n, type->name);
+        return walk_fail(w, from, "symbol %lld of an enum of %u (%.60s)", (long long)symbol, type->n,
+                         type->name);
     out->type = CELL_STRING;
     out->n = 0;
     out->as.bytes = type->as.symbols[symbol];
@@ -261,7 +266,8 @@ int walk_value(struct walk *w, const struct avro_node *type, struct cell *out)
     case NODE_LONG:
         out->type = CELL_INT;
         return walk_long(w, &w->at, &out->as.integer);
-    case NODE_FLOAT: return walk_float(w, out);
+    case NODE_FLOAT:
+        return walk_float(w, out);
     case NODE_DOUBLE:
         out->type = CELL_DOUBLE;
         return walk_double(w, &w->at, &out->as.number);
@@ -271,12 +277,18 @@ int walk_value(struct walk *w, const struct avro_node *type, struct cell *out)
     case NODE_BYTES:
         out->type = CELL_BYTES;
         return walk_bytes(w, &w->at, "bytes", &out->as.bytes);
-    case NODE_FIXED: return walk_fixed(w, type, out);
-    case NODE_ENUM: return walk_enum(w, type, out);
-    case NODE_RECORD: return walk_record(w, type, out);
-    case NODE_ARRAY: return walk_array(w, type, out);
-    case NODE_MAP: return walk_map(w, type, out);
-    case NODE_UNION: return walk_union(w, type, out);
+    case NODE_FIXED:
+        return walk_fixed(w, type, out);
+    case NODE_ENUM:
+        return walk_enum(w, type, out);
+    case NODE_RECORD:
+        return walk_record(w, type, out);
+    case NODE_ARRAY:
+        return walk_array(w, type, out);
+    case NODE_MAP:
+        return walk_map(w, type, out);
+    case NODE_UNION:
+        return walk_union(w, type, out);
     }
     BUG("node kind %d", (int)type->kind);
 }

@@ -44,7 +44,8 @@ struct header_bitmaps {
     struct bitmap_text nulled, diff, changed;
 };
 
-int walk_fail(struct walk *w, const uint8_t *at, const char *fmt, ...) PRINTF_LIKE(3, 4) __attribute__((cold, noinline));
+int walk_fail(struct walk *w, const uint8_t *at, const char *fmt, ...) PRINTF_LIKE(3, 4)
+    __attribute__((cold, noinline));
 #ifdef __clang_analyzer__ /* as for err_set: it returns -1 */
 #define walk_fail(...) (walk_fail(__VA_ARGS__), -1)
 #endif

@@ -76,20 +76,36 @@ static void write_bytes(struct writer *w, struct span bytes)
 static void write_cell(struct writer *w, const struct cell *cell)
 {
     switch (cell->type) {
-    case CELL_NULL: write_literal(w, "null"); return;
+    case CELL_NULL:
+        write_literal(w, "null");
+        return;
     case CELL_BOOLEAN:
         if (cell->as.boolean)
             write_literal(w, "true");
         else
             write_literal(w, "false");
         return;
-    case CELL_INT: write_int(w, cell->as.integer); return;
-    case CELL_DOUBLE: write_double(w, cell->as.number); return;
-    case CELL_STRING: write_string(w, cell->as.bytes); return;
-    case CELL_BYTES: write_bytes(w, cell->as.bytes); return;
-    case CELL_RECORD: write_record(w, cell); return;
-    case CELL_ARRAY: write_array(w, cell); return;
-    case CELL_MAP: write_map(w, cell); return;
+    case CELL_INT:
+        write_int(w, cell->as.integer);
+        return;
+    case CELL_DOUBLE:
+        write_double(w, cell->as.number);
+        return;
+    case CELL_STRING:
+        write_string(w, cell->as.bytes);
+        return;
+    case CELL_BYTES:
+        write_bytes(w, cell->as.bytes);
+        return;
+    case CELL_RECORD:
+        write_record(w, cell);
+        return;
+    case CELL_ARRAY:
+        write_array(w, cell);
+        return;
+    case CELL_MAP:
+        write_map(w, cell);
+        return;
     }
 }
 
@@ -199,8 +215,8 @@ static bool by_components(const struct schema_field *field, const struct cell *c
     return field->record && cell->type == CELL_RECORD && cell->as.record.shape == field->record;
 }
 
-static void write_named_compound(struct writer *w, const struct change *ch, uint32_t parent, struct cursor *values,
-                                 bool *first)
+static void write_named_compound(struct writer *w, const struct change *ch, uint32_t parent,
+                                 struct cursor *values, bool *first)
 {
     const struct schema_field *field = &ch->schema->root.fields[parent];
     const struct cell *cell = find_value(values, parent);
@@ -216,7 +232,8 @@ static void write_named_compound(struct writer *w, const struct change *ch, uint
     bool was_first = *first, none = true;
     write_key(w, field, first);
     write_char(w, '{');
-    write_named(w, field->record, nested_of(&ch->changed, parent), nested_of(&ch->nulled, parent), children, &none);
+    write_named(w, field->record, nested_of(&ch->changed, parent), nested_of(&ch->nulled, parent), children,
+                &none);
     write_char(w, '}');
     if (none) { /* named, but without values: absent, like a plain field */
         w->at = w->out->data + mark;
@@ -262,8 +279,8 @@ static void open_enriched(struct writer *w, bool *any)
 }
 
 /* The components of one compound that no bitmap names. */
-static void write_enriched_compound(struct writer *w, const struct change *ch, const struct field_value *value, bool *any,
-                                    bool *first)
+static void write_enriched_compound(struct writer *w, const struct change *ch,
+                                    const struct field_value *value, bool *any, bool *first)
 {
     const struct schema_field *field = &ch->schema->root.fields[value->index];
     const struct field_bits *changed = nested_of(&ch->changed, value->index);
@@ -297,7 +314,8 @@ static void write_enriched(struct writer *w, const struct change *ch)
             continue;
         }
         if (field_bits_has(&ch->changed.top, value->index) || field_bits_has(&ch->nulled.top, value->index) ||
-            nested_of(&ch->changed, value->index) != &no_bits || nested_of(&ch->nulled, value->index) != &no_bits)
+            nested_of(&ch->changed, value->index) != &no_bits ||
+            nested_of(&ch->nulled, value->index) != &no_bits)
             continue;
         open_enriched(w, &any);
         write_key(w, field, &first);
@@ -376,7 +394,8 @@ static void write_header(struct writer *w, const struct change *ch)
 
 static bool names_nothing(const struct change *ch)
 {
-    return !ch->changed.top.n_words && !ch->changed.n_nested && !ch->nulled.top.n_words && !ch->nulled.n_nested;
+    return !ch->changed.top.n_words && !ch->changed.n_nested && !ch->nulled.top.n_words &&
+           !ch->nulled.n_nested;
 }
 
 /* A change type that did not exist when this was written is read as it presents itself. */
@@ -385,9 +404,12 @@ static bool is_full_image(const struct change *ch)
     switch (ch->header.type) {
     case CHANGE_CREATE:
     case CHANGE_UNDELETE:
-    case CHANGE_TYPE_SNAPSHOT: return true;
-    case CHANGE_TYPE_UNKNOWN: return ch->kind == CHANGE_RECORD && names_nothing(ch);
-    default: return false;
+    case CHANGE_TYPE_SNAPSHOT:
+        return true;
+    case CHANGE_TYPE_UNKNOWN:
+        return ch->kind == CHANGE_RECORD && names_nothing(ch);
+    default:
+        return false;
     }
 }
 

@@ -98,7 +98,8 @@ static inline bool copy_plain(uint8_t *to, const uint8_t *p, size_t n)
 {
 #ifdef __SSE2__
     if (n >= 16) {
-        const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), limit = _mm_set1_epi8(0x1f);
+        const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'),
+                      limit = _mm_set1_epi8(0x1f);
         __m128i bad = _mm_setzero_si128();
         for (size_t i = 0;;) {
             __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
@@ -140,9 +141,10 @@ static inline void write_string(struct writer *w, struct span s)
 
 static inline void write_uint(struct writer *w, uint64_t v)
 {
-    static const char pairs[] = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243"
-                                "4445464748495051525354555657585960616263646566676869707172737475767778798081828384858687"
-                                "888990919293949596979899";
+    static const char pairs[] =
+        "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243"
+        "4445464748495051525354555657585960616263646566676869707172737475767778798081828384858687"
+        "888990919293949596979899";
     char digits[20];
     size_t n = sizeof digits;
     for (; v >= 100; v /= 100)

@@ -15,7 +15,8 @@
 
 enum { ROUNDS = 7, VARIANTS = 64 };
 
-/* 59 fields: header, Name (text or compound), two addresses, 40 strings, 5 doubles, 5 longs, 2 ints, 3 booleans. */
+/* 59 fields: header, Name (text or compound), two addresses, 40 strings, 5 doubles, 5 longs, 2 ints, 3
+ * booleans. */
 static const char plain_types[][8] = {"string", "double", "long", "int", "boolean"};
 static const int plain_counts[] = {40, 5, 5, 2, 3};
 
@@ -26,14 +27,17 @@ static void add_field(struct buf *b, const char *name, const char *type)
 
 static void make_schema(struct buf *b)
 {
-    static const char *const parts[] = {"Street",      "City",     "State",     "PostalCode",     "Country", "StateCode",
-                                        "CountryCode", "Latitude", "Longitude", "GeocodeAccuracy"};
-    buf_add_str(b, "{\"type\":\"record\",\"name\":\"AccountChangeEvent\",\"namespace\":\"com.sforce.eventbus\",\"fields\":["
-                   HEADER_FIELD);
+    static const char *const parts[] = {"Street",    "City",           "State",       "PostalCode",
+                                        "Country",   "StateCode",      "CountryCode", "Latitude",
+                                        "Longitude", "GeocodeAccuracy"};
+    buf_add_str(b, "{\"type\":\"record\",\"name\":\"AccountChangeEvent\",\"namespace\":\"com.sforce."
+                   "eventbus\",\"fields\":[" HEADER_FIELD);
     add_field(b, "Name",
               "[\"null\",\"string\",{\"type\":\"record\",\"name\":\"Switchable_PersonName\",\"fields\":["
-              "{\"name\":\"FirstName\",\"type\":[\"null\",\"string\"]},{\"name\":\"LastName\",\"type\":[\"null\",\"string\"]}]}]");
-    buf_add_str(b, ",{\"name\":\"BillingAddress\",\"type\":[\"null\",{\"type\":\"record\",\"name\":\"Address\",\"fields\":[");
+              "{\"name\":\"FirstName\",\"type\":[\"null\",\"string\"]},{\"name\":\"LastName\",\"type\":["
+              "\"null\",\"string\"]}]}]");
+    buf_add_str(b, ",{\"name\":\"BillingAddress\",\"type\":[\"null\",{\"type\":\"record\",\"name\":"
+                   "\"Address\",\"fields\":[");
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
         buf_addf(b, "%s{\"name\":\"%s\",\"type\":[\"null\",\"%s\"]}", i ? "," : "", parts[i],
                  i == 7 || i == 8 ? "double" : "string");
@@ -58,10 +62,17 @@ static void put_plain(struct buf *b, size_t type, int i, int variant)
         snprintf(text, sizeof text, "value %d of %d", i, variant);
         put_string(b, text);
         return;
-    case 1: put_double(b, 1234.5 * (i + 1) + variant); return;
-    case 2: put_long(b, 1696444513000 + variant * 1000); return;
-    case 3: put_long(b, 1000 + variant); return;
-    default: buf_add_char(b, (char)(variant & 1));
+    case 1:
+        put_double(b, 1234.5 * (i + 1) + variant);
+        return;
+    case 2:
+        put_long(b, 1696444513000 + variant * 1000);
+        return;
+    case 3:
+        put_long(b, 1000 + variant);
+        return;
+    default:
+        buf_add_char(b, (char)(variant & 1));
     }
 }
 
@@ -204,7 +215,8 @@ static void bench(const struct avro_plan *plan, const char *name, bool update, u
     double line = median_round(&w, LINE, events), both = median_round(&w, BOTH, events);
     buf_clear(&w.line);
     one_round(&w, BOTH, 1);
-    printf("%-14s %8zu %8zu %10.0f %10.0f %10.0f %10.0f\n", name, bytes / VARIANTS, w.line.len, header, decode, line, both);
+    printf("%-14s %8zu %8zu %10.0f %10.0f %10.0f %10.0f\n", name, bytes / VARIANTS, w.line.len, header,
+           decode, line, both);
     for (int i = 0; i < VARIANTS; i++)
         buf_release(&w.payloads[i]);
     buf_release(&w.line);
@@ -219,10 +231,12 @@ int main(int argc, char **argv)
     struct err e = ERR_INIT;
     make_schema(&schema);
     if (events < 10 || avro_compile(buf_span(&schema), "a01VpgrsZNJdn-7KStJcxQ", &plan, &e) != 0) {
-        fprintf(stderr, "decode_bench: %s\n", events < 10 ? "usage: decode_bench [events per round, at least 10]" : e.text);
+        fprintf(stderr, "decode_bench: %s\n",
+                events < 10 ? "usage: decode_bench [events per round, at least 10]" : e.text);
         return 2;
     }
-    printf("%-14s %8s %8s %10s %10s %10s %10s\n", "ns per event", "bytes", "line", "header", "decode", "line", "both");
+    printf("%-14s %8s %8s %10s %10s %10s %10s\n", "ns per event", "bytes", "line", "header", "decode", "line",
+           "both");
     bench(plan, "full create", false, 55, events);
     bench(plan, "partial update", true, 6, events);
     avro_plan_free(plan);

@@ -15,33 +15,49 @@
 #include <stdlib.h>
 
 #define NULLABLE(name, type) ",{\"name\":\"" name "\",\"type\":[\"null\"," type "]}"
-#define PERSON                                                                                                         \
-    "{\"type\":\"record\",\"name\":\"Person\",\"fields\":[{\"name\":\"First\",\"type\":[\"null\",\"string\"]},"        \
+#define PERSON                                                                                               \
+    "{\"type\":\"record\",\"name\":\"Person\",\"fields\":[{\"name\":\"First\",\"type\":[\"null\","           \
+    "\"string\"]},"                                                                                          \
     "{\"name\":\"Last\",\"type\":[\"null\",\"string\"]}]}"
-#define ADDRESS                                                                                                        \
-    "{\"type\":\"record\",\"name\":\"Address\",\"fields\":[{\"name\":\"Street\",\"type\":[\"null\",\"string\"]},"      \
-    "{\"name\":\"City\",\"type\":[\"null\",\"string\"]},{\"name\":\"Latitude\",\"type\":[\"null\",\"double\"]}]}"
+#define ADDRESS                                                                                              \
+    "{\"type\":\"record\",\"name\":\"Address\",\"fields\":[{\"name\":\"Street\",\"type\":[\"null\","         \
+    "\"string\"]},"                                                                                          \
+    "{\"name\":\"City\",\"type\":[\"null\",\"string\"]},{\"name\":\"Latitude\",\"type\":[\"null\","          \
+    "\"double\"]}]}"
 
 static const struct {
     const char *json;
     bool safe; /* for avro-c, whatever the bytes */
 } schemas[] = {
-    {"{\"type\":\"record\",\"name\":\"AccountChangeEvent\",\"namespace\":\"com.sforce.eventbus\",\"fields\":[" HEADER_FIELD
-     NULLABLE("Name", "\"string\"," PERSON) NULLABLE("Billing", ADDRESS) NULLABLE("Shipping", "\"Address\"")
-     NULLABLE("Phone", "\"string\"") NULLABLE("Modified", "\"long\"") NULLABLE("Active", "\"boolean\"")
-     NULLABLE("Revenue", "\"double\"") NULLABLE("Staff", "\"int\"") "]}", false},
+    {"{\"type\":\"record\",\"name\":\"AccountChangeEvent\",\"namespace\":\"com.sforce.eventbus\",\"fields\":"
+     "[" HEADER_FIELD NULLABLE("Name", "\"string\"," PERSON) NULLABLE("Billing", ADDRESS)
+         NULLABLE("Shipping", "\"Address\"") NULLABLE("Phone", "\"string\"") NULLABLE("Modified", "\"long\"")
+             NULLABLE("Active", "\"boolean\"") NULLABLE("Revenue", "\"double\"")
+                 NULLABLE("Staff", "\"int\"") "]}",
+     false},
     {"{\"type\":\"record\",\"name\":\"Order__e\",\"fields\":[{\"name\":\"CreatedDate\",\"type\":\"long\"},"
-     "{\"name\":\"CreatedById\",\"type\":\"string\"}" NULLABLE("Number", "\"double\"") NULLABLE("Note", "\"string\"")
-     NULLABLE("Done", "\"boolean\"") NULLABLE("A", "\"string\"") NULLABLE("B", "\"int\"") NULLABLE("C", ADDRESS) "]}", true},
-    {"{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"a\",\"type\":{\"type\":\"array\",\"items\":[\"null\",\"string\",\"E\"]}},"
+     "{\"name\":\"CreatedById\",\"type\":\"string\"}" NULLABLE("Number", "\"double\"")
+         NULLABLE("Note", "\"string\"") NULLABLE("Done", "\"boolean\"") NULLABLE("A", "\"string\"")
+             NULLABLE("B", "\"int\"") NULLABLE("C", ADDRESS) "]}",
+     true},
+    {"{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"a\",\"type\":{\"type\":\"array\",\"items\":"
+     "[\"null\",\"string\",\"E\"]}},"
      "{\"name\":\"m\",\"type\":{\"type\":\"map\",\"values\":[\"int\",\"null\"]}},"
      "{\"name\":\"e\",\"type\":{\"type\":\"enum\",\"name\":\"S\",\"symbols\":[\"A\",\"B\",\"C\"]}},"
-     "{\"name\":\"f\",\"type\":{\"type\":\"fixed\",\"name\":\"F\",\"size\":3}},{\"name\":\"g\",\"type\":\"float\"},"
-     "{\"name\":\"n\",\"type\":{\"type\":\"array\",\"items\":\"null\"}},{\"name\":\"b\",\"type\":\"bytes\"},{\"name\":\"z\",\"type\":\"null\"},"
-     "{\"name\":\"aa\",\"type\":{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":\"long\"}}}]}", false},
-    {"{\"type\":\"record\",\"name\":\"L\",\"fields\":[{\"name\":\"next\",\"type\":[\"null\",\"L\"]},{\"name\":\"v\",\"type\":\"int\"}]}", false},
-    {"{\"type\":\"record\",\"name\":\"U\",\"fields\":[{\"name\":\"a\",\"type\":[\"string\",\"null\"," PERSON "]},"
-     "{\"name\":\"b\",\"type\":[\"int\",\"long\",\"boolean\",\"double\",\"float\",\"bytes\"]},{\"name\":\"p\",\"type\":\"Person\"}]}", true},
+     "{\"name\":\"f\",\"type\":{\"type\":\"fixed\",\"name\":\"F\",\"size\":3}},{\"name\":\"g\",\"type\":"
+     "\"float\"},"
+     "{\"name\":\"n\",\"type\":{\"type\":\"array\",\"items\":\"null\"}},{\"name\":\"b\",\"type\":\"bytes\"},{"
+     "\"name\":\"z\",\"type\":\"null\"},"
+     "{\"name\":\"aa\",\"type\":{\"type\":\"array\",\"items\":{\"type\":\"array\",\"items\":\"long\"}}}]}",
+     false},
+    {"{\"type\":\"record\",\"name\":\"L\",\"fields\":[{\"name\":\"next\",\"type\":[\"null\",\"L\"]},{"
+     "\"name\":\"v\",\"type\":\"int\"}]}",
+     false},
+    {"{\"type\":\"record\",\"name\":\"U\",\"fields\":[{\"name\":\"a\",\"type\":[\"string\",\"null\"," PERSON
+     "]},"
+     "{\"name\":\"b\",\"type\":[\"int\",\"long\",\"boolean\",\"double\",\"float\",\"bytes\"]},{\"name\":"
+     "\"p\",\"type\":\"Person\"}]}",
+     true},
 };
 
 static struct {
@@ -65,7 +81,8 @@ static void prepare(void)
 /* What we refuse and avro-c need not. */
 static bool is_stricter(const char *why)
 {
-    static const char *const reasons[] = {"bytes after the event", "neither 0 nor 1", "more than 64 bits", "is not UTF-8"};
+    static const char *const reasons[] = {"bytes after the event", "neither 0 nor 1", "more than 64 bits",
+                                          "is not UTF-8"};
     for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
         if (strstr(why, reasons[i]))
             return true;
@@ -87,7 +104,8 @@ static void check_bits(const struct record_shape *root, const struct field_set *
 
 static void check_line(const struct change *ch)
 {
-    struct event_data ev = {.seq = 1, .received_ms = 1, .event_id = span_of_str("id"), .schema_id = span_of_str("s")};
+    struct event_data ev = {
+        .seq = 1, .received_ms = 1, .event_id = span_of_str("id"), .schema_id = span_of_str("s")};
     struct line_source source = {span_of_str("00D"), span_of_str("/data/X")};
     struct buf line = BUF_INIT;
     json_line_add(&line, &ev, ch, &source, 0);
@@ -99,7 +117,8 @@ static void check_line(const struct change *ch)
     buf_release(&line);
 }
 
-static void check_header(const struct avro_plan *plan, struct span payload, const struct change *ch, avro_value_t *want)
+static void check_header(const struct avro_plan *plan, struct span payload, const struct change *ch,
+                         avro_value_t *want)
 {
     struct arena a = ARENA_INIT;
     struct change_header h;
@@ -136,7 +155,8 @@ static void check(size_t k, struct span payload)
         avro_reader_t reader = avro_reader_memory((const char *)payload.p, (int64_t)payload.n);
         int theirs = avro_value_read(reader, &value);
         BUG_IF(rc == 0 && theirs != 0);
-        BUG_IF(rc == 0 && !oracle_fields_equal(&value, ch.kind == CHANGE_PLATFORM_EVENT ? 0 : 1, ch.fields, ch.n_fields));
+        BUG_IF(rc == 0 && !oracle_fields_equal(&value, ch.kind == CHANGE_PLATFORM_EVENT ? 0 : 1, ch.fields,
+                                               ch.n_fields));
         if (rc == 0 && ch.kind != CHANGE_PLATFORM_EVENT)
             check_header(ready[k].plan, payload, &ch, &value);
         if (rc != 0 && theirs == 0 && !is_stricter(e.text))

@@ -51,7 +51,8 @@ static void check_bytes(const struct avro_plan *plan, avro_schema_t schema, stru
         avro_reader_t reader = avro_reader_memory((const char *)bytes.p, (int64_t)bytes.n);
         avro_generic_value_new(iface, &value);
         BUG_IF(avro_value_read(reader, &value) != 0);
-        BUG_IF(!oracle_fields_equal(&value, ch.kind == CHANGE_PLATFORM_EVENT ? 0 : 1, ch.fields, ch.n_fields));
+        BUG_IF(
+            !oracle_fields_equal(&value, ch.kind == CHANGE_PLATFORM_EVENT ? 0 : 1, ch.fields, ch.n_fields));
         avro_reader_free(reader);
         avro_value_decref(&value);
         avro_value_iface_decref(iface);

@@ -66,19 +66,22 @@ static inline void put_header(struct buf *b, const struct header_values *h)
 }
 
 /* ChangeEventHeader as the service declares it, for schemas written in tests. */
-#define HEADER_FIELD                                                                                                   \
-    "{\"name\":\"ChangeEventHeader\",\"type\":{\"type\":\"record\",\"name\":\"ChangeEventHeader\",\"fields\":["        \
-    "{\"name\":\"entityName\",\"type\":\"string\"},"                                                                   \
-    "{\"name\":\"recordIds\",\"type\":{\"type\":\"array\",\"items\":\"string\"}},"                                     \
-    "{\"name\":\"changeType\",\"type\":{\"type\":\"enum\",\"name\":\"ChangeType\",\"namespace\":\"\",\"symbols\":["    \
-    "\"CREATE\",\"UPDATE\",\"DELETE\",\"UNDELETE\",\"GAP_CREATE\",\"GAP_UPDATE\",\"GAP_DELETE\",\"GAP_UNDELETE\","     \
-    "\"GAP_OVERFLOW\",\"SNAPSHOT\",\"GAP_MERGE\",\"RENAME\"]}},"                                                       \
-    "{\"name\":\"changeOrigin\",\"type\":\"string\"},{\"name\":\"transactionKey\",\"type\":\"string\"},"               \
-    "{\"name\":\"sequenceNumber\",\"type\":\"int\"},{\"name\":\"commitTimestamp\",\"type\":\"long\"},"                 \
-    "{\"name\":\"commitNumber\",\"type\":\"long\"},{\"name\":\"commitUser\",\"type\":\"string\"},"                     \
-    "{\"name\":\"nulledFields\",\"type\":{\"type\":\"array\",\"items\":\"string\"}},"                                  \
-    "{\"name\":\"diffFields\",\"type\":{\"type\":\"array\",\"items\":\"string\"}},"                                    \
-    "{\"name\":\"changedFields\",\"type\":{\"type\":\"array\",\"items\":\"string\"}}]},"                               \
+#define HEADER_FIELD                                                                                         \
+    "{\"name\":\"ChangeEventHeader\",\"type\":{\"type\":\"record\",\"name\":\"ChangeEventHeader\","          \
+    "\"fields\":["                                                                                           \
+    "{\"name\":\"entityName\",\"type\":\"string\"},"                                                         \
+    "{\"name\":\"recordIds\",\"type\":{\"type\":\"array\",\"items\":\"string\"}},"                           \
+    "{\"name\":\"changeType\",\"type\":{\"type\":\"enum\",\"name\":\"ChangeType\",\"namespace\":\"\","       \
+    "\"symbols\":["                                                                                          \
+    "\"CREATE\",\"UPDATE\",\"DELETE\",\"UNDELETE\",\"GAP_CREATE\",\"GAP_UPDATE\",\"GAP_DELETE\",\"GAP_"      \
+    "UNDELETE\","                                                                                            \
+    "\"GAP_OVERFLOW\",\"SNAPSHOT\",\"GAP_MERGE\",\"RENAME\"]}},"                                             \
+    "{\"name\":\"changeOrigin\",\"type\":\"string\"},{\"name\":\"transactionKey\",\"type\":\"string\"},"     \
+    "{\"name\":\"sequenceNumber\",\"type\":\"int\"},{\"name\":\"commitTimestamp\",\"type\":\"long\"},"       \
+    "{\"name\":\"commitNumber\",\"type\":\"long\"},{\"name\":\"commitUser\",\"type\":\"string\"},"           \
+    "{\"name\":\"nulledFields\",\"type\":{\"type\":\"array\",\"items\":\"string\"}},"                        \
+    "{\"name\":\"diffFields\",\"type\":{\"type\":\"array\",\"items\":\"string\"}},"                          \
+    "{\"name\":\"changedFields\",\"type\":{\"type\":\"array\",\"items\":\"string\"}}]},"                     \
     "\"doc\":\"Data:ComplexValueType\"}"
 
 #endif

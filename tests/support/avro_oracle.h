@@ -1,6 +1,6 @@
 /*
- * avro_oracle: avro-c's value beside ours. avro-c decodes what the plan decodes in another way, so that the two
- * are right together or found out.
+ * avro_oracle: avro-c's value beside ours. avro-c decodes what the plan decodes in another way, so that the
+ * two are right together or found out.
  *
  * oracle_equal says whether a cell holds what avro-c read. Safe only on values avro-c read within its own
  * bounds: an enum's index is checked here, because avro-c does not.
@@ -16,7 +16,8 @@
 static bool oracle_equal(avro_value_t *want, const struct cell *got);
 
 /* A record's fields; NULL values have no cell. */
-static inline bool oracle_fields_equal(avro_value_t *want, uint32_t from, const struct field_value *fields, uint32_t n)
+static inline bool oracle_fields_equal(avro_value_t *want, uint32_t from, const struct field_value *fields,
+                                       uint32_t n)
 {
     static const struct cell none = {.type = CELL_NULL};
     size_t size = 0, k = 0;
@@ -67,8 +68,8 @@ static inline bool oracle_has_nul(struct span key)
 }
 
 /*
- * avro-c keeps one value per key, the last; ours keeps all entries. It cuts a key at its first NUL, so that keys
- * fall together: such a map is not compared.
+ * avro-c keeps one value per key, the last; ours keeps all entries. It cuts a key at its first NUL, so that
+ * keys fall together: such a map is not compared.
  */
 static inline bool oracle_map_equal(avro_value_t *want, const struct cell *got)
 {
@@ -87,7 +88,8 @@ static inline bool oracle_map_equal(avro_value_t *want, const struct cell *got)
             continue;
         snprintf(text, sizeof text, "%.*s", SPAN_ARG(key));
         avro_value_t value = {NULL, NULL};
-        if (avro_value_get_by_name(want, text, &value, NULL) != 0 || !oracle_equal(&value, &got->as.entries[i].cell))
+        if (avro_value_get_by_name(want, text, &value, NULL) != 0 ||
+            !oracle_equal(&value, &got->as.entries[i].cell))
             return false;
     }
     return true;
@@ -95,7 +97,8 @@ static inline bool oracle_map_equal(avro_value_t *want, const struct cell *got)
 
 static inline bool oracle_number_equal(double want, const struct cell *got)
 {
-    return got->type == CELL_DOUBLE && (memcmp(&want, &got->as.number, sizeof want) == 0 || (want != want && got->as.number != got->as.number));
+    return got->type == CELL_DOUBLE && (memcmp(&want, &got->as.number, sizeof want) == 0 ||
+                                        (want != want && got->as.number != got->as.number));
 }
 
 static bool oracle_equal(avro_value_t *want, const struct cell *got)
@@ -110,7 +113,8 @@ static bool oracle_equal(avro_value_t *want, const struct cell *got)
     double d = 0;
     avro_value_t branch = {NULL, NULL};
     switch (avro_value_get_type(want)) {
-    case AVRO_NULL: return got->type == CELL_NULL;
+    case AVRO_NULL:
+        return got->type == CELL_NULL;
     case AVRO_BOOLEAN:
         avro_value_get_boolean(want, &truth);
         return got->type == CELL_BOOLEAN && got->as.boolean == (truth != 0);
@@ -135,14 +139,19 @@ static bool oracle_equal(avro_value_t *want, const struct cell *got)
     case AVRO_FIXED:
         avro_value_get_fixed(want, &bytes, &size);
         return oracle_bytes_equal(bytes, size, got, CELL_BYTES);
-    case AVRO_ENUM: return oracle_enum_equal(want, got);
-    case AVRO_ARRAY: return oracle_items_equal(want, got);
-    case AVRO_MAP: return oracle_map_equal(want, got);
-    case AVRO_RECORD: return got->type == CELL_RECORD && oracle_fields_equal(want, 0, got->as.record.fields, got->n);
+    case AVRO_ENUM:
+        return oracle_enum_equal(want, got);
+    case AVRO_ARRAY:
+        return oracle_items_equal(want, got);
+    case AVRO_MAP:
+        return oracle_map_equal(want, got);
+    case AVRO_RECORD:
+        return got->type == CELL_RECORD && oracle_fields_equal(want, 0, got->as.record.fields, got->n);
     case AVRO_UNION:
         avro_value_get_current_branch(want, &branch);
         return oracle_equal(&branch, got);
-    default: return false;
+    default:
+        return false;
     }
 }
 

@@ -27,7 +27,9 @@ static struct avro_plan *compile(const char *json)
 /* {"type":"record","name":"E","fields":[{"name":"a","type":<type>}]} */
 static char *schema_of(const char *type)
 {
-    return xasprintf("{\"type\":\"record\",\"name\":\"E\",\"namespace\":\"n.s\",\"fields\":[{\"name\":\"a\",\"type\":%s}]}", type);
+    return xasprintf("{\"type\":\"record\",\"name\":\"E\",\"namespace\":\"n.s\",\"fields\":[{\"name\":\"a\","
+                     "\"type\":%s}]}",
+                     type);
 }
 
 static void assert_refused_schema(const char *json, const char *want)
@@ -79,32 +81,47 @@ static void hostile_bytes_are_refused_with_their_offset(void **state)
     (void)state;
     assert_refused_bytes("\"int\"", BYTES(""), "field a: byte 0: the payload ends inside a number");
     assert_refused_bytes("\"int\"", BYTES("\x80\x80"), "field a: byte 0: the payload ends inside a number");
-    assert_refused_bytes("\"int\"", BYTES("\x80\x80\x80\x80\x10"), "field a: byte 0: int 2147483648 does not fit 32 bits");
+    assert_refused_bytes("\"int\"", BYTES("\x80\x80\x80\x80\x10"),
+                         "field a: byte 0: int 2147483648 does not fit 32 bits");
     assert_refused_bytes("\"long\"", BYTES("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
                          "field a: byte 0: a number of more than 10 bytes");
     assert_refused_bytes("\"long\"", BYTES("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02"),
                          "field a: byte 0: a number of more than 64 bits");
     assert_refused_bytes("\"boolean\"", BYTES("\x02"), "field a: byte 0: boolean 2 is neither 0 nor 1");
-    assert_refused_bytes("[\"null\",\"boolean\"]", BYTES("\x02\x07"), "field a: byte 1: boolean 7 is neither 0 nor 1");
-    assert_refused_bytes("\"boolean\"", BYTES(""), "field a: byte 0: the payload ends where a boolean should be");
+    assert_refused_bytes("[\"null\",\"boolean\"]", BYTES("\x02\x07"),
+                         "field a: byte 1: boolean 7 is neither 0 nor 1");
+    assert_refused_bytes("\"boolean\"", BYTES(""),
+                         "field a: byte 0: the payload ends where a boolean should be");
     assert_refused_bytes("\"double\"", BYTES("1234567"), "field a: byte 0: the payload ends inside a double");
     assert_refused_bytes("\"float\"", BYTES("123"), "field a: byte 0: the payload ends inside a float");
-    assert_refused_bytes("\"string\"", BYTES("\x06" "ab"), "field a: byte 0: string of 3 bytes, 2 are left");
-    assert_refused_bytes("\"string\"", BYTES("\x01" "ab"), "field a: byte 0: string of -1 bytes, 2 are left");
+    assert_refused_bytes("\"string\"",
+                         BYTES("\x06"
+                               "ab"),
+                         "field a: byte 0: string of 3 bytes, 2 are left");
+    assert_refused_bytes("\"string\"",
+                         BYTES("\x01"
+                               "ab"),
+                         "field a: byte 0: string of -1 bytes, 2 are left");
     assert_refused_bytes("\"bytes\"", BYTES("\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
                          "field a: byte 0: bytes of 9223372036854775807 bytes, 0 are left");
-    assert_refused_bytes("\"string\"", BYTES("\x04\xc3\x28"), "field a: byte 1: a string of 2 bytes is not UTF-8");
-    assert_refused_bytes("\"string\"", BYTES("\x06\xed\xa0\x80"), "field a: byte 1: a string of 3 bytes is not UTF-8");
+    assert_refused_bytes("\"string\"", BYTES("\x04\xc3\x28"),
+                         "field a: byte 1: a string of 2 bytes is not UTF-8");
+    assert_refused_bytes("\"string\"", BYTES("\x06\xed\xa0\x80"),
+                         "field a: byte 1: a string of 3 bytes is not UTF-8");
     assert_refused_bytes("{\"type\":\"fixed\",\"name\":\"F\",\"size\":4}", BYTES("123"),
                          "field a: byte 0: a fixed of 4 bytes, 3 are left");
     assert_refused_bytes("[\"null\",\"int\"]", BYTES("\x04"), "field a: byte 0: branch 2 of a union of 2");
-    assert_refused_bytes("[\"null\",\"int\"]", BYTES("\x01\x01"), "field a: byte 0: branch -1 of a union of 2");
+    assert_refused_bytes("[\"null\",\"int\"]", BYTES("\x01\x01"),
+                         "field a: byte 0: branch -1 of a union of 2");
     assert_refused_bytes("[\"null\"]", BYTES("\x02"), "field a: byte 0: branch 1 of a union of 1");
     assert_refused_bytes("{\"type\":\"enum\",\"name\":\"S\",\"symbols\":[\"A\",\"B\"]}", BYTES("\x04"),
                          "field a: byte 0: symbol 2 of an enum of 2 (n.s.S)");
     assert_refused_bytes("\"int\"", BYTES("\x02\x02"), "byte 1: 1 bytes after the event");
-    assert_refused_bytes("[\"null\",{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"c\",\"type\":[\"null\",\"string\"]}]}]",
-                         BYTES("\x02\x02\x06" "ab"), "field a: field c: byte 2: string of 3 bytes, 2 are left");
+    assert_refused_bytes("[\"null\",{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"c\",\"type\":"
+                         "[\"null\",\"string\"]}]}]",
+                         BYTES("\x02\x02\x06"
+                               "ab"),
+                         "field a: field c: byte 2: string of 3 bytes, 2 are left");
 }
 
 static void hostile_blocks_are_refused_with_their_offset(void **state)
@@ -113,21 +130,29 @@ static void hostile_blocks_are_refused_with_their_offset(void **state)
     static const char strings[] = "{\"type\":\"array\",\"items\":\"string\"}";
     static const char nulls[] = "{\"type\":\"array\",\"items\":\"null\"}";
     static const char map[] = "{\"type\":\"map\",\"values\":\"int\"}";
-    assert_refused_bytes(strings, BYTES("\x06\x02x"), "field a: byte 0: an array of 3 items, but only 2 bytes are left");
+    assert_refused_bytes(strings, BYTES("\x06\x02x"),
+                         "field a: byte 0: an array of 3 items, but only 2 bytes are left");
     assert_refused_bytes(strings, BYTES("\x02\x02x"), "field a: byte 3: the payload ends inside a number");
-    assert_refused_bytes(strings, BYTES("\xc2\x9a\x0c"), "field a: byte 0: an array of more than 100000 items");
-    assert_refused_bytes(strings, BYTES("\x02\x02x\xc0\x9a\x0c"), "field a: byte 3: an array of more than 100000 items");
+    assert_refused_bytes(strings, BYTES("\xc2\x9a\x0c"),
+                         "field a: byte 0: an array of more than 100000 items");
+    assert_refused_bytes(strings, BYTES("\x02\x02x\xc0\x9a\x0c"),
+                         "field a: byte 3: an array of more than 100000 items");
     assert_refused_bytes(strings, BYTES("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00"),
                          "field a: byte 0: an array of more than 100000 items");
     assert_refused_bytes(nulls, BYTES("\x02\x00"), "field a: byte 0: an array of items without size");
-    assert_refused_bytes(strings, BYTES("\x01\x14\x02x\x00"), "field a: byte 0: a block of 10 bytes, 3 are left");
-    assert_refused_bytes(strings, BYTES("\x01\x01\x02x\x00"), "field a: byte 0: a block of -1 bytes, 3 are left");
-    assert_refused_bytes(strings, BYTES("\x01\x06\x02x\x00"), "field a: byte 4: a block ends here, but it said byte 5");
+    assert_refused_bytes(strings, BYTES("\x01\x14\x02x\x00"),
+                         "field a: byte 0: a block of 10 bytes, 3 are left");
+    assert_refused_bytes(strings, BYTES("\x01\x01\x02x\x00"),
+                         "field a: byte 0: a block of -1 bytes, 3 are left");
+    assert_refused_bytes(strings, BYTES("\x01\x06\x02x\x00"),
+                         "field a: byte 4: a block ends here, but it said byte 5");
     assert_refused_bytes(map, BYTES("\x02\x02k"), "field a: byte 3: the payload ends inside a number");
-    assert_refused_bytes(map, BYTES("\x04\x02k\x02"), "field a: byte 0: an array of 2 items, but only 3 bytes are left");
+    assert_refused_bytes(map, BYTES("\x04\x02k\x02"),
+                         "field a: byte 0: an array of 2 items, but only 3 bytes are left");
 }
 
-static struct cell only_cell(const char *type, const void *bytes, size_t n, struct arena *a, struct avro_plan **plan)
+static struct cell only_cell(const char *type, const void *bytes, size_t n, struct arena *a,
+                             struct avro_plan **plan)
 {
     char *json = schema_of(type);
     struct err e = ERR_INIT;
@@ -153,14 +178,15 @@ static void arrays_come_in_all_block_forms(void **state)
     } forms[] = {
         {BYTES("\x00"), 0},
         {BYTES("\x06\x02x\x02y\x02z\x00"), 3},
-        {BYTES("\x05\x0c\x02x\x02y\x02z\x00"), 3},                 /* a block that says its size */
-        {BYTES("\x02\x02x\x02\x02y\x02\x02z\x00"), 3},             /* three blocks */
-        {BYTES("\x02\x02x\x03\x08\x02y\x02z\x02\x02u\x00"), 4},     /* mixed */
+        {BYTES("\x05\x0c\x02x\x02y\x02z\x00"), 3},              /* a block that says its size */
+        {BYTES("\x02\x02x\x02\x02y\x02\x02z\x00"), 3},          /* three blocks */
+        {BYTES("\x02\x02x\x03\x08\x02y\x02z\x02\x02u\x00"), 4}, /* mixed */
     };
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         struct arena a = ARENA_INIT;
         struct avro_plan *plan;
-        struct cell cell = only_cell("{\"type\":\"array\",\"items\":\"string\"}", forms[i].bytes, forms[i].n, &a, &plan);
+        struct cell cell = only_cell("{\"type\":\"array\",\"items\":\"string\"}", forms[i].bytes, forms[i].n,
+                                     &a, &plan);
         assert_int_equal(cell.type, CELL_ARRAY);
         assert_int_equal(cell.n, forms[i].items);
         for (uint32_t k = 0; k < cell.n; k++)
@@ -175,7 +201,8 @@ static void maps_bytes_fixed_and_floats_decode(void **state)
     (void)state;
     struct arena a = ARENA_INIT;
     struct avro_plan *plan;
-    struct cell cell = only_cell("{\"type\":\"map\",\"values\":[\"null\",\"long\"]}", BYTES("\x02\x02k\x02\x0e\x01\x06\x02l\x00\x00"), &a, &plan);
+    struct cell cell = only_cell("{\"type\":\"map\",\"values\":[\"null\",\"long\"]}",
+                                 BYTES("\x02\x02k\x02\x0e\x01\x06\x02l\x00\x00"), &a, &plan);
     assert_int_equal(cell.type, CELL_MAP);
     assert_int_equal(cell.n, 2);
     assert_true(span_equal_str(cell.as.entries[0].key, "k"));
@@ -198,7 +225,8 @@ static void maps_bytes_fixed_and_floats_decode(void **state)
 static void numbers_are_exact_at_their_ends(void **state)
 {
     (void)state;
-    static const int64_t longs[] = {0, -1, 63, -64, 64, INT32_MAX, INT32_MIN, ((int64_t)1 << 53) + 1, INT64_MAX, INT64_MIN};
+    static const int64_t longs[] = {
+        0, -1, 63, -64, 64, INT32_MAX, INT32_MIN, ((int64_t)1 << 53) + 1, INT64_MAX, INT64_MIN};
     struct arena a = ARENA_INIT;
     struct avro_plan *plan;
     for (size_t i = 0; i < ARRAY_LEN(longs); i++) {
@@ -219,7 +247,8 @@ static void numbers_are_exact_at_their_ends(void **state)
 static void unions_take_any_order(void **state)
 {
     (void)state;
-    static const char person[] = "{\"type\":\"record\",\"name\":\"P\",\"fields\":[{\"name\":\"L\",\"type\":[\"null\",\"string\"]}]}";
+    static const char person[] =
+        "{\"type\":\"record\",\"name\":\"P\",\"fields\":[{\"name\":\"L\",\"type\":[\"null\",\"string\"]}]}";
     struct arena a = ARENA_INIT;
     struct avro_plan *plan;
     char type[200];
@@ -276,7 +305,8 @@ static void wide_records_outgrow_the_stack(void **state)
     struct buf json = BUF_INIT, b = BUF_INIT;
     buf_add_str(&json, "{\"type\":\"record\",\"name\":\"E\",\"fields\":[");
     for (int i = 0; i < AVRO_MAX_FIELDS; i++) {
-        buf_addf(&json, "%s{\"name\":\"f%d\",\"type\":%s}", i ? "," : "", i, i % 3 ? "[\"null\",\"int\"]" : "[\"int\",\"null\"]");
+        buf_addf(&json, "%s{\"name\":\"f%d\",\"type\":%s}", i ? "," : "", i,
+                 i % 3 ? "[\"null\",\"int\"]" : "[\"int\",\"null\"]");
         put_long(&b, i % 3 ? i % 2 : 0);
         if (i % 3 == 0 || i % 2)
             put_long(&b, i);
@@ -316,17 +346,28 @@ static void bad_schemas_are_refused(void **state)
     assert_refused_schema("[\"null\"]", "the top level is not a record");
     assert_refused_schema("7", "neither a name");
     assert_refused_schema("{\"type\":\"record\",\"fields\":[]}", "without a name");
-    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[]}", "in E: a record without fields");
+    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[]}",
+                          "in E: a record without fields");
     assert_refused_schema("{\"type\":\"record\",\"name\":\"E\"}", "a record without fields");
-    assert_refused_schema("{\"type\":\"record\",\"name\":\"a-b\",\"fields\":[]}", "'a-b' is not an Avro name");
-    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"namespace\":\"a..b\",\"fields\":[]}", "is not an Avro name");
-    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"type\":\"int\"}]}", "field name ''");
-    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"x\\\"y\",\"type\":\"int\"}]}", "is not an Avro name");
-    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"x\"}]}", "field x has no type");
-    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"x\",\"type\":\"int\"},{\"name\":\"x\",\"type\":\"int\"}]}",
+    assert_refused_schema("{\"type\":\"record\",\"name\":\"a-b\",\"fields\":[]}",
+                          "'a-b' is not an Avro name");
+    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"namespace\":\"a..b\",\"fields\":[]}",
+                          "is not an Avro name");
+    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"type\":\"int\"}]}",
+                          "field name ''");
+    assert_refused_schema(
+        "{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"x\\\"y\",\"type\":\"int\"}]}",
+        "is not an Avro name");
+    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"x\"}]}",
+                          "field x has no type");
+    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"x\",\"type\":\"int\"},"
+                          "{\"name\":\"x\",\"type\":\"int\"}]}",
                           "in E: field x twice");
-    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"x\",\"type\":\"null\"}]}", "record E takes no bytes");
-    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"x\",\"type\":\"E\"}]}", "record E takes no bytes");
+    assert_refused_schema(
+        "{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"x\",\"type\":\"null\"}]}",
+        "record E takes no bytes");
+    assert_refused_schema("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"x\",\"type\":\"E\"}]}",
+                          "record E takes no bytes");
     assert_refused_type("\"strnig\"", "'strnig' is neither an Avro type nor defined above");
     assert_refused_type("{\"type\":\"n.s.Nobody\"}", "'n.s.Nobody' is neither");
     assert_refused_type("{\"type\":{\"type\":\"int\"}}", "neither a name");
@@ -338,7 +379,8 @@ static void bad_schemas_are_refused(void **state)
     assert_refused_type("[\"null\",\"E\",\"n.s.E\"]", "a union with n.s.E twice");
     assert_refused_type("{\"type\":\"enum\",\"name\":\"S\",\"symbols\":[]}", "enum n.s.S has no symbols");
     assert_refused_type("{\"type\":\"enum\",\"name\":\"S\",\"symbols\":[\"A\",\"A\"]}", "symbol A twice");
-    assert_refused_type("{\"type\":\"enum\",\"name\":\"S\",\"symbols\":[\"A\",7]}", "symbol 1 is not an Avro name");
+    assert_refused_type("{\"type\":\"enum\",\"name\":\"S\",\"symbols\":[\"A\",7]}",
+                        "symbol 1 is not an Avro name");
     assert_refused_type("{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\"]}", "'n.s.E' is defined twice");
     assert_refused_type("{\"type\":\"fixed\",\"name\":\"F\"}", "fixed n.s.F has no usable size");
     assert_refused_type("{\"type\":\"fixed\",\"name\":\"F\",\"size\":-1}", "no usable size");
@@ -389,16 +431,20 @@ static void types_without_bytes_cost_nothing(void **state)
     (void)state;
     struct buf b = BUF_INIT;
     buf_add_str(&b, "{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"v\",\"type\":\"int\"}");
-    buf_add_str(&b, ",{\"name\":\"r0\",\"type\":{\"type\":\"record\",\"name\":\"R0\",\"fields\":[{\"name\":\"n\",\"type\":\"null\"}]}}");
+    buf_add_str(&b, ",{\"name\":\"r0\",\"type\":{\"type\":\"record\",\"name\":\"R0\",\"fields\":[{\"name\":"
+                    "\"n\",\"type\":\"null\"}]}}");
     for (int i = 1; i < 60; i++)
-        buf_addf(&b, ",{\"name\":\"r%d\",\"type\":{\"type\":\"record\",\"name\":\"R%d\",\"fields\":["
-                     "{\"name\":\"a\",\"type\":\"R%d\"},{\"name\":\"b\",\"type\":\"R%d\"}]}}", i, i, i - 1, i - 1);
+        buf_addf(&b,
+                 ",{\"name\":\"r%d\",\"type\":{\"type\":\"record\",\"name\":\"R%d\",\"fields\":["
+                 "{\"name\":\"a\",\"type\":\"R%d\"},{\"name\":\"b\",\"type\":\"R%d\"}]}}",
+                 i, i, i - 1, i - 1);
     buf_add_str(&b, "]}");
     assert_refused_schema((char *)b.data, "record R0 takes no bytes");
     buf_release(&b);
     struct arena a = ARENA_INIT;
-    struct avro_plan *plan = compile("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"n\",\"type\":\"null\"},"
-                                     "{\"name\":\"v\",\"type\":\"int\"},{\"name\":\"m\",\"type\":\"null\"}]}");
+    struct avro_plan *plan = compile(
+        "{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"n\",\"type\":\"null\"},"
+        "{\"name\":\"v\",\"type\":\"int\"},{\"name\":\"m\",\"type\":\"null\"}]}");
     struct err e = ERR_INIT;
     struct change ch;
     assert_int_equal(avro_decode(plan, span_of("\x0e", 1), &a, &ch, &e), 0);
@@ -414,14 +460,27 @@ static void names_resolve_near_then_far(void **state)
     /* Members nobody knows, an empty namespace, a short name from the enclosing one, one from none. */
     struct avro_plan *plan = compile(
         "{\"uuid\":\"x\",\"type\":\"record\",\"name\":\"E\",\"namespace\":\"n.s\",\"fields\":["
-        "{\"name\":\"a\",\"type\":{\"type\":\"enum\",\"name\":\"T\",\"namespace\":\"\",\"symbols\":[\"A\",\"B\"]},\"order\":7},"
+        "{\"name\":\"a\",\"type\":{\"type\":\"enum\",\"name\":\"T\",\"namespace\":\"\",\"symbols\":[\"A\","
+        "\"B\"]},\"order\":7},"
         "{\"name\":\"b\",\"type\":{\"type\":\"fixed\",\"name\":\"F\",\"size\":1}},"
-        "{\"name\":\"c\",\"type\":[\"null\",\"F\"]},{\"name\":\"d\",\"type\":\"n.s.F\"},{\"name\":\"e\",\"type\":{\"type\":\"T\"}},"
-        "{\"name\":\"f\",\"type\":{\"type\":\"long\",\"logicalType\":\"x\"},\"doc\":\"Data:DateTime:00N000\"}]}");
+        "{\"name\":\"c\",\"type\":[\"null\",\"F\"]},{\"name\":\"d\",\"type\":\"n.s.F\"},{\"name\":\"e\","
+        "\"type\":{\"type\":\"T\"}},"
+        "{\"name\":\"f\",\"type\":{\"type\":\"long\",\"logicalType\":\"x\"},\"doc\":\"Data:DateTime:00N000\"}"
+        "]}");
     struct arena a = ARENA_INIT;
     struct err e = ERR_INIT;
     struct change ch;
-    assert_int_equal(avro_decode(plan, span_of("\x02" "x" "\x02" "y" "z" "\x00" "\x08", 7), &a, &ch, &e), 0);
+    assert_int_equal(avro_decode(plan,
+                                 span_of("\x02"
+                                         "x"
+                                         "\x02"
+                                         "y"
+                                         "z"
+                                         "\x00"
+                                         "\x08",
+                                         7),
+                                 &a, &ch, &e),
+                     0);
     assert_int_equal(ch.n_fields, 6);
     assert_true(span_equal_str(ch.fields[0].cell.as.bytes, "B"));
     assert_true(span_equal_str(ch.fields[4].cell.as.bytes, "A"));
@@ -440,28 +499,45 @@ static void canonical_ids_see_only_what_changes_the_bytes(void **state)
     (void)state;
     char one[23], two[23], other[23];
     /* The id of {"name":"n.s.E","type":"record","fields":[{"name":"a","type":"int"}]}, by another program. */
-    assert_int_equal(avro_schema_id(span_of_str("{\"type\":\"record\",\"name\":\"E\",\"namespace\":\"n.s\",\"fields\":["
-                                                "{\"name\":\"a\",\"type\":{\"type\":\"int\"},\"doc\":\"d\",\"default\":7}]}"), one, NULL), 0);
-    assert_int_equal(avro_schema_id(span_of_str(" { \"fields\":[{\"type\":\"int\",\"name\":\"a\"}],\"name\":\"n.s.E\",\"aliases\":[\"Z\"],"
-                                                "\"type\":\"record\"}"), two, NULL), 0);
-    assert_int_equal(avro_schema_id(span_of_str("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"}]}"), other, NULL), 0);
+    assert_int_equal(
+        avro_schema_id(
+            span_of_str("{\"type\":\"record\",\"name\":\"E\",\"namespace\":\"n.s\",\"fields\":["
+                        "{\"name\":\"a\",\"type\":{\"type\":\"int\"},\"doc\":\"d\",\"default\":7}]}"),
+            one, NULL),
+        0);
+    assert_int_equal(
+        avro_schema_id(
+            span_of_str(
+                " { \"fields\":[{\"type\":\"int\",\"name\":\"a\"}],\"name\":\"n.s.E\",\"aliases\":[\"Z\"],"
+                "\"type\":\"record\"}"),
+            two, NULL),
+        0);
+    assert_int_equal(
+        avro_schema_id(
+            span_of_str(
+                "{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"}]}"),
+            other, NULL),
+        0);
     assert_string_equal(one, "awHJPig5lRhgYAMghb9EHw");
     assert_string_equal(one, two);
     assert_string_not_equal(one, other);
 }
 
 static const char change_schema[] =
-    "{\"type\":\"record\",\"name\":\"AccountChangeEvent\",\"namespace\":\"com.sforce.eventbus\",\"fields\":[" HEADER_FIELD
+    "{\"type\":\"record\",\"name\":\"AccountChangeEvent\",\"namespace\":\"com.sforce.eventbus\",\"fields\":"
+    "[" HEADER_FIELD
     ",{\"name\":\"Name\",\"type\":[\"null\",\"string\",{\"type\":\"record\",\"name\":\"Person\",\"fields\":["
-    "{\"name\":\"First\",\"type\":[\"null\",\"string\"]},{\"name\":\"Last\",\"type\":[\"null\",\"string\"]}]}]}"
+    "{\"name\":\"First\",\"type\":[\"null\",\"string\"]},{\"name\":\"Last\",\"type\":[\"null\",\"string\"]}]}"
+    "]}"
     ",{\"name\":\"Billing\",\"type\":[\"null\",{\"type\":\"record\",\"name\":\"Address\",\"fields\":["
-    "{\"name\":\"Street\",\"type\":[\"null\",\"string\"]},{\"name\":\"City\",\"type\":[\"null\",\"string\"]}]}]}"
+    "{\"name\":\"Street\",\"type\":[\"null\",\"string\"]},{\"name\":\"City\",\"type\":[\"null\",\"string\"]}]"
+    "}]}"
     ",{\"name\":\"Shipping\",\"type\":[\"null\",\"Address\"]}"
     ",{\"name\":\"Phone\",\"type\":[\"null\",\"string\"]}]}";
 
 /* Decodes an UPDATE with these elements in changedFields and this body. -1: refused, with e. */
-static int decode_changed(const struct avro_plan *plan, const char *const *elements, const void *body, size_t n,
-                          struct arena *a, struct change *ch, struct err *e)
+static int decode_changed(const struct avro_plan *plan, const char *const *elements, const void *body,
+                          size_t n, struct arena *a, struct change *ch, struct err *e)
 {
     struct buf b = BUF_INIT;
     struct header_values h = {.change_type = 1, .changed = elements};
@@ -473,7 +549,8 @@ static int decode_changed(const struct avro_plan *plan, const char *const *eleme
 }
 
 /* "1,4,3.0" : top-level indexes, then parent.child. */
-static void assert_bits(const struct avro_plan *plan, const char *const *elements, const char *body, size_t n, const char *want)
+static void assert_bits(const struct avro_plan *plan, const char *const *elements, const char *body, size_t n,
+                        const char *want)
 {
     struct arena a = ARENA_INIT;
     struct err e = ERR_INIT;
@@ -494,7 +571,7 @@ static void assert_bits(const struct avro_plan *plan, const char *const *element
 }
 
 #define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define NOTHING BYTES("\0\0\0\0")
+#define NOTHING   BYTES("\0\0\0\0")
 
 static void bitmaps_name_fields(void **state)
 {
@@ -572,7 +649,8 @@ static void headers_are_read_by_name(void **state)
     (void)state;
     struct avro_plan *plan = compile(change_schema);
     static const char *const ids[] = {"001A", "001B", NULL};
-    struct header_values h = {"Account", ids, 10, "origin", "key", -5, 1771291772000, (int64_t)1 << 60, "005", NULL, NULL, NULL};
+    struct header_values h = {"Account",        ids,   10,   "origin", "key", -5, 1771291772000,
+                              (int64_t)1 << 60, "005", NULL, NULL,     NULL};
     struct buf b = BUF_INIT;
     struct arena a = ARENA_INIT;
     struct err e = ERR_INIT;
@@ -587,7 +665,8 @@ static void headers_are_read_by_name(void **state)
     assert_int_equal(got.type, CHANGE_TYPE_UNKNOWN);
     assert_true(span_equal_str(got.type_name, "GAP_MERGE"));
     assert_true(span_equal_str(got.origin, "origin") && span_equal_str(got.transaction_key, "key"));
-    assert_true(got.sequence_number == -5 && got.commit_timestamp == 1771291772000 && got.commit_number == (int64_t)1 << 60);
+    assert_true(got.sequence_number == -5 && got.commit_timestamp == 1771291772000 &&
+                got.commit_number == (int64_t)1 << 60);
     assert_true(span_equal_str(got.commit_user, "005"));
     for (size_t n = 0; n < header_bytes; n++)
         assert_int_equal(avro_decode_header(plan, span_of(b.data, n), &a, &got, &e), -1);
@@ -597,7 +676,8 @@ static void headers_are_read_by_name(void **state)
     assert_int_equal(ch.kind, CHANGE_GAP); /* a kind of gap that did not exist when this was written */
     b.data[b.len - 4 - 3 - 4 - 9 - 6 - 1 - 4 - 7 - 1] = 40;
     assert_int_equal(avro_decode_header(plan, buf_span(&b), &a, &got, &e), -1);
-    assert_string_equal(e.text, "ChangeEventHeader.changeType: byte 20: symbol 20 of an enum of 12 (changeType)");
+    assert_string_equal(e.text,
+                        "ChangeEventHeader.changeType: byte 20: symbol 20 of an enum of 12 (changeType)");
     buf_release(&b);
     arena_release(&a);
     avro_plan_free(plan);
@@ -606,12 +686,14 @@ static void headers_are_read_by_name(void **state)
 static void headers_must_have_what_identity_needs(void **state)
 {
     (void)state;
-    assert_refused_schema("{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[{\"name\":\"ChangeEventHeader\",\"type\":"
-                          "{\"type\":\"record\",\"name\":\"H\",\"fields\":[{\"name\":\"entityName\",\"type\":\"string\"}]}}]}",
-                          "ChangeEventHeader has no recordIds");
-    assert_refused_schema("{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[{\"name\":\"ChangeEventHeader\",\"type\":"
-                          "{\"type\":\"record\",\"name\":\"H\",\"fields\":[{\"name\":\"entityName\",\"type\":\"int\"}]}}]}",
-                          "ChangeEventHeader.entityName is not a string");
+    assert_refused_schema(
+        "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[{\"name\":\"ChangeEventHeader\",\"type\":"
+        "{\"type\":\"record\",\"name\":\"H\",\"fields\":[{\"name\":\"entityName\",\"type\":\"string\"}]}}]}",
+        "ChangeEventHeader has no recordIds");
+    assert_refused_schema(
+        "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[{\"name\":\"ChangeEventHeader\",\"type\":"
+        "{\"type\":\"record\",\"name\":\"H\",\"fields\":[{\"name\":\"entityName\",\"type\":\"int\"}]}}]}",
+        "ChangeEventHeader.entityName is not a string");
 }
 
 /* Loads what `held` says, and counts. */
@@ -664,7 +746,10 @@ static void the_cache_asks_once(void **state)
         assert_int_equal(e.class, ERR_REJECTED);
     }
     assert_int_equal(store.loads, 5);
-    plan = schema_cache_put(cache, org, id, span_of_str("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"}]}"), &e);
+    plan = schema_cache_put(
+        cache, org, id,
+        span_of_str("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"}]}"),
+        &e);
     assert_non_null(plan);
     assert_ptr_equal(schema_cache_get(cache, org, id, &e), plan);
     schema_cache_free(cache);
@@ -685,7 +770,8 @@ static void *get_many(void *cache)
 static void threads_share_the_cache(void **state)
 {
     (void)state;
-    struct store store = {"{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"}]}", 0};
+    struct store store = {
+        "{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"a\",\"type\":\"int\"}]}", 0};
     struct schema_cache *cache = schema_cache_new(load_schema, &store);
     pthread_t threads[4];
     for (size_t i = 0; i < ARRAY_LEN(threads); i++)

@@ -31,7 +31,8 @@ static void make_record(struct maker *m, int depth)
 {
     int name = m->names++;
     m->kinds[name] = 'R';
-    buf_addf(&m->json, "{\"type\":\"record\",\"name\":\"N%d\",\"fields\":[{\"name\":\"first\",\"type\":\"int\"}", name);
+    buf_addf(&m->json,
+             "{\"type\":\"record\",\"name\":\"N%d\",\"fields\":[{\"name\":\"first\",\"type\":\"int\"}", name);
     int n = (int)rng_below(&m->r, depth == 0 ? 30 : 5);
     for (int i = 0; i < n; i++) {
         buf_addf(&m->json, ",{\"name\":\"f%d\",\"type\":", i);
@@ -50,7 +51,8 @@ static void make_record(struct maker *m, int depth)
 
 static void make_union(struct maker *m, int depth)
 {
-    static const char *const types[] = {"\"null\"", "\"string\"", "\"long\"", "\"boolean\"", "\"double\"", "\"bytes\""};
+    static const char *const types[] = {"\"null\"",    "\"string\"", "\"long\"",
+                                        "\"boolean\"", "\"double\"", "\"bytes\""};
     unsigned first = (unsigned)rng_below(&m->r, 6), n = 1 + (unsigned)rng_below(&m->r, 4);
     buf_add_char(&m->json, '[');
     for (unsigned i = 0; i < n; i++)
@@ -76,18 +78,23 @@ static bool make_reference(struct maker *m)
 
 static void make_type(struct maker *m, int depth, unsigned flags)
 {
-    static const char *const plain[] = {"int", "long", "float", "double", "boolean", "bytes", "string", "string", "string"};
+    static const char *const plain[] = {"int",   "long",   "float",  "double", "boolean",
+                                        "bytes", "string", "string", "string"};
     switch (rng_below(&m->r, depth > 4 || m->names >= MAX_NAMED - 2 ? 8 : 16)) {
     case 8:
-        buf_addf(&m->json, "{\"type\":\"fixed\",\"name\":\"N%d\",\"size\":%d}", m->names, 1 + (int)rng_below(&m->r, 20));
+        buf_addf(&m->json, "{\"type\":\"fixed\",\"name\":\"N%d\",\"size\":%d}", m->names,
+                 1 + (int)rng_below(&m->r, 20));
         m->kinds[m->names++] = 'f';
         return;
     case 9:
-        buf_addf(&m->json, "{\"type\":\"enum\",\"name\":\"N%d\",\"symbols\":[\"A\",\"Bee\",\"C_3\"]}", m->names);
+        buf_addf(&m->json, "{\"type\":\"enum\",\"name\":\"N%d\",\"symbols\":[\"A\",\"Bee\",\"C_3\"]}",
+                 m->names);
         m->kinds[m->names++] = 'e';
         return;
     case 10:
-    case 11: make_record(m, depth); return;
+    case 11:
+        make_record(m, depth);
+        return;
     case 12:
         buf_add_str(&m->json, "{\"type\":\"array\",\"items\":");
         make_type(m, depth + 1, CAN_BE_UNION);
@@ -114,14 +121,16 @@ static void make_type(struct maker *m, int depth, unsigned flags)
             return;
         }
         break;
-    default: break;
+    default:
+        break;
     }
     buf_addf(&m->json, "\"%s\"", plain[rng_below(&m->r, sizeof plain / sizeof *plain)]);
 }
 
 static size_t random_text(struct rng *r, char *out)
 {
-    static const char *const pieces[] = {"a", "Z", " ", "\"", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "0123456789abcdef"};
+    static const char *const pieces[] = {
+        "a", "Z", " ", "\"", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "0123456789abcdef"};
     size_t n = 0;
     for (uint64_t left = rng_below(r, 3) ? rng_below(r, 4) : rng_below(r, 40); left; left--) {
         const char *piece = pieces[rng_below(r, 8)];
@@ -159,10 +168,18 @@ static void fill(struct rng *r, avro_value_t *value, int depth)
     double d = 0;
     size_t n = 0;
     switch (avro_value_get_type(value)) {
-    case AVRO_NULL: avro_value_set_null(value); return;
-    case AVRO_BOOLEAN: avro_value_set_boolean(value, bits & 1); return;
-    case AVRO_INT32: avro_value_set_int(value, (int32_t)bits); return;
-    case AVRO_INT64: avro_value_set_long(value, rng_below(r, 2) ? -(int64_t)bits : (int64_t)bits); return;
+    case AVRO_NULL:
+        avro_value_set_null(value);
+        return;
+    case AVRO_BOOLEAN:
+        avro_value_set_boolean(value, bits & 1);
+        return;
+    case AVRO_INT32:
+        avro_value_set_int(value, (int32_t)bits);
+        return;
+    case AVRO_INT64:
+        avro_value_set_long(value, rng_below(r, 2) ? -(int64_t)bits : (int64_t)bits);
+        return;
     case AVRO_FLOAT:
         memcpy(&f, &bits, sizeof f);
         avro_value_set_float(value, f);
@@ -175,14 +192,22 @@ static void fill(struct rng *r, avro_value_t *value, int depth)
         n = random_text(r, text);
         avro_value_set_string_len(value, text, n + 1);
         return;
-    case AVRO_BYTES: avro_value_set_bytes(value, &bits, bits % 8); return;
+    case AVRO_BYTES:
+        avro_value_set_bytes(value, &bits, bits % 8);
+        return;
     case AVRO_FIXED:
         memset(text, (int)bits, sizeof text);
         avro_value_set_fixed(value, text, (size_t)avro_schema_fixed_size(schema));
         return;
-    case AVRO_ENUM: avro_value_set_enum(value, (int)(bits % 3)); return;
-    case AVRO_ARRAY: fill_items(r, value, depth, false); return;
-    case AVRO_MAP: fill_items(r, value, depth, true); return;
+    case AVRO_ENUM:
+        avro_value_set_enum(value, (int)(bits % 3));
+        return;
+    case AVRO_ARRAY:
+        fill_items(r, value, depth, false);
+        return;
+    case AVRO_MAP:
+        fill_items(r, value, depth, true);
+        return;
     case AVRO_RECORD:
         avro_value_get_size(value, &n);
         for (size_t i = 0; i < n; i++) {
@@ -194,11 +219,13 @@ static void fill(struct rng *r, avro_value_t *value, int depth)
         avro_value_set_branch(value, (int)rng_below(r, avro_schema_union_size(schema)), &part);
         fill(r, &part, depth + 1);
         return;
-    default: fail();
+    default:
+        fail();
     }
 }
 
-static void check_value(const struct avro_plan *plan, struct maker *m, avro_value_t *value, char *bytes, uint64_t seed)
+static void check_value(const struct avro_plan *plan, struct maker *m, avro_value_t *value, char *bytes,
+                        uint64_t seed)
 {
     struct arena a = ARENA_INIT;
     struct err e = ERR_INIT;

@@ -59,8 +59,8 @@ static void assert_text(struct span got, const json_t *want, const char *name)
 static void assert_cell(const struct cell *cell, const json_t *want, const char *name);
 
 /* Every field of the shape: a JSON null or a missing member is an absent value. */
-static void assert_fields(const struct record_shape *shape, uint32_t from, const struct field_value *fields, uint32_t n,
-                          const json_t *want, bool nulls_given)
+static void assert_fields(const struct record_shape *shape, uint32_t from, const struct field_value *fields,
+                          uint32_t n, const json_t *want, bool nulls_given)
 {
     uint32_t k = 0;
     for (uint32_t i = from; i < shape->n_fields; i++) {
@@ -90,13 +90,16 @@ static void assert_cell(const struct cell *cell, const json_t *want, const char 
         if (!json_is_number(want) || cell->as.number != json_number_value(want))
             fail_msg("%s: %.17g", name, cell->as.number);
         return;
-    case CELL_STRING: assert_text(cell->as.bytes, want, name); return;
+    case CELL_STRING:
+        assert_text(cell->as.bytes, want, name);
+        return;
     case CELL_RECORD:
         if (!json_is_object(want))
             fail_msg("%s is a record", name);
         assert_fields(cell->as.record.shape, 0, cell->as.record.fields, cell->n, want, true);
         return;
-    default: fail_msg("%s: a value of type %d", name, (int)cell->type);
+    default:
+        fail_msg("%s: a value of type %d", name, (int)cell->type);
     }
 }
 
@@ -135,8 +138,8 @@ static json_t *line_of(const struct change *ch)
     return json;
 }
 
-static void decode_payload(const struct avro_plan *plan, const json_t *event, struct buf *payload, struct arena *a,
-                           struct change *out)
+static void decode_payload(const struct avro_plan *plan, const json_t *event, struct buf *payload,
+                           struct arena *a, struct change *out)
 {
     struct err e = ERR_INIT;
     const char *text = json_string_value(json_object_get(event, "payload_b64"));
@@ -241,7 +244,8 @@ static void merged_headers_decode_without_their_schema(void **state)
         buf_clear(&payload);
         assert_int_equal(base64_decode(&payload, text, strlen(text)), 0);
         assert_int_equal(avro_decode_header(plan, buf_span(&payload), &a, &h, &e), 0);
-        assert_header(&h, json_object_get(json_object_get(event, "decoded_header_only"), "ChangeEventHeader"));
+        assert_header(&h,
+                      json_object_get(json_object_get(event, "decoded_header_only"), "ChangeEventHeader"));
         assert_int_equal(h.n_record_ids, 20);
     }
     assert_int_equal(i, 2);
@@ -258,7 +262,8 @@ static json_t *names_line(const struct avro_plan *plan, const json_t *event)
     struct change ch;
     decode_payload(plan, event, &payload, &a, &ch);
     assert_header(&ch.header, json_object_get(event, "decoded_header"));
-    assert_fields(&ch.schema->root, 1, ch.fields, ch.n_fields, json_object_get(event, "decoded_nonnull"), false);
+    assert_fields(&ch.schema->root, 1, ch.fields, ch.n_fields, json_object_get(event, "decoded_nonnull"),
+                  false);
     json_t *line = line_of(&ch);
     arena_release(&a);
     buf_release(&payload);
@@ -292,17 +297,21 @@ static void edge_cases_say_what_they_mean(void **state)
         {"UPDATE Phone", "change", "[\"Phone\",\"LastModifiedDate\"]", "[\"Phone\"]",
          "{\"Phone\":null,\"LastModifiedDate\":1714417112000}"},
         {"UPDATE BillingAddress.Street", "change", "[\"LastModifiedDate\",\"BillingAddress.Street\"]",
-         "[\"BillingAddress.Street\"]", "{\"LastModifiedDate\":1714417112000,\"BillingAddress\":{\"Street\":null}}"},
+         "[\"BillingAddress.Street\"]",
+         "{\"LastModifiedDate\":1714417112000,\"BillingAddress\":{\"Street\":null}}"},
         {"UPDATE Description", "change", "[\"Description\",\"LastModifiedDate\"]", "[]", NULL},
     };
     json_t *capture = load_json("payloads/SYNTHETIC_edge_cases.json"), *event;
     struct avro_plan *plan = load_plan(json_string_value(json_object_get(capture, "schema_file")), "");
-    assert_string_equal(avro_plan_computed_id(plan), json_string_value(json_object_get(capture, "schema_id")));
+    assert_string_equal(avro_plan_computed_id(plan),
+                        json_string_value(json_object_get(capture, "schema_id")));
     size_t i;
     json_array_foreach(json_object_get(capture, "events"), i, event)
     {
         assert_true(i < sizeof cases / sizeof *cases);
-        assert_int_equal(strncmp(json_string_value(json_object_get(event, "name")), cases[i].name, strlen(cases[i].name)), 0);
+        assert_int_equal(
+            strncmp(json_string_value(json_object_get(event, "name")), cases[i].name, strlen(cases[i].name)),
+            0);
         json_t *line = names_line(plan, event);
         assert_string_equal(json_string_value(json_object_get(line, "kind")), cases[i].kind);
         assert_json(json_object_get(line, "changed_fields"), cases[i].changed);
@@ -336,7 +345,8 @@ static void check_vector(const json_t *vector)
     const char *elements[8] = {NULL};
     size_t i;
     json_t *element;
-    json_array_foreach(json_object_get(vector, "encoded"), i, element) elements[i] = json_string_value(element);
+    json_array_foreach(json_object_get(vector, "encoded"), i, element)
+        elements[i] = json_string_value(element);
     struct header_values h = {.change_type = 1, .nulled = elements, .diff = elements, .changed = elements};
     struct buf payload = BUF_INIT;
     put_header(&payload, &h);
