@@ -136,18 +136,28 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, struct ans
     return queued;
 }
 
-/* Thread: libmicrohttpd's. Called at the end of the headers: whatever body a request has is not read. */
+/*
+ * Thread: libmicrohttpd's. Called at the end of the headers, then for each piece of a body, then at its end. An
+ * answer before the end closes the connection, which suits a method or a body that we do not take.
+ */
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *path, const char *method,
                                   const char *version, const char *upload, size_t *upload_size, void **request_ctx)
 {
     const struct admin *admin = ctx;
     struct answer a = {MHD_HTTP_OK, plain_text, BUF_INIT};
     const struct route *route = find_route(path);
-    (void)version, (void)upload, (void)upload_size, (void)request_ctx;
+    (void)version, (void)upload;
+    bool reads = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+    if (*upload_size)
+        return MHD_NO;
+    if (reads && !*request_ctx) {
+        *request_ctx = ctx; /* any mark: the headers were seen */
+        return MHD_YES;
+    }
     if (!route) {
         a.status = MHD_HTTP_NOT_FOUND;
         buf_add_str(&a.body, "not found: /healthz /readyz /status /metrics\n");
-    } else if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
+    } else if (!reads) {
         a.status = MHD_HTTP_METHOD_NOT_ALLOWED;
         buf_add_str(&a.body, "only GET and HEAD\n");
     } else {
