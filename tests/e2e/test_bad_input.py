@@ -234,7 +234,7 @@ class Source(case.Case):
 
     def test_unknown_topic(self):
         """an unknown topic stops that subscription alone: the other is settled, exit 4"""
-        org = self.org("--seed", 1, "--rate", 0, "--count", 100)
+        org = self.org("--seed", 1, "--prefill", 100, "--count", 0)
         org.wait_published(100)
         tidemark = self.tidemark(org, topics=[orgs.ACCOUNTS, "/data/Nothing__ChangeEvent"])
         done = self.quick(tidemark)
@@ -244,7 +244,7 @@ class Source(case.Case):
 
     def test_no_permission(self):
         """no permission for a topic: exit 4, and the topic's name"""
-        org = self.org("--count", 10, "--deny-topic", orgs.CONTACTS)
+        org = self.org("--count", 10, "--deny", orgs.CONTACTS)
         done = self.quick(self.tidemark(org, topics=[orgs.CONTACTS]))
         self.assertRegex(done.err, r"(?i)permission|not allowed|cannot subscribe")
 
@@ -287,7 +287,7 @@ class Stream(case.Case):
 
     def test_undecodable(self):
         """undecodable events are parked with their bytes and the reason; the stream goes on"""
-        org = self.org("--seed", 2, "--rate", 0, "--count", 300, "--undecodable", 0.05)
+        org = self.org("--seed", 2, "--prefill", 300, "--count", 0, "--undecodable", 0.05)
         org.wait_published(300)
         tidemark = self.tidemark(org)
         letter = self.finish(org, tidemark)[0]
@@ -298,7 +298,7 @@ class Stream(case.Case):
 
     def test_refused_schema(self):
         """a schema the service finally refuses: after three tries over 30 s its events are parked"""
-        org = self.org("--seed", 2, "--rate", 0, "--count", 60, "--unknown-schema-every", 10)
+        org = self.org("--seed", 2, "--prefill", 60, "--count", 0, "--unknown-schema-every", 10)
         org.wait_published(60)
         tidemark = self.tidemark(org)
         letters = self.finish(org, tidemark, idle=35, deadline=90, seconds=150)
@@ -306,7 +306,7 @@ class Stream(case.Case):
 
     def test_oversized(self):
         """an oversized message: shown with its size and the key to raise, exit 4; raised, nothing was lost"""
-        org = self.org("--seed", 2, "--rate", 0, "--count", 60, "--oversize", 6 << 20)
+        org = self.org("--seed", 2, "--prefill", 60, "--count", 0, "--oversize", 6 << 20)
         org.wait_published(60)
         tidemark = self.tidemark(org, org_changes={"max_message": "4MiB"})
         done = self.expect(tidemark.run_until_idle(1, 4), 4)

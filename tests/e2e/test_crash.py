@@ -82,13 +82,13 @@ class Crash(case.Case):
 
     def test_kill_points_first_run(self):
         """killed at visit N = 1, 2, 3 … of a first run: nothing lost, nothing repeated"""
-        org = self.org("--seed", SEED, "--rate", 0, "--count", 90, "--batch", 20)
+        org = self.org("--seed", SEED, "--prefill", 90, "--count", 0, "--batch", 20)
         org.wait_published(90)
         self.loop(org, topics=[orgs.ACCOUNTS])
 
     def test_kill_points_shared_replay_ids(self):
         """the same with publish retries, shared replay ids and small batches"""
-        org = self.org("--seed", SEED + 1, "--rate", 0, "--count", 60, "--batch", 3, "--duplicates", 0.1,
+        org = self.org("--seed", SEED + 1, "--prefill", 60, "--count", 0, "--batch", 3, "--duplicates", 0.1,
                        "--shared-replay", 0.2, "--keepalive", 0.2)
         org.wait_published(60)
         self.loop(org, topics=[orgs.ACCOUNTS], sinks=[

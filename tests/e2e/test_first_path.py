@@ -20,7 +20,7 @@ class FirstPath(case.Case):
     """A bus with EVENTS events on it, nothing more to come."""
 
     def ready_org(self, *options, count=EVENTS, **more):
-        return self.org("--seed", 7, "--rate", 0, "--count", count, *options, **more)
+        return self.org("--seed", 7, "--prefill", count, "--count", 0, *options, **more)
 
     def finish(self, tidemark, **more):
         return self.expect(tidemark.run_until_idle(**more), 0)
