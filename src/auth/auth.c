@@ -7,9 +7,9 @@
  * All state is under one lock; the worker gives the lock back while it asks the login server. Whether a
  * login is due is one question (due_ms), so it does not matter how many ask, and when.
  *
- * A token that is refused soon after its login was no better than the one before: the service, not the
- * token's age, is the reason. Then logins are kept 30 s and more apart, so that a misfit between the
- * login and the service never becomes a storm of logins (3,600 an hour block the user).
+ * A refused token is replaced at once. If the new one is refused soon after, too, then the service and not
+ * the token's age is the reason: from there on logins are kept 30 s and more apart, so that a misfit between
+ * the login and the service never becomes a storm of logins (3,600 an hour block the user).
  */
 #include "auth/auth.h"
 
@@ -54,7 +54,7 @@ struct auth {
     int64_t due_ms; /* monotonic */
     int64_t token_since_ms;
     unsigned failures;       /* logins failed in a row */
-    unsigned young_refusals; /* young tokens refused in a row */
+    unsigned refusals;       /* tokens refused in a row, each soon after its login but perhaps the first */
     int64_t server_time_ms;
     uint64_t refreshes;
     uint64_t changes;
@@ -287,19 +287,20 @@ void auth_token_release(struct auth_token *t)
 static void drop_token(struct auth *a)
 {
     int64_t now = clock_mono_ms();
-    bool young = now - a->token_since_ms < YOUNG_TOKEN_MS;
     struct err why = ERR_INIT;
 
+    if (now - a->token_since_ms >= YOUNG_TOKEN_MS)
+        a->refusals = 0;
+    a->refusals++;
     login_result_release(&a->token);
-    a->young_refusals = young ? a->young_refusals + 1 : 0;
     if (a->flow->token_from_config) {
         /* Nothing to renew. It is offered again much later: the service refuses good tokens around upgrades. */
         err_set(&why, ERR_AUTH, "auth", 0,
                 "the service refused auth.static.access_token: it has expired or is of another org");
         keep_failure(a, &why, REFUSED_LONGEST_MS);
         want_login(a, a->due_ms);
-    } else if (young) {
-        int64_t apart = doubled(REFUSED_FIRST_MS, a->young_refusals - 1, REFUSED_LONGEST_MS);
+    } else if (a->refusals > 1) {
+        int64_t apart = doubled(REFUSED_FIRST_MS, a->refusals - 2, REFUSED_LONGEST_MS);
         int64_t due = a->token_since_ms + apart;
         err_set(&a->why, ERR_AUTH, "auth", 0,
                 "the login worked, but the service refused its token: check that the user may use the API, and that "

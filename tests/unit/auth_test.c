@@ -244,40 +244,43 @@ static void refused_tokens(void **state)
     l.auth = auth_new(&l.org);
     assert_int_equal(settle(l.auth, &t, &why), AUTH_READY);
 
-    /* An old token is renewed at once, and once, however many streams complain. */
-    clock_advance(2 * 3600 * 1000);
+    /* A refused token is replaced at once, and once, however many streams complain. */
     auth_refused(l.auth, t.serial);
     auth_refused(l.auth, t.serial);
     auth_refused(l.auth, t.serial - 1);
+    assert_int_equal(settle(l.auth, &t2, &why), AUTH_READY);
+    auth_token_release(&t2);
+    clock_advance(2 * 3600 * 1000);
+    auth_refused(l.auth, t.serial + 1);
     assert_int_equal(settle(l.auth, &t2, &why), AUTH_READY);
     assert_true(t2.serial > t.serial);
     auth_refused(l.auth, t.serial); /* a late complaint about the old one */
     auth_token_release(&t);
     assert_int_equal(auth_get(l.auth, &t, &why), AUTH_READY);
     assert_int_equal(t.serial, t2.serial);
-    assert_int_equal(fake_http_requests(l.server), 2);
+    assert_int_equal(fake_http_requests(l.server), 3);
 
-    /* A young one refused: the login is not what is wrong. Said so, and logins stay 30 s apart. */
+    /* The new one refused soon: the login is not what is wrong. Said so, and logins stay 30 s apart. */
     clock_advance(10000);
     auth_refused(l.auth, t.serial);
     assert_int_equal(auth_get(l.auth, &t, &why), AUTH_FAILING);
     assert_int_equal(why.class, ERR_AUTH);
     auth_wait(l.auth, 300);
-    assert_int_equal(fake_http_requests(l.server), 2);
+    assert_int_equal(fake_http_requests(l.server), 3);
     clock_advance(20001);
     auth_token_release(&t2);
     assert_int_equal(settle_for(l.auth, AUTH_READY, &t2, &why), AUTH_READY);
-    assert_int_equal(fake_http_requests(l.server), 3);
+    assert_int_equal(fake_http_requests(l.server), 4);
     /* Again: a minute. */
     clock_advance(10000);
     auth_refused(l.auth, t2.serial);
     clock_advance(30000);
     auth_wait(l.auth, 300);
-    assert_int_equal(fake_http_requests(l.server), 3);
+    assert_int_equal(fake_http_requests(l.server), 4);
     clock_advance(20001);
     auth_token_release(&t2);
     assert_int_equal(settle_for(l.auth, AUTH_READY, &t2, &why), AUTH_READY);
-    assert_int_equal(auth_refresh_count(l.auth), 4);
+    assert_int_equal(auth_refresh_count(l.auth), 5);
     auth_token_release(&t2);
     auth_token_release(&t);
     login_release(&l);
