@@ -191,31 +191,34 @@ static int find_places(struct merge *m, struct store_txn *txn, const struct dire
     return 0;
 }
 
-/* The next `share` identities of one input; lowers the limit if there are more. */
+/* The next `share` identities of one input, at least one; lowers the limit if there may be more. */
 static int read_share(struct merge *m, struct store_txn *txn, uint32_t input, size_t share, struct err *e)
 {
-    struct span ids;
-    size_t n = 0;
-    while (share > 0) {
+    for (;;) {
+        struct span ids;
         if (run_read(txn, m->inputs[input], &m->places[input], &ids, e) != 0)
             return -1;
-        if (ids.n == 0)
+        size_t n = ids.n / ID_BYTES;
+        if (n == 0)
             return 0;
-        n = ids.n / ID_BYTES < share ? ids.n / ID_BYTES : share;
+        if (n >= share) {
+            struct identity end = id_at(ids.p, share - 1);
+            if (!m->limited || id_less(end, m->limit))
+                m->limit = end;
+            m->limited = true;
+            add_piece(m, ids, share);
+            return 0;
+        }
         add_piece(m, ids, n);
         share -= n;
     }
-    struct identity end = id_at(ids.p, n - 1);
-    if (!m->limited || id_less(end, m->limit))
-        m->limit = end;
-    m->limited = true;
-    return 0;
 }
 
 static int gather(struct merge *m, struct store_txn *txn, uint32_t segment_ids, struct err *e)
 {
+    size_t share = segment_ids / m->unfinished; /* none, if the merge began under a greater fan-out */
     for (uint32_t i = 0; i < m->n; i++)
-        if (read_share(m, txn, i, segment_ids / m->unfinished, e) != 0)
+        if (read_share(m, txn, i, share > 0 ? share : 1, e) != 0)
             return -1;
     for (size_t i = 0; i < m->n_pieces; i++) {
         struct id_piece *p = &m->pieces[i];

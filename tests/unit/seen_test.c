@@ -41,11 +41,12 @@ static void must(int rc, const struct err *e)
 
 static struct seen_params draw_params(struct rng *r)
 {
+    uint32_t fan_out = 2 + (uint32_t)rng_below(r, 6);
     return (struct seen_params){
         .seal_at = 1 + (uint32_t)rng_below(r, 60),
-        .segment_ids = 8 + (uint32_t)rng_below(r, 60),
+        .segment_ids = fan_out + (uint32_t)rng_below(r, 60),
         .chunk_ids = 1 + (uint32_t)rng_below(r, 20),
-        .fan_out = 2 + (uint32_t)rng_below(r, 4),
+        .fan_out = fan_out,
         .levels = 1 + (uint32_t)rng_below(r, 4),
         .deletes_per_step = 2 + (uint32_t)rng_below(r, 6),
         .check_filters = true,
@@ -270,7 +271,7 @@ static void random_schedules_agree_with_the_reference(void **state)
 {
     (void)state;
     const char *asked = getenv("TIDEMARK_TEST_SCHEDULES");
-    uint64_t schedules = asked ? strtoull(asked, NULL, 10) : 1500;
+    uint64_t schedules = asked ? strtoull(asked, NULL, 10) : 1000;
     struct world *w = xmalloc(sizeof *w);
     for (uint64_t seed = 1; seed <= schedules; seed++)
         a_random_schedule(w, seed);
