@@ -52,16 +52,18 @@ static int enter(struct walk *w)
     return 0;
 }
 
-/*
- * The head of a block of an array or map. *items is 0 at the end. A block whose count is negative says its
- * size in bytes: *block_end is where it must end, else NULL.
- */
-static int walk_block(struct walk *w, uint32_t min_bytes, uint32_t so_far, uint32_t *items,
-                      const uint8_t **block_end)
+struct block {
+    uint32_t items;     /* 0: the end of the array */
+    bool sized;         /* it said its size in bytes (a negative count does) … */
+    const uint8_t *end; /* … and must end here */
+};
+
+/* The head of a block of an array or map. so_far: items in the blocks before it. */
+static int walk_block(struct walk *w, uint32_t min_bytes, uint32_t so_far, struct block *out)
 {
     const uint8_t *from = w->at;
     int64_t count;
-    *block_end = NULL;
+    *out = (struct block){.end = from};
     if (walk_long(w, &w->at, &count) != 0)
         return -1;
     if (count < 0) {
@@ -71,14 +73,12 @@ static int walk_block(struct walk *w, uint32_t min_bytes, uint32_t so_far, uint3
         if (size < 0 || (uint64_t)size > walk_left(w, w->at))
             return walk_fail(w, from, "a block of %lld bytes, %zu are left", (long long)size,
                              walk_left(w, w->at));
-        *block_end = w->at + size;
+        out->sized = true;
+        out->end = w->at + size;
         count = count == INT64_MIN ? INT64_MAX : -count;
     }
-    if (count == 0) {
-        *items = 0;
-        return *block_end && *block_end != w->at ? walk_fail(w, from, "a block of nothing that has bytes")
-                                                 : 0;
-    }
+    if (count == 0)
+        return 0;
     if (count > AVRO_MAX_ITEMS - (int64_t)so_far)
         return walk_fail(w, from, "an array of more than %d items", AVRO_MAX_ITEMS);
     if (min_bytes == 0)
@@ -86,14 +86,15 @@ static int walk_block(struct walk *w, uint32_t min_bytes, uint32_t so_far, uint3
     if ((uint64_t)count * min_bytes > walk_left(w, w->at))
         return walk_fail(w, from, "an array of %lld items, but only %zu bytes are left", (long long)count,
                          walk_left(w, w->at));
-    *items = (uint32_t)count;
+    out->items = (uint32_t)count;
     return 0;
 }
 
-static int check_block_end(struct walk *w, const uint8_t *block_end)
+static int check_block_end(struct walk *w, const struct block *block)
 {
-    if (block_end && block_end != w->at)
-        return walk_fail(w, w->at, "a block ends here, but it said byte %zu", (size_t)(block_end - w->start));
+    if (block->sized && block->end != w->at)
+        return walk_fail(w, w->at, "a block ends here, but it said byte %zu",
+                         (size_t)(block->end - w->start));
     return 0;
 }
 
@@ -112,19 +113,19 @@ static void *grow_items(struct walk *w, void *items, uint32_t n, uint32_t *cap, 
 int walk_strings(struct walk *w, const struct span **out, uint32_t *n)
 {
     struct span *items = NULL;
-    uint32_t cap = 0, more;
-    const uint8_t *block_end;
+    uint32_t cap = 0;
+    struct block block;
     *n = 0;
     for (;;) {
-        if (walk_block(w, 1, *n, &more, &block_end) != 0)
+        if (walk_block(w, 1, *n, &block) != 0)
             return -1;
-        if (more == 0)
+        if (block.items == 0)
             break;
-        items = grow_items(w, items, *n, &cap, more, sizeof *items);
-        for (; more > 0; more--)
+        items = grow_items(w, items, *n, &cap, block.items, sizeof *items);
+        for (; block.items > 0; block.items--)
             if (walk_string(w, &w->at, &items[(*n)++]) != 0)
                 return -1;
-        if (check_block_end(w, block_end) != 0)
+        if (check_block_end(w, &block) != 0)
             return -1;
     }
     *out = items;
@@ -134,20 +135,20 @@ int walk_strings(struct walk *w, const struct span **out, uint32_t *n)
 static int walk_array(struct walk *w, const struct avro_node *type, struct cell *out)
 {
     struct cell *items = NULL;
-    uint32_t n = 0, cap = 0, more;
-    const uint8_t *block_end;
+    uint32_t n = 0, cap = 0;
+    struct block block;
     if (enter(w) != 0)
         return -1;
     for (;;) {
-        if (walk_block(w, type->as.items->min_bytes, n, &more, &block_end) != 0)
+        if (walk_block(w, type->as.items->min_bytes, n, &block) != 0)
             return -1;
-        if (more == 0)
+        if (block.items == 0)
             break;
-        items = grow_items(w, items, n, &cap, more, sizeof *items);
-        for (; more > 0; more--)
+        items = grow_items(w, items, n, &cap, block.items, sizeof *items);
+        for (; block.items > 0; block.items--)
             if (walk_value(w, type->as.items, &items[n++]) != 0)
                 return -1;
-        if (check_block_end(w, block_end) != 0)
+        if (check_block_end(w, &block) != 0)
             return -1;
     }
     w->depth--;
@@ -160,21 +161,21 @@ static int walk_array(struct walk *w, const struct avro_node *type, struct cell 
 static int walk_map(struct walk *w, const struct avro_node *type, struct cell *out)
 {
     struct map_entry *entries = NULL;
-    uint32_t n = 0, cap = 0, more;
-    const uint8_t *block_end;
+    uint32_t n = 0, cap = 0;
+    struct block block;
     if (enter(w) != 0)
         return -1;
     for (;;) {
-        if (walk_block(w, type->as.items->min_bytes + 1, n, &more, &block_end) != 0)
+        if (walk_block(w, type->as.items->min_bytes + 1, n, &block) != 0)
             return -1;
-        if (more == 0)
+        if (block.items == 0)
             break;
-        entries = grow_items(w, entries, n, &cap, more, sizeof *entries);
-        for (; more > 0; more--, n++)
+        entries = grow_items(w, entries, n, &cap, block.items, sizeof *entries);
+        for (; block.items > 0; block.items--, n++)
             if (walk_string(w, &w->at, &entries[n].key) != 0 ||
                 walk_value(w, type->as.items, &entries[n].cell) != 0)
                 return -1;
-        if (check_block_end(w, block_end) != 0)
+        if (check_block_end(w, &block) != 0)
             return -1;
     }
     w->depth--;
