@@ -42,7 +42,7 @@ enum store_db {
     DB_JOURNAL,       /* u64 first seq -> block of events */
     DB_SEEN_LOG,      /* u64 first identity number -> identities, newest, not sealed yet */
     DB_SEEN_RUNS,     /* u64 run, u32 chunk -> sorted identities */
-    DB_SEEN_FILTERS,  /* u64 run -> run header and filter */
+    DB_SEEN_FILTERS,  /* u64 run -> run record; u64 run, u32 segment -> filter */
     DB_SCHEMAS,       /* org id, 0, schema id -> JSON */
     DB_SINKS,         /* sink name -> sink record */
     DB_DEAD_LETTERS,  /* sink, 0, u64 seq, record id -> dead letter */

@@ -382,6 +382,33 @@ static void merging_holds_each_identity_once_in_few_runs(void **state)
     close_world(&w);
 }
 
+static void a_merge_goes_on_under_parameters_smaller_than_its_inputs(void **state)
+{
+    (void)state;
+    struct err e = ERR_INIT;
+    struct world w;
+    open_plain_world(&w, 20);
+    seen_close(w.seen);
+    w.params.fan_out = 16;
+    open_seen(&w);
+    for (uint32_t i = 0; i < 16; i++) {
+        add_ids(&w, i * 20, 20, 1000);
+        maintain(&w, 0, 0);
+    }
+    maintain(&w, 0, 0);
+    assert_int_equal(w.seen->runs.runs[w.seen->runs.n - 1].state, RUN_BUILDING);
+    seen_close(w.seen);
+    w.params.fan_out = 2;
+    w.params.segment_ids = 3; /* less than one for each of the sixteen */
+    must(seen_open_with(w.st, &w.params, &w.seen, &e), &e);
+    settle(&w, 0);
+    begin(&w);
+    check_all(&w);
+    undo(&w);
+    check_all_gone(&w);
+    close_world(&w);
+}
+
 static void a_set_that_nobody_sealed_in_time_is_sealed_in_parts(void **state)
 {
     (void)state;
@@ -490,6 +517,7 @@ int main(void)
         cmocka_unit_test(a_repeat_under_a_later_time_counts_from_then_on),
         cmocka_unit_test(a_run_under_merge_is_not_lost_to_expiry),
         cmocka_unit_test(merging_holds_each_identity_once_in_few_runs),
+        cmocka_unit_test(a_merge_goes_on_under_parameters_smaller_than_its_inputs),
         cmocka_unit_test(a_set_that_nobody_sealed_in_time_is_sealed_in_parts),
         cmocka_unit_test(random_schedules_agree_with_the_reference),
         cmocka_unit_test(damage_gives_errors_not_crashes),
