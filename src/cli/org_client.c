@@ -23,7 +23,7 @@ void org_client_teardown(void)
 int org_client_open(struct org_client *c, const struct org_config *config, struct err *e)
 {
     *c = (struct org_client){.config = config, .auth = auth_new(config)};
-    c->pubsub = pubsub_new(config, c->auth, e);
+    c->pubsub = pubsub_new(config, e);
     return c->pubsub ? 0 : err_prefix(e, "org '%s'", config->name);
 }
 

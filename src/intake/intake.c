@@ -268,7 +268,7 @@ static int start_orgs(struct intake *in, struct err *e)
         org->auth = auth_new(org->config);
         in->n_orgs = i + 1;
         auth_on_change(org->auth, on_auth_change, in);
-        org->pubsub = pubsub_new(org->config, org->auth, e);
+        org->pubsub = pubsub_new(org->config, e);
         if (!org->pubsub)
             return -1;
     }

@@ -57,10 +57,9 @@ static void *run(void *arg)
     }
 }
 
-struct pubsub *pubsub_new(const struct org_config *org, struct auth *auth, struct err *e)
+struct pubsub *pubsub_new(const struct org_config *org, struct err *e)
 {
     char *root_pem = NULL;
-    (void)auth; /* each call brings its token */
     if (org->plaintext && !http_host_is_loopback(org->pubsub_endpoint)) {
         err_set(e, ERR_CONFIG, "pubsub", 0,
                 "pubsub_endpoint %s: plaintext is allowed only when every address of the host is loopback",

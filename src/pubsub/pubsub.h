@@ -77,8 +77,8 @@ struct pubsub_listener {
 void pubsub_setup(void);
 void pubsub_teardown(void);
 
-/* NULL with err (ERR_CONFIG): the CA file is missing or not PEM, the endpoint cannot be used. */
-struct pubsub *pubsub_new(const struct org_config *org, struct auth *auth, struct err *e);
+/* Each call brings its own token. NULL with err (ERR_CONFIG): the CA file is missing or not PEM, the endpoint cannot be used. */
+struct pubsub *pubsub_new(const struct org_config *org, struct err *e);
 void pubsub_free(struct pubsub *p);
 
 enum pubsub_from { PUBSUB_LATEST, PUBSUB_EARLIEST, PUBSUB_CUSTOM };

@@ -102,7 +102,7 @@ int main(int argc, char **argv)
     const struct pubsub_listener listener = {on_response, on_end};
     http_setup();
     pubsub_setup();
-    struct pubsub *p = pubsub_new(&org, NULL, &e);
+    struct pubsub *p = pubsub_new(&org, &e);
     if (!p) {
         fprintf(stderr, "client_bench: %s\n", e.text);
         return 1;

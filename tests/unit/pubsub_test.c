@@ -126,7 +126,7 @@ static void client_init(struct client *c, int port)
 static void client_open(struct client *c)
 {
     struct err e = ERR_INIT;
-    c->pubsub = pubsub_new(&c->org, NULL, &e);
+    c->pubsub = pubsub_new(&c->org, &e);
     if (!c->pubsub)
         fail_msg("%s", e.text);
 }
@@ -673,17 +673,17 @@ static void tls(void **state)
                                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         write_text(other_ca, bad[i]);
-        assert_null(pubsub_new(&c.org, NULL, &e));
+        assert_null(pubsub_new(&c.org, &e));
         assert_int_equal(e.class, ERR_CONFIG);
         assert_non_null(strstr(e.text, other_ca));
     }
     c.org.ca_file = (char *)(uintptr_t)"/nonexistent/ca.pem";
-    assert_null(pubsub_new(&c.org, NULL, &e));
+    assert_null(pubsub_new(&c.org, &e));
     assert_int_equal(e.class, ERR_CONFIG);
     /* Plain text leaves the machine in no case. */
     c.org.plaintext = true;
     strcpy(c.endpoint, "192.0.2.1:7443");
-    assert_null(pubsub_new(&c.org, NULL, &e));
+    assert_null(pubsub_new(&c.org, &e));
     assert_int_equal(e.class, ERR_CONFIG);
 
     unlink(ca);
