@@ -124,12 +124,18 @@ static void position_age(struct metrics *m, const char *name, const char *help, 
 
 static void reconnects(struct metrics *m)
 {
+    static const char *const reasons[] = {
+        [PUBSUB_RECONNECT] = "dropped",         [PUBSUB_NEW_TOKEN] = "token", [PUBSUB_LOST_POSITION] = "lost_position",
+        [PUBSUB_SLOW_DOWN] = "limit",           [PUBSUB_FATAL] = "refused",   [PUBSUB_CALM] = "pings",
+    };
     family(m, "tidemark_reconnects_total", "counter", "Streams that ended since the daemon started.");
-    for (size_t i = 0; i < m->s->n_subscriptions; i++) {
-        begin(m, "tidemark_reconnects_total");
-        label(m, "subscription", m->s->subscriptions[i].config->name);
-        value_uint(m, m->s->subscriptions[i].view.reconnects);
-    }
+    for (size_t i = 0; i < m->s->n_subscriptions; i++)
+        for (size_t k = 0; k < ARRAY_LEN(reasons); k++) {
+            begin(m, "tidemark_reconnects_total");
+            label(m, "subscription", m->s->subscriptions[i].config->name);
+            label(m, "reason", reasons[k]);
+            value_uint(m, m->s->subscriptions[i].view.reconnects_by[k]);
+        }
 }
 
 /* --- journal -------------------------------------------------------------------------------------- */

@@ -22,6 +22,7 @@
 
 #include "avro/schema_cache.h"
 #include "config/config.h"
+#include "pubsub/pubsub.h"
 #include "store/journal_signal.h"
 #include "store/store.h"
 
@@ -64,6 +65,7 @@ struct source_view {
     int64_t last_response_ms; /* wall clock; 0: none in this process */
     int64_t last_contact_mono_ms; /* last sign of life of this process's service connection; 0: none */
     uint64_t reconnects;
+    uint64_t reconnects_by[PUBSUB_CALM + 1]; /* by what the end of the stream asked for */
     uint64_t schema_id_mismatches; /* of its org */
 };
 

@@ -324,6 +324,7 @@ int source_on_end(struct intake *in, struct source *s, const struct note *note, 
     s->stream_open = false;
     s->topic_ok = false;
     s->reconnects++;
+    s->reconnects_by[note->status.reaction]++;
     int64_t now = clock_mono_ms();
     if (s->state == SOURCE_PAUSED_FULL || s->state == SOURCE_STOPPED || s->state == SOURCE_REFUSED)
         return 0; /* closed by us */

@@ -67,7 +67,7 @@ struct source {
     int64_t since_ms;
     int64_t retry_at_ms; /* monotonic: BACKING_OFF, REFUSED */
     unsigned attempt;    /* failures in a row: reset by a response, not by an open stream */
-    uint64_t reconnects;
+    uint64_t reconnects, reconnects_by[PUBSUB_CALM + 1];
 
     struct subscription_record record;
     bool have_record;
