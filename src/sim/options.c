@@ -29,12 +29,12 @@ static const struct option_spec specs[] = {
     {"ports-file", K_TEXT, AT(ports_file), "FILE", "written once listening: grpc=PORT and http=PORT, one per line"},
     {NULL, K_HEADING, 0, NULL, "What happens in the company"},
     {"seed", K_SPECIAL, S_SEED, "N", "same seed, same ids and values; default 1"},
-    {"rate", K_NUMBER, AT(rate), "EVENTS/S", "events per second; 0: as fast as clients take them; default 10"},
-    {"count", K_INT, AT(count), "N", "publish N events, then only keepalives; default: without end"},
+    {"rate", K_NUMBER, AT(rate), "EVENTS/S", "events per second; 0: as fast as clients take them; default 10, and 0 with --count"},
+    {"count", K_INT, AT(count), "N", "publish N events, then only keepalives; at rate 0 all at once at the start; default: without end"},
     {"prefill", K_INT, AT(prefill), "N", "N events are on the bus before it listens, committed 2 h to 1 h ago"},
-    {"hold", K_FLAG, AT(hold), NULL, "publish nothing before the first Subscribe"},
+    {"hold", K_FLAG, AT(hold), NULL, "publish nothing of --rate and --count before the first Subscribe"},
     {"start-time", K_SPECIAL, S_TIME, "TIME", "RFC 3339; commit stamps go on from there by the seed, not by the clock"},
-    {"retain", K_INT, AT(retain), "N", "events kept for replay (and never longer than 72 h); default 500000"},
+    {"retain", K_INT, AT(retain), "N", "events kept for replay (and never longer than 72 h); default 1000000"},
     {"channel", K_LIST, AT(channels), "NAME=TOPIC,…", "a channel, as /data/Sales__chn=/data/AccountChangeEvent,…; repeatable"},
     {"load", K_LIST, AT(load_files), "FILE", "serve these events (JSON, see below) instead of the workload; repeatable"},
     {"schema", K_LIST, AT(schema_files), "FILE", "serve this Avro schema too, under its true id; repeatable"},
@@ -54,7 +54,7 @@ static const struct option_spec specs[] = {
     {"org-id", K_TEXT, AT(org_id), "ID", "15 or 18 characters; default 00DSM0000000001"},
     {"static-token", K_TEXT, AT(static_token), "TOKEN", "an access token that is accepted besides those it issued"},
     {"instance-url", K_TEXT, AT(instance_url), "URL", "default: the URL of the --http port"},
-    {"deny", K_LIST, AT(denied), "TOPIC", "no permission for this topic; repeatable"},
+    {"deny-topic", K_LIST, AT(denied), "TOPIC", "no permission for this topic; repeatable"},
     {NULL, K_HEADING, 0, NULL, "What goes wrong (shares are numbers from 0 to 1)"},
     {"duplicates", K_SHARE, AT(workload.duplicates), "SHARE", "events repeated: same event id, new replay id"},
     {"shared-replay", K_SHARE, AT(workload.shared_replay), "SHARE", "transactions that are several events under one id and replay id, one record each"},
@@ -222,10 +222,10 @@ static void set_defaults(struct sim_options *o)
     o->client_id = "demo";
     o->client_secret = "demo-secret";
     o->org_id = "00DSM0000000001";
-    o->rate = 10;
+    o->rate = -1;
     o->count = -1;
     o->batch = 100;
-    o->retain = 500000;
+    o->retain = 1000000;
     o->keepalive_ms = 120000;
     o->auth_delay_ms = 10000;
     o->pending_zero_ms = 70000;
@@ -239,6 +239,8 @@ static void set_defaults(struct sim_options *o)
 static int check(struct sim_options *o, bool workload_wanted, struct err *e)
 {
     o->publishes = workload_wanted || !o->load_files.n;
+    if (o->rate < 0) /* not given */
+        o->rate = o->count < 0 ? 10 : 0;
     if (o->replay_id_bytes != 8 && o->replay_id_bytes != 10)
         return err_set(e, ERR_CONFIG, "options", 0, "--replay-bytes: 8 or 10");
     if (o->batch < 1)

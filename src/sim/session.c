@@ -44,10 +44,11 @@ static bool url_equal(struct span given, const char *expected)
 enum session_verdict session_check(const struct session *s, struct span access_token, struct span instance_url,
                                    struct span tenant_id)
 {
-    if (!access_token.n || !tenant_id.n || instance_url.n < 8 || memcmp(instance_url.p, "http", 4) != 0)
+    if (!access_token.n || !tenant_id.n || !instance_url.p || instance_url.n < 8 || memcmp(instance_url.p, "http", 4) != 0)
         return SESSION_HEADERS_INVALID;
     /* The 15-character form of the organization id means the same org. */
-    bool tenant = span_equal_str(tenant_id, s->org_id) || (tenant_id.n == 15 && memcmp(tenant_id.p, s->org_id, 15) == 0);
+    bool tenant = span_equal_str(tenant_id, s->org_id) ||
+                  (tenant_id.p && tenant_id.n == 15 && memcmp(tenant_id.p, s->org_id, 15) == 0);
     if (!tenant || !url_equal(instance_url, s->instance_url) || !token_ok(s, access_token))
         return SESSION_REFUSED;
     return SESSION_OK;

@@ -40,7 +40,7 @@ static int apply_lists(struct sim *s, struct err *e)
     for (unsigned i = 0; i < o->denied.n; i++) {
         struct topic *topic = topics_find(&s->topics, span_of_str(o->denied.items[i]));
         if (!topic)
-            return err_set(e, ERR_CONFIG, "options", 0, "--deny %s: there is no such topic (see --list)", o->denied.items[i]);
+            return err_set(e, ERR_CONFIG, "options", 0, "--deny-topic %s: there is no such topic (see --list)", o->denied.items[i]);
         topic->denied = true;
     }
     for (unsigned i = 0; i < o->refused_schemas.n; i++) {
@@ -82,6 +82,17 @@ static void prefill(struct sim *s)
         publish_some(s);
     }
     s->workload.shift_ms = 0;
+    flush(s);
+}
+
+/* A count without a rate: everything is there when the ports open, as far as the bus can hold it. */
+static void publish_at_once(struct sim *s)
+{
+    const struct sim_options *o = s->options;
+    if (o->count < 0 || o->rate > 0 || o->hold || o->count + o->prefill > o->retain)
+        return;
+    while (s->to_publish)
+        publish_some(s);
     flush(s);
 }
 
@@ -137,6 +148,7 @@ int sim_open(struct sim *s, const struct sim_options *options, struct err *e)
     if (options->publishes) {
         prefill(s);
         s->to_publish = options->count < 0 ? UINT64_MAX : (uint64_t)options->count;
+        publish_at_once(s);
     }
     if (s->failure.class != ERR_NONE) {
         *e = s->failure;

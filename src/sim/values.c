@@ -94,7 +94,7 @@ bool val_equal(const struct field_val *a, const struct field_val *b)
     case TAG_STRING:
         return strcmp(a->as.text, b->as.text) == 0;
     case TAG_DOUBLE:
-        return memcmp(&a->as.number, &b->as.number, sizeof a->as.number) == 0;
+        return !(a->as.number < b->as.number) && !(a->as.number > b->as.number);
     case TAG_INT:
         return a->as.integer == b->as.integer;
     case TAG_BOOLEAN:

@@ -54,7 +54,6 @@ static void publish_repeat(struct workload *w, unsigned i)
 
 static void publish(struct workload *w, const struct entity *entity, struct publication *p)
 {
-    char unknown[23];
     if (!p->shares_replay_id)
         draw_uuid(&w->rng, w->event_id);
     p->topic = w->topic[entity - entities];
@@ -63,8 +62,8 @@ static void publish(struct workload *w, const struct entity *entity, struct publ
     p->payload = buf_span(&w->payload);
     p->schema_id = span_of_str(w->schema_id[entity - entities]);
     if (p->note && strcmp(p->note, "unknown schema") == 0) {
-        snprintf(unknown, sizeof unknown, "unknown%015llu", (unsigned long long)w->published % 1000000000000000ull);
-        p->schema_id = span_of_str(unknown);
+        snprintf(w->unknown_id, sizeof w->unknown_id, "unknown%015llu", (unsigned long long)w->published % 1000000000000000ull);
+        p->schema_id = span_of_str(w->unknown_id);
     }
     uint64_t index = bus_publish(w->bus, p);
     w->published++;

@@ -56,6 +56,7 @@ struct workload {
     const struct field_val *filling; /* the row being made */
     struct buf payload;
     char event_id[37];
+    char unknown_id[23]; /* of a schema nobody knows */
     struct repeat repeats[WORKLOAD_MAX_REPEATS];
     unsigned n_repeats;
 };
