@@ -244,18 +244,24 @@ static int run_until_told(struct run *run, const struct run_options *o)
     }
 }
 
-static int run_daemon(const struct config *config, const struct run_options *o)
+/* Signals are taken by the main thread alone, where it waits for them: blocked first of all, so that one that
+ * comes while we start is handled once we have. */
+static void block_signals(sigset_t *signals)
 {
-    struct run run = {.config = config, .main_thread = pthread_self(), .started_mono_ms = clock_mono_ms()};
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
+    sigaddset(signals, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+}
+
+static int run_daemon(const struct config *config, const struct run_options *o, const sigset_t *signals)
+{
+    struct run run = {
+        .config = config, .main_thread = pthread_self(), .signals = *signals, .started_mono_ms = clock_mono_ms()};
     struct err e = ERR_INIT;
     int code;
-    /* Signals are taken by this thread alone, where it waits for them. */
-    sigemptyset(&run.signals);
-    sigaddset(&run.signals, SIGTERM);
-    sigaddset(&run.signals, SIGINT);
-    sigaddset(&run.signals, SIGHUP);
-    sigaddset(&run.signals, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &run.signals, NULL);
     pthread_mutex_init(&run.lock, NULL);
     journal_signal_init(&run.signal, 0);
     http_setup();
@@ -281,7 +287,9 @@ int cli_run(const struct command *self, int argc, char **argv)
     struct run_options o = {0, DEFAULT_DEADLINE_MS};
     struct common_options common;
     bool deadline_given = false;
+    sigset_t signals;
     int c;
+    block_signals(&signals);
     cli_common_init(&common);
     while ((c = cli_next_option(self, &common, argc, argv, "", own)) != -1) {
         if (c == UNTIL_IDLE) {
@@ -298,7 +306,7 @@ int cli_run(const struct command *self, int argc, char **argv)
     struct config *config = cli_load_config(&common, 0);
     if (!config)
         return EXIT_USAGE;
-    int code = run_daemon(config, &o);
+    int code = run_daemon(config, &o, &signals);
     config_free(config);
     return code;
 }

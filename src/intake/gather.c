@@ -89,6 +89,8 @@ static bool prepare(struct intake *in, struct source *s, const struct pubsub_eve
         a->ev.flags |= EVENT_UNDECODABLE;
     if (a->header && a->header->commit_timestamp > in->batch_stamp_ms)
         in->batch_stamp_ms = a->header->commit_timestamp;
+    if (a->header && a->header->commit_timestamp > s->newest_stamp_ms)
+        s->newest_stamp_ms = a->header->commit_timestamp;
     if (s->drop_before_ms > 0 && plan) {
         int64_t stamp = commit_stamp(in, plan, a);
         a->before_start = stamp > 0 && stamp < s->drop_before_ms;

@@ -357,8 +357,11 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
         return;
     }
     /* The stream itself fails for the same reasons, if slower. What only a person can mend is said now. */
-    if (note->failed && note->status.reaction != PUBSUB_FATAL)
+    if (note->failed && note->status.reaction != PUBSUB_FATAL) {
+        if (note->status.reaction == PUBSUB_NEW_TOKEN)
+            auth_refused(s->org->auth, s->token_serial); /* the stream would say so ten seconds later */
         return source_close_stream(in, s);
+    }
     if (note->failed)
         source_set_state(s, SOURCE_REFUSED, "%s", note->status.text);
     else
@@ -380,6 +383,13 @@ void source_heard(struct source *s, const struct pubsub_response *r, int64_t now
         source_set_state(s, SOURCE_LIVE, "%s", "");
 }
 
+/* A stream that brings what was committed a moment ago has caught up, however busy it is. */
+static bool near_the_clock(struct intake *in, const struct source *s)
+{
+    enum { NEAR_MS = 10 * 1000 };
+    return s->org->server_time_ms && s->newest_stamp_ms && intake_source_now(in) - s->newest_stamp_ms <= NEAR_MS;
+}
+
 static void step_open(struct intake *in, struct source *s, int64_t now, int64_t *next)
 {
     enum { QUIET_MS = 2000 };
@@ -391,7 +401,9 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
     } else if (silent_at < *next) {
         *next = silent_at;
     }
-    if (s->state == SOURCE_CATCHING_UP && s->topic_ok && !has_queue(in, s)) {
+    if (s->state == SOURCE_CATCHING_UP && s->topic_ok && s->heard && near_the_clock(in, s)) {
+        source_set_state(s, SOURCE_LIVE, "%s", "");
+    } else if (s->state == SOURCE_CATCHING_UP && s->topic_ok && !has_queue(in, s)) {
         if (now - s->last_event_ms >= QUIET_MS)
             source_set_state(s, SOURCE_LIVE, "%s", "");
         else if (s->last_event_ms + QUIET_MS < *next)

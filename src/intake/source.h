@@ -79,6 +79,7 @@ struct source {
     bool stream_open, topic_ok;
     int64_t opened_ms, last_event_ms, last_response_mono_ms; /* monotonic */
     int64_t last_response_ms; /* wall */
+    int64_t newest_stamp_ms; /* commit stamp of the newest event; 0: none yet */
     bool heard; /* a response came on the current stream */
 
     struct pubsub_response *current; /* being journaled */

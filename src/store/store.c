@@ -2,7 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/digest.h"
+#include "base/exit_code.h"
 #include "base/file.h"
 #include "base/killpoint.h"
 #include "base/log.h"
@@ -131,9 +131,26 @@ out:
     return rc;
 }
 
+/*
+ * LMDB meets a page that cannot be: it would abort the process. What is committed elsewhere stands, nothing can
+ * be cleaned up here, and the exit code must tell the supervisor that it is the store.
+ */
+static void on_damage(MDB_env *env, const char *what)
+{
+    const char *folder = "";
+    mdb_env_get_path(env, &folder);
+    fprintf(stderr,
+            "tidemark: store %s is damaged (%s): restore a backup, or move the folder away and begin again "
+            "(free: %" PRId64 " bytes)\n",
+            folder, what, free_bytes_at(folder));
+    _exit(EXIT_STORE);
+}
+
 static int open_environment(struct store *st, struct err *e)
 {
     int rc = mdb_env_create(&st->env);
+    if (rc == 0)
+        rc = mdb_env_set_assert(st->env, on_damage);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(st->env, DB_COUNT);
     /* A quarter on top, for trims, cursors and dead letters when the journal is full (I5). */
