@@ -107,6 +107,7 @@ static struct channel *make(struct pubsub *p)
         int_arg(GRPC_ARG_ENABLE_RETRIES, 0), /* a stream that lives for days is not to be kept for replay */
         int_arg(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1), /* a new channel is a new connection */
         int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS), /* really the connect timeout */
+        int_arg(GRPC_ARG_DNS_ARES_QUERY_TIMEOUT_MS, CONNECT_TIMEOUT_MS), /* else two minutes */
         int_arg(GRPC_ARG_ENABLE_HTTP_PROXY, !p->plaintext && proxy_is_configured()),
         text_arg(GRPC_ARG_PRIMARY_USER_AGENT_STRING, "tidemark"),
     };

@@ -616,6 +616,24 @@ static void write_text(const char *path, const char *text)
         fail_msg("%s", e.text);
 }
 
+/* The same certificates as libcurl judges them, for login and REST: the handshake is all that is needed. */
+static void https_refuses(int port, const char *ca_file, const char *says)
+{
+    char url[64];
+    snprintf(url, sizeof url, "https://127.0.0.1:%d/", port);
+    const struct http_request request = {.method = "GET",
+                                         .url = url,
+                                         .ca_file = ca_file,
+                                         .connect_timeout_ms = 5000,
+                                         .timeout_ms = 5000,
+                                         .max_answer = 1000};
+    struct http_answer answer;
+    struct err e = ERR_INIT;
+    assert_int_equal(http_do(&request, &answer, &e), -1);
+    if (e.class != ERR_CONFIG || !strstr(e.text, says))
+        fail_msg("%s: %s", err_class_name(e.class), e.text);
+}
+
 static void tls(void **state)
 {
     (void)state;
@@ -658,6 +676,10 @@ static void tls(void **state)
         assert_int_equal(c.got.status.reaction, cases[i].reaction);
         assert_int_equal(c.got.events, cases[i].code == GRPC_STATUS_OK ? 300 : 0);
         client_close(&c);
+        if (cases[i].reaction == PUBSUB_FATAL)
+            https_refuses(fake_service_port(f), cases[i].ca_file, "certificate is refused");
+        if (cases[i].server_cert)
+            https_refuses(fake_service_port(f), "/nonexistent/ca.pem", "/nonexistent/ca.pem");
         fake_service_stop(f);
     }
 
@@ -700,6 +722,7 @@ static int setup(void **state)
 {
     (void)state;
     log_setup(getenv("PUBSUB_TEST_VERBOSE") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    http_setup();
     pubsub_setup();
     return 0;
 }
