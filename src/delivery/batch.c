@@ -15,6 +15,7 @@ enum { BATCH_MOST_BYTES = 4 << 20, PARKS_LOGGED = 5 };
 void batch_init(struct batch *b, const struct delivery_options *options)
 {
     *b = (struct batch){.options = options, .arena = ARENA_INIT};
+    snprintf(b->subject, sizeof b->subject, "sink %s", options->sink->name);
 }
 
 void batch_release(struct batch *b)
@@ -91,23 +92,26 @@ static const struct avro_plan *plan_of(struct batch *b, struct subscription_info
     return plan;
 }
 
-/* 0: *ch is filled; 1: undecodable, why says so; -1: the store failed. */
+/* 0: *ch is filled; 1: to be parked for this reason, why says more; -1: the store failed. */
 static int decode(struct batch *b, struct subscription_info *info, const struct event_data *ev, struct change *ch,
-                  struct err *why)
+                  const char **reason, struct err *why)
 {
+    *reason = "undecodable";
     const struct avro_plan *plan = plan_of(b, info, ev->schema_id, why);
     if (!plan && why->class == ERR_STORE)
         return -1;
     if (!plan) {
-        if (why->class != ERR_REJECTED)
+        if (why->class != ERR_REJECTED) { /* not held: intake gave up asking for it */
+            *reason = "schema refused";
             err_set(why, ERR_REJECTED, "avro", 0, "the service refused its schema for good");
+        }
         return 1;
     }
     return avro_decode(plan, ev->payload, &b->arena, ch, why) == 0 ? 0 : 1;
 }
 
 static int park(struct batch *b, struct store_txn *txn, const struct subscription_info *info, const struct event_data *ev,
-                const struct err *why, struct err *e)
+                const char *reason, const struct err *why, struct err *e)
 {
     struct buf detail = BUF_INIT;
     buf_addf(&detail, "event %.*s of %s, schema %.*s: %s", SPAN_ARG(ev->event_id), info->record.topic,
@@ -115,14 +119,14 @@ static int park(struct batch *b, struct store_txn *txn, const struct subscriptio
     struct dead_letter d = {.sink = span_of_str(b->options->sink->name),
                             .status = DEAD_LETTER_FINAL,
                             .parked_ms = clock_wall_ms(),
-                            .reason = span_of_str("undecodable"),
+                            .reason = span_of_str(reason),
                             .detail = buf_span(&detail),
                             .ev = *ev};
     int rc = dead_letter_put(txn, &d, e);
     if (rc == 0 && b->n_parked < PARKS_LOGGED)
-        log_warn(b->options->sink->name, "parked seq %" PRIu64 " as undecodable: %s", ev->seq, (char *)detail.data);
+        log_warn(b->subject, "parked seq %" PRIu64 ", %s: %s", ev->seq, reason, (char *)detail.data);
     else if (rc == 0 && b->n_parked == PARKS_LOGGED)
-        log_warn(b->options->sink->name, "more undecodable events in this batch: see 'tidemark dlq list'");
+        log_warn(b->subject, "more of this batch is parked: see 'tidemark dlq list'");
     buf_release(&detail);
     return rc;
 }
@@ -136,12 +140,13 @@ static int decode_all(struct batch *b, struct subscription_info **infos, struct 
     for (size_t i = 0; i < b->n_events; i++) {
         const struct event_data *ev = &b->events[i];
         struct err why = ERR_INIT;
+        const char *reason;
         if (!infos[i]->wanted) {
             b->fates[i] = FATE_FILTERED;
             b->n_filtered++;
             continue;
         }
-        int rc = decode(b, infos[i], ev, &changes[i], &why);
+        int rc = decode(b, infos[i], ev, &changes[i], &reason, &why);
         if (rc < 0) {
             *e = why;
             return -1;
@@ -155,7 +160,7 @@ static int decode_all(struct batch *b, struct subscription_info **infos, struct 
         if (!*parking && store_begin(b->options->store, true, txn, e) != 0)
             return -1;
         *parking = true;
-        if (park(b, txn, infos[i], ev, &why, e) != 0)
+        if (park(b, txn, infos[i], ev, reason, &why, e) != 0)
             return -1;
         b->fates[i] = FATE_PARKED;
         b->n_parked++;

@@ -25,6 +25,7 @@ struct subscription_info {
 
 struct batch {
     const struct delivery_options *options;
+    char subject[STORE_MAX_NAME + 8]; /* "sink log" */
     struct arena arena;
     struct event_data *events;
     size_t n_events;

@@ -69,6 +69,14 @@ static int64_t commit_stamp(struct intake *in, const struct avro_plan *plan, con
     return 0;
 }
 
+/* While one schema is waited for, the others this response needs are fetched as well. */
+static void fetch_others(struct intake *in, struct source *s, int64_t now)
+{
+    struct schema_fetch *unused;
+    for (uint32_t i = s->next_event; i < s->current->n_events; i++)
+        schema_for(in, s, s->current->events[i].schema_id, now, &unused);
+}
+
 /* False: wait for the schema first. */
 static bool prepare(struct intake *in, struct source *s, const struct pubsub_event *event, int64_t now, struct arrival *a)
 {
@@ -80,6 +88,7 @@ static bool prepare(struct intake *in, struct source *s, const struct pubsub_eve
     const struct avro_plan *plan = schema_for(in, s, event->schema_id, now, &fetch);
     if (!plan && !fetch->unusable) {
         s->waiting = fetch;
+        fetch_others(in, s, now);
         return false;
     }
     struct change_header *header = arena_alloc(&in->arena, sizeof *header);
