@@ -13,14 +13,18 @@
  *   doubled for a channel that is told ENHANCE_YOUR_CALM, which is no outage. Messages up to max_message.
  *   PEM files are checked before gRPC sees them. TLS always verified; plain text only where the
  *   configuration allowed it.
- *   A stream ends exactly once, with PUBSUB_ENDED; nothing of that stream comes after it.
+ *   A stream ends exactly once, by on_end; what the service sent before comes before it, nothing after it. A
+ *   response that does not parse, or unpacks to many times its size, ends the stream.
+ *   The owner's backoff is the only one: a connection that failed or broke is dropped, and the next call makes
+ *   another at once. HTTPS_PROXY and NO_PROXY are honoured (TLS only).
  *
  * What this part does not do: decide when to reconnect, or from where. The owner of the subscription
  * does (intake), with pubsub_classify's advice.
  *
  * Calling order: pubsub_setup() once -> pubsub_new -> pubsub_subscribe / pubsub_get_* … -> pubsub_free
  * (cancels everything, drains the queue, joins the thread) -> pubsub_teardown() once.
- * Ownership: a message given to the listener is the listener's: pubsub_response_free.
+ * Ownership: a message given to the listener is the listener's: pubsub_response_free, on any thread, also after
+ * pubsub_free but before pubsub_teardown. Some freed ones are kept and used again (at most 2 MiB).
  * Thread: functions any; the listener is called on the I/O thread, without locks held.
  */
 #ifndef PUBSUB_PUBSUB_H
