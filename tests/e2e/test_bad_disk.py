@@ -139,7 +139,7 @@ class Store(Disk):
     def test_read_only(self):
         """a read-only store: exit 3; status still reads it"""
         disk = self.small_disk(64 << 20)
-        tidemark = self.done_once(store={"path": str(disk.folder / "store"), "max_size": "32MiB"})
+        tidemark = self.done_once(store={"path": str(disk.folder / "store"), "max_size": "64MiB"})
         tidemark.store = disk.folder / "store"
         disk.read_only()
         self.refused(tidemark, r"(?i)read-only")
@@ -152,7 +152,7 @@ class Store(Disk):
 
     def test_not_ours_to_write(self):
         """a folder this user may not write: exit 3 or 2, with the path"""
-        tidemark = self.ready(store={"path": "/proc/tidemark-store", "max_size": "32MiB"})
+        tidemark = self.ready(store={"path": "/proc/tidemark-store", "max_size": "64MiB"})
         done = tidemark.run_until_idle()
         self.assertIn(done.status, (2, 3), str(done))
         self.assertIn("/proc/tidemark-store", done.err)
@@ -160,9 +160,11 @@ class Store(Disk):
     def test_full_disk(self):
         """a full disk under the store: exit 3, path and free bytes; with room again nothing is lost"""
         disk = self.small_disk(8 << 20)
-        tidemark = self.ready(store={"path": str(disk.folder / "store"), "max_size": "64MiB"})
+        self.bus = self.org("--seed", 17, "--prefill", 10 * EVENTS, "--count", 0)
+        self.bus.wait_published(10 * EVENTS)
+        tidemark = self.tidemark(self.bus, topics=[orgs.CHANGES], store={"path": str(disk.folder / "store"), "max_size": "64MiB"})
         tidemark.store = disk.folder / "store"
-        disk.fill(leave=160 << 10)
+        disk.fill(leave=400 << 10)
         done = self.expect(tidemark.run_until_idle(), 3, re.escape(str(tidemark.store)), r"\d+ bytes")
         self.assertRegex(done.err, r"(?i)no space|full")
         disk.make_room()
@@ -226,10 +228,13 @@ class Output(Disk):
         tidemark = self.ready(sinks=[{"name": "log", "file": {"path": str(folder / "out.ndjson")}}])
         tidemark.output = folder / "out.ndjson"
         program = self.run_daemon(tidemark)
-        waiting.until(lambda: tidemark.status()["sinks"][0]["lag"] > 0, program.tail)
+
+        def lag():
+            return [sink["lag"] for sink in tidemark.status()["sinks"]]
+        waiting.until(lambda: lag() not in ([], [0]), program.tail)
         self.assertTrue(program.running(), program.tail())
         folder.mkdir()
-        waiting.until(lambda: tidemark.status()["sinks"][0]["lag"] == 0, program.tail, 60)
+        waiting.until(lambda: lag() == [0], program.tail, 60)
         self.assertEqual(program.terminate(), 0)
         self.check(tidemark)
 
