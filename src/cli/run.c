@@ -107,6 +107,9 @@ static int start(struct run *run, struct err *e)
 {
     uint64_t head;
     const struct config *c = run->config;
+    for (uint32_t i = 0; i < c->n_orgs; i++)
+        if (pubsub_check(&c->orgs[i], e) != 0)
+            return -1;
     if (store_open(c->store.path, STORE_DAEMON, c->store.max_size, &run->store, e) != 0 ||
         admin_bind(c, &run->admin, e) != 0 || read_head(run, &head, e) != 0 ||
         delivery_register(run->store, c, e) != 0)

@@ -297,32 +297,19 @@ int append_commit(struct appender *a, int64_t source_ms, uint64_t *head, struct 
 
 /* --- upkeep --------------------------------------------------------------------------------------- */
 
-static int trim_step(struct store_txn *txn, const struct upkeep *u, bool *more, struct err *e)
+bool append_identities_want_upkeep(const struct appender *a, int64_t expire_before_ms)
 {
-    uint64_t settled;
-    size_t removed;
-    if (sinks_settled(txn, &settled, e) != 0 ||
-        journal_trim(txn, settled, u->trim_before_ms, u->trim_for_space, TRIM_BLOCKS_PER_STEP, &removed, e) != 0)
-        return -1;
-    *more = removed == TRIM_BLOCKS_PER_STEP;
-    return 0;
+    return seen_wants_maintenance(a->seen, expire_before_ms);
 }
 
-int append_upkeep(struct appender *a, const struct upkeep *u, bool *more, struct err *e)
+int append_keep_identities(struct appender *a, int64_t expire_before_ms, struct err *e)
 {
-    bool identities = seen_wants_maintenance(a->seen, u->expire_identities_before_ms);
     struct store_txn txn;
-    *more = true;
     if (store_begin(a->st, true, &txn, e) != 0)
         return -1;
-    int rc;
-    if (identities) {
-        rc = seen_begin(a->seen, &txn, e);
-        if (rc == 0)
-            rc = seen_maintain(a->seen, &txn, u->expire_identities_before_ms, e);
-    } else {
-        rc = trim_step(&txn, u, more, e);
-    }
+    int rc = seen_begin(a->seen, &txn, e);
+    if (rc == 0)
+        rc = seen_maintain(a->seen, &txn, expire_before_ms, e);
     if (rc != 0)
         store_abort(&txn);
     else
@@ -334,7 +321,21 @@ int append_upkeep(struct appender *a, const struct upkeep *u, bool *more, struct
     return rc;
 }
 
-bool append_wants_upkeep(const struct appender *a, const struct upkeep *u)
+int append_trim(struct appender *a, int64_t before_ms, bool for_space, bool *more, struct err *e)
 {
-    return seen_wants_maintenance(a->seen, u->expire_identities_before_ms);
+    struct store_txn txn;
+    uint64_t settled;
+    size_t removed;
+    if (store_begin(a->st, true, &txn, e) != 0)
+        return -1;
+    if (sinks_settled(&txn, &settled, e) != 0 ||
+        journal_trim(&txn, settled, before_ms, for_space, TRIM_BLOCKS_PER_STEP, &removed, e) != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    *more = removed == TRIM_BLOCKS_PER_STEP;
+    if (removed)
+        return store_commit(&txn, e);
+    store_abort(&txn); /* nothing to remove: nothing to sync */
+    return 0;
 }

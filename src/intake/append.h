@@ -61,17 +61,15 @@ size_t append_pending(const struct appender *a); /* events queued */
  */
 MUST_CHECK int append_commit(struct appender *a, int64_t source_ms, uint64_t *head, struct err *e);
 
-/* True when identities want sealing, merging or expiry: cheap, asked after every commit. */
-struct upkeep;
-bool append_wants_upkeep(const struct appender *a, const struct upkeep *u);
-
-/* One bounded step of upkeep in a transaction of its own: identities, then trims. *more: another step wants to be made.
- * before_source_ms 0: nothing is old yet. */
-struct upkeep {
-    int64_t expire_identities_before_ms;
-    int64_t trim_before_ms;
-    bool trim_for_space;
-};
-MUST_CHECK int append_upkeep(struct appender *a, const struct upkeep *u, bool *more, struct err *e);
+/*
+ * Upkeep, one bounded step each, in a transaction of its own.
+ *
+ * Identities: seal, merge, or expire those whose source time is before expire_before_ms. Trim: remove the oldest
+ * blocks that all sinks have settled, if older than before_ms or for_space; *more: there is more to remove.
+ * A time of 0 means that nothing is old yet.
+ */
+bool append_identities_want_upkeep(const struct appender *a, int64_t expire_before_ms); /* cheap */
+MUST_CHECK int append_keep_identities(struct appender *a, int64_t expire_before_ms, struct err *e);
+MUST_CHECK int append_trim(struct appender *a, int64_t before_ms, bool for_space, bool *more, struct err *e);
 
 #endif

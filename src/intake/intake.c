@@ -141,12 +141,9 @@ static int check_space(struct intake *in, int64_t now, struct err *e)
 
 static int upkeep(struct intake *in, int64_t now, bool *more, struct err *e)
 {
-    int64_t source_now = intake_source_now(in);
-    struct upkeep u = {
-        .expire_identities_before_ms = source_now ? source_now - in->options.config->store.dedupe_window_ms : 0,
-        .trim_before_ms = source_now ? source_now - in->options.config->store.retention_ms : 0,
-        .trim_for_space = in->trim_for_space,
-    };
+    const int64_t source_now = intake_source_now(in);
+    const int64_t expire_before_ms = source_now ? source_now - in->options.config->store.dedupe_window_ms : 0;
+    const int64_t trim_before_ms = source_now ? source_now - in->options.config->store.retention_ms : 0;
     *more = false;
     if (check_space(in, now, e) != 0)
         return -1;
@@ -154,13 +151,14 @@ static int upkeep(struct intake *in, int64_t now, bool *more, struct err *e)
         in->readers_checked_ms = now;
         store_check_readers(in->options.store);
     }
-    if (append_wants_upkeep(in->appender, &u))
-        return append_upkeep(in->appender, &u, more, e);
-    if (!in->trim_wanted)
-        return 0;
-    if (append_upkeep(in->appender, &u, more, e) != 0)
+    if (append_identities_want_upkeep(in->appender, expire_before_ms)) {
+        *more = true;
+        if (append_keep_identities(in->appender, expire_before_ms, e) != 0)
+            return -1;
+    }
+    if (in->trim_wanted && append_trim(in->appender, trim_before_ms, in->trim_for_space, &in->trim_wanted, e) != 0)
         return -1;
-    in->trim_wanted = *more;
+    *more = *more || in->trim_wanted;
     return 0;
 }
 

@@ -73,6 +73,14 @@ int channel_read_roots(const char *ca_file, char **pem, struct err *e)
     return 0;
 }
 
+int pubsub_check(const struct org_config *org, struct err *e)
+{
+    char *pem = NULL;
+    int rc = org->ca_file ? channel_read_roots(org->ca_file, &pem, e) : 0;
+    free(pem);
+    return rc;
+}
+
 static grpc_arg int_arg(const char *key, int64_t value)
 {
     grpc_arg a = {.type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)key};

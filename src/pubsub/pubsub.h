@@ -81,6 +81,9 @@ struct pubsub_listener {
 void pubsub_setup(void);
 void pubsub_teardown(void);
 
+/* What pubsub_new would refuse of the CA file, found before anything of the daemon opens: ERR_CONFIG. */
+MUST_CHECK int pubsub_check(const struct org_config *org, struct err *e);
+
 /* Each call brings its own token. NULL with err (ERR_CONFIG): the CA file is missing or not PEM, the endpoint cannot be used. */
 struct pubsub *pubsub_new(const struct org_config *org, struct err *e);
 void pubsub_free(struct pubsub *p);

@@ -270,8 +270,7 @@ static void trims_stop_at_the_slowest_sink(void **state)
     assert_int_equal(store_begin(f.st, true, &txn, &e), 0);
     assert_int_equal(sink_record_put(&txn, &sink, &e), 0);
     assert_int_equal(store_commit(&txn, &e), 0);
-    struct upkeep u = {.trim_before_ms = 1700000000001};
-    assert_int_equal(append_upkeep(f.a, &u, &more, &e), 0);
+    assert_int_equal(append_trim(f.a, 1700000000001, false, &more, &e), 0);
     assert_false(more);
     assert_int_equal(store_begin(f.st, false, &txn, &e), 0);
     assert_int_equal(journal_bounds(&txn, &b, &e), 0);
@@ -282,10 +281,9 @@ static void trims_stop_at_the_slowest_sink(void **state)
     assert_int_equal(store_begin(f.st, true, &txn, &e), 0);
     assert_int_equal(sink_record_put(&txn, &sink, &e), 0);
     assert_int_equal(store_commit(&txn, &e), 0);
-    u.trim_before_ms = 1600000000000; /* nothing is that old: kept, unless space is needed */
-    assert_int_equal(append_upkeep(f.a, &u, &more, &e), 0);
-    u.trim_for_space = true;
-    assert_int_equal(append_upkeep(f.a, &u, &more, &e), 0);
+    /* Nothing is that old: kept, unless space is needed. */
+    assert_int_equal(append_trim(f.a, 1600000000000, false, &more, &e), 0);
+    assert_int_equal(append_trim(f.a, 1600000000000, true, &more, &e), 0);
     close_all(&f);
     open_all(&f);
     assert_int_equal(store_begin(f.st, false, &txn, &e), 0);
