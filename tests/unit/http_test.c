@@ -4,10 +4,10 @@
 #include "harness/fake_http.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -99,12 +99,19 @@ static void answers(void **state)
     fake_http_stop(f);
 }
 
+struct stopper {
+    struct fake_http *server;
+    int requests; /* seen before */
+    atomic_bool stop;
+};
+
+/* Sets stop once the request is under way. */
 static void *set_stop(void *arg)
 {
-    atomic_bool *stop = arg;
-    struct timespec pause = {.tv_nsec = 100000000}; /* under way by then; if not, it ends even sooner */
-    nanosleep(&pause, NULL);
-    atomic_store(stop, true);
+    struct stopper *s = arg;
+    while (fake_http_requests(s->server) == s->requests)
+        sched_yield();
+    atomic_store(&s->stop, true);
     return NULL;
 }
 
@@ -147,12 +154,12 @@ static void failures(void **state)
     assert_int_equal(http_do(&r, &a, &e), -1);
     assert_int_equal(e.class, ERR_RETRY);
     assert_non_null(strstr(e.text, "no answer in time"));
-    atomic_bool stop = false;
+    struct stopper stopper = {f, fake_http_requests(f), false};
     pthread_t thread;
     r.timeout_ms = 30000;
-    r.stop = &stop;
+    r.stop = &stopper.stop;
     int64_t before = clock_mono_ms();
-    pthread_create(&thread, NULL, set_stop, &stop);
+    pthread_create(&thread, NULL, set_stop, &stopper);
     assert_int_equal(http_do(&r, &a, &e), -1);
     pthread_join(thread, NULL);
     assert_true(clock_mono_ms() - before < 2500);

@@ -536,7 +536,7 @@ static void nobody_there(void **state)
 
     client_init(&c, 1);
     c.org.plaintext = false;
-    strcpy(c.endpoint, "no-such-host.invalid:7443");
+    snprintf(c.endpoint, sizeof c.endpoint, "no-such-host.invalid:7443");
     client_open(&c);
     subscribe(&c);
     assert_true(wait_for(&c.got, &c.got.ends, 1));
@@ -704,7 +704,7 @@ static void tls(void **state)
     assert_int_equal(e.class, ERR_CONFIG);
     /* Plain text leaves the machine in no case. */
     c.org.plaintext = true;
-    strcpy(c.endpoint, "192.0.2.1:7443");
+    snprintf(c.endpoint, sizeof c.endpoint, "192.0.2.1:7443");
     assert_null(pubsub_new(&c.org, &e));
     assert_int_equal(e.class, ERR_CONFIG);
 
