@@ -35,7 +35,8 @@ class Crash(case.Case):
 
         def settled():
             self.assertTrue(program.running(), program.tail())
-            return len(tidemark.lines()) >= wanted and tidemark.status()["sinks"][0]["lag"] == 0
+            status = tidemark.status()
+            return len(tidemark.lines()) >= wanted and status["daemon"]["running"] and status["sinks"][0]["lag"] == 0
         waiting.until(settled, lambda: f"{wanted} lines, {len(tidemark.lines())} there\n{program.tail()}", 30)
         self.assertEqual(program.terminate(), 0, program.tail())
 
