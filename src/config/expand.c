@@ -38,7 +38,13 @@ out:
     return rc;
 }
 
-char *expand_text(struct span text, char **why)
+static bool has_form(const struct buf *b, enum expand_form form)
+{
+    const char *text = (const char *)b->data;
+    return form == EXPAND_LINES ? text_is_lines(text, b->len) : text_is_one_line(text, b->len);
+}
+
+char *expand_text(struct span text, enum expand_form form, char **why)
 {
     struct buf out = BUF_INIT;
     size_t i = 0;
@@ -65,8 +71,8 @@ char *expand_text(struct span text, char **why)
             goto fail;
         }
     }
-    if (!text_is_one_line((const char *)out.data, out.len)) {
-        *why = xstrdup("must be one line of text, without control characters");
+    if (!has_form(&out, form)) {
+        *why = xasprintf("must be %s of text, without control characters", form == EXPAND_LINES ? "lines" : "one line");
         goto fail;
     }
     return buf_detach(&out);
@@ -76,7 +82,7 @@ fail:
     return NULL;
 }
 
-char *expand_secret_file(const char *path, char **why)
+char *expand_secret_file(const char *path, enum expand_form form, char **why)
 {
     struct err e = ERR_INIT;
     struct buf b = BUF_INIT;
@@ -92,8 +98,8 @@ char *expand_secret_file(const char *path, char **why)
         *why = xasprintf("the file %s is empty", path);
         goto fail;
     }
-    if (!text_is_one_line((const char *)b.data, b.len)) {
-        *why = xasprintf("the file %s must hold one line of text", path);
+    if (!has_form(&b, form)) {
+        *why = xasprintf("the file %s must hold %s of text", path, form == EXPAND_LINES ? "lines" : "one line");
         goto fail;
     }
     b.data[b.len] = '\0';

@@ -40,6 +40,7 @@ enum key_flag {
     KEY_CHOICE = 1 << 3,   /* exactly one of the maps marked so; `choice` goes into the enum at `offset` */
     KEY_OFF = 1 << 4,      /* a map that may be `false` instead */
     KEY_NONEMPTY = 1 << 5, /* a list with at least one item, unless the caller needs no sinks */
+    KEY_LINES = 1 << 6,    /* a text of several lines (PEM); every other text is one line */
 };
 
 /* A word of KEY_WORD; the table ends with text == NULL. */

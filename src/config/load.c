@@ -52,8 +52,13 @@ static void path_pop(struct loader *l, size_t before)
         l->path.data[before] = '\0';
 }
 
+static enum expand_form form_of(const struct key *key)
+{
+    return key->flags & KEY_LINES ? EXPAND_LINES : EXPAND_ONE_LINE;
+}
+
 /* The scalar's text with variables replaced; NULL after a problem. */
-static char *scalar_text(struct loader *l, yaml_node_t *node)
+static char *scalar_text(struct loader *l, yaml_node_t *node, enum expand_form form)
 {
     struct place place = document_place(node);
     if (node->type != YAML_SCALAR_NODE) {
@@ -66,7 +71,7 @@ static char *scalar_text(struct loader *l, yaml_node_t *node)
         return NULL;
     }
     char *why = NULL;
-    char *text = expand_text(document_scalar(node), &why);
+    char *text = expand_text(document_scalar(node), form, &why);
     if (!text) {
         PROBLEM(l, place, "%s", why);
         free(why);
@@ -88,7 +93,7 @@ static void store(struct loader *l, const struct key *key, yaml_node_t *node, vo
 
 static void load_scalar(struct loader *l, const struct key *key, yaml_node_t *node, void *base)
 {
-    char *text = scalar_text(l, node);
+    char *text = scalar_text(l, node, form_of(key));
     if (!text)
         return;
     store(l, key, node, base, text);
@@ -98,11 +103,11 @@ static void load_scalar(struct loader *l, const struct key *key, yaml_node_t *no
 
 static void load_secret_file(struct loader *l, const struct key *key, yaml_node_t *node, void *base)
 {
-    char *path = scalar_text(l, node);
+    char *path = scalar_text(l, node, EXPAND_ONE_LINE);
     if (!path)
         return;
     char *why = NULL;
-    char *secret = expand_secret_file(path, &why);
+    char *secret = expand_secret_file(path, form_of(key), &why);
     if (secret) {
         store(l, key, node, base, secret);
         wipe(secret, strlen(secret));
@@ -116,7 +121,7 @@ static void load_secret_file(struct loader *l, const struct key *key, yaml_node_
 
 static void add_reference(struct loader *l, const struct key *key, yaml_node_t *node, void *base)
 {
-    char *name = scalar_text(l, node);
+    char *name = scalar_text(l, node, EXPAND_ONE_LINE);
     if (!name)
         return;
     references_add(l, key, base, document_place(node), name);

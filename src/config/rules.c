@@ -4,6 +4,8 @@
  */
 #include "base/alloc.h"
 #include "base/http.h"
+#include "base/rs256.h"
+#include "config/expand.h"
 #include "config/loader.h"
 #include "config/value.h"
 
@@ -91,6 +93,55 @@ static void check_ca_file(struct loader *l, uint32_t i, const struct org_config 
         item_problem(l, "orgs", i, "tls.ca_file", "cannot read %s: %s", org->ca_file, strerror(errno));
 }
 
+/* The key that was written, of a secret that may stand in a file. */
+static const char *secret_key(struct loader *l, uint32_t i, const char *key, const char *file_key)
+{
+    return item_value(l, "orgs", i, file_key) ? file_key : key;
+}
+
+/* A key that cannot sign is a mistake to tell now, not at the first login. */
+static void check_private_key(struct loader *l, uint32_t i, const struct org_config *org)
+{
+    struct err e = ERR_INIT;
+    if (org->auth.private_key && rs256_check_key(span_of_str(org->auth.private_key), &e) != 0)
+        item_problem(l, "orgs", i,
+                     secret_key(l, i, "auth.jwt_bearer.private_key", "auth.jwt_bearer.private_key_file"), "%s", e.text);
+}
+
+/* The folder: a new token is written beside the old one, then renamed over it. */
+static bool folder_is_writable(const char *path)
+{
+    char *folder = realpath(path, NULL);
+    char *slash = folder ? strrchr(folder, '/') : NULL;
+    if (slash)
+        slash[slash == folder] = '\0';
+    bool writable = slash && access(folder, W_OK | X_OK) == 0;
+    free(folder);
+    return writable;
+}
+
+static void check_refresh_token_file(struct loader *l, uint32_t i, const struct org_config *org)
+{
+    static const char key[] = "auth.refresh_token.refresh_token_file";
+    const char *path = org->auth.refresh_token_file;
+    if (!path)
+        return;
+    char *why = NULL;
+    char *token = expand_secret_file(path, EXPAND_ONE_LINE, &why);
+    if (!token) {
+        item_problem(l, "orgs", i, key, "%s", why);
+    } else if (!folder_is_writable(path)) {
+        char *where = xasprintf("orgs[%u].%s", i, key);
+        problem_warn(&l->problems, document_place(item_value(l, "orgs", i, key)), where,
+                     "its folder is not writable: if the app rotates refresh tokens, the new one cannot be kept");
+        free(where);
+    }
+    if (token)
+        wipe(token, strlen(token));
+    free(token);
+    free(why);
+}
+
 static void check_org(struct loader *l, uint32_t i)
 {
     const struct org_config *org = &l->config->orgs[i];
@@ -106,6 +157,8 @@ static void check_org(struct loader *l, uint32_t i)
         item_problem(l, "orgs", i, "tls.plaintext", "true is for loopback addresses only, and %s is not one",
                      org->pubsub_endpoint);
     check_ca_file(l, i, org);
+    check_private_key(l, i, org);
+    check_refresh_token_file(l, i, org);
     if (org->backoff_max_ms < org->backoff_initial_ms)
         item_problem(l, "orgs", i, "backoff.max", "must not be shorter than backoff.initial");
 }

@@ -112,6 +112,14 @@ static bool is_header_value(char *text)
 
 const struct text_rule rule_header_value = {"printable ASCII without spaces", NULL, is_header_value};
 
+/* A URL, perhaps with a path (a site): it is compared, never called, and so stays exactly as written. */
+static bool is_audience(char *text)
+{
+    return (strncmp(text, "https://", 8) == 0 || strncmp(text, "http://", 7) == 0) && is_header_value(text);
+}
+
+const struct text_rule rule_audience = {"a URL like https://login.salesforce.com", "^https?://", is_audience};
+
 bool text_split_endpoint(const char *text, const char **host, size_t *host_len, int *port)
 {
     const char *colon = strrchr(text, ':');
@@ -152,6 +160,21 @@ bool text_is_one_line(const char *text, size_t n)
             return false;
         if (p[0] == 0xef && ((p[1] == 0xbb && p[2] == 0xbf) || (p[1] == 0xbf && p[2] >= 0xbe)))
             return false;
+    }
+    return true;
+}
+
+bool text_is_lines(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        const char *newline = memchr(text + i, '\n', n - i);
+        size_t end = newline ? (size_t)(newline - text) : n;
+        size_t len = end - i;
+        if (newline && len && text[end - 1] == '\r')
+            len--;
+        if (!text_is_one_line(text + i, len))
+            return false;
+        i = end + 1;
     }
     return true;
 }

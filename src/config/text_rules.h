@@ -17,6 +17,7 @@ extern const struct text_rule rule_tenant_id;
 extern const struct text_rule rule_topic;
 extern const struct text_rule rule_file_path;
 extern const struct text_rule rule_header_value;
+extern const struct text_rule rule_audience;
 
 /*
  * "host:port" or "[v6]:port" -> where the host begins, its length, and the port (0 to 65535). Returns
@@ -25,5 +26,7 @@ extern const struct text_rule rule_header_value;
 bool text_split_endpoint(const char *text, const char **host, size_t *host_len, int *port);
 /* One line of printable UTF-8: no control characters, no line breaks of any kind. */
 bool text_is_one_line(const char *text, size_t n);
+/* Such lines, each ended by \n or \r\n, the last one perhaps not. */
+bool text_is_lines(const char *text, size_t n);
 
 #endif
