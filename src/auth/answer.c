@@ -91,7 +91,8 @@ int login_read_token(struct span body, struct login_result *result, struct err *
     *result = (struct login_result){0};
     json_t *object = parse(body);
     if (!object)
-        return err_set(e, ERR_RETRY, "auth", 200, "the login answer is not JSON (a proxy or a maintenance page?)");
+        return err_set(e, ERR_RETRY, "auth", 200,
+                       "the login answer is not JSON (a proxy or a maintenance page?)");
     const char *token = text_of(object, "access_token");
     const char *url = text_of(object, "instance_url");
     const char *id = text_of(object, "id");
@@ -100,7 +101,8 @@ int login_read_token(struct span body, struct login_result *result, struct err *
     if (missing) {
         err_set(e, ERR_RETRY, "auth", 200, "the login answer has no %s", missing);
     } else if (!fits_metadata(token, LONGEST_TOKEN)) {
-        err_set(e, ERR_RETRY, "auth", 200, "the login answer's access_token is not usable (length or characters)");
+        err_set(e, ERR_RETRY, "auth", 200,
+                "the login answer's access_token is not usable (length or characters)");
     } else if (!fits_metadata(url, LONGEST_INSTANCE_URL) ||
                (strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0)) {
         err_set(e, ERR_RETRY, "auth", 200, "the login answer's instance_url is not a URL");

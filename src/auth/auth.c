@@ -53,8 +53,8 @@ struct auth {
     bool wanted;    /* somebody asked; a login is due at due_ms */
     int64_t due_ms; /* monotonic */
     int64_t token_since_ms;
-    unsigned failures;       /* logins failed in a row */
-    unsigned refusals;       /* tokens refused in a row, each soon after its login but perhaps the first */
+    unsigned failures; /* logins failed in a row */
+    unsigned refusals; /* tokens refused in a row, each soon after its login but perhaps the first */
     int64_t server_time_ms;
     uint64_t refreshes;
     uint64_t changes;
@@ -294,7 +294,8 @@ static void drop_token(struct auth *a)
     a->refusals++;
     login_result_release(&a->token);
     if (a->flow->token_from_config) {
-        /* Nothing to renew. It is offered again much later: the service refuses good tokens around upgrades. */
+        /* Nothing to renew. It is offered again much later: the service refuses good tokens around upgrades.
+         */
         err_set(&why, ERR_AUTH, "auth", 0,
                 "the service refused auth.static.access_token: it has expired or is of another org");
         keep_failure(a, &why, REFUSED_LONGEST_MS);
@@ -303,9 +304,11 @@ static void drop_token(struct auth *a)
         int64_t apart = doubled(REFUSED_FIRST_MS, a->refusals - 2, REFUSED_LONGEST_MS);
         int64_t due = a->token_since_ms + apart;
         err_set(&a->why, ERR_AUTH, "auth", 0,
-                "the login worked, but the service refused its token: check that the user may use the API, and that "
+                "the login worked, but the service refused its token: check that the user may use the API, "
+                "and that "
                 "login_url and pubsub_endpoint belong together");
-        log_warn(a->subject, "%s (next login in %.0f s)", a->why.text, due > now ? (double)(due - now) / 1000 : 0.0);
+        log_warn(a->subject, "%s (next login in %.0f s)", a->why.text,
+                 due > now ? (double)(due - now) / 1000 : 0.0);
         set_status(a, AUTH_FAILING);
         want_login(a, due > now ? due : now);
     } else {

@@ -9,7 +9,8 @@
  *   that the token is bad; at most one runs at a time. After a failure the next waits: growing pauses with
  *   jitter, so that an account is never locked by us. Secrets and tokens are never logged or put into err.
  *   The tenant id is the next-to-last path segment of the answer's `id`, completed to 18 characters.
- *   A static token that was refused is failing (ERR_AUTH) and is offered again only a quarter of an hour later.
+ *   A static token that was refused is failing (ERR_AUTH) and is offered again only a quarter of an hour
+ * later.
  *
  * Calling order: auth_new -> auth_token / auth_refused / auth_state … -> auth_free (joins the worker).
  * Ownership: auth_token copies out. Thread: any.
@@ -31,16 +32,16 @@ struct auth_token {
 };
 
 enum auth_status {
-    AUTH_PENDING,  /* a login is running or waiting for its pause to end */
-    AUTH_READY,    /* a token is held */
-    AUTH_FAILING,  /* the last login failed; another will come; *why says what happened */
+    AUTH_PENDING, /* a login is running or waiting for its pause to end */
+    AUTH_READY,   /* a token is held */
+    AUTH_FAILING, /* the last login failed; another will come; *why says what happened */
 };
 
 struct auth *auth_new(const struct org_config *org);
 void auth_free(struct auth *a);
 
-/* AUTH_READY fills *out (a copy). Otherwise *why (when AUTH_FAILING) holds the last failure: ERR_AUTH when the
- * credentials were refused, ERR_RETRY when the host could not be reached or was busy, ERR_CONFIG when the
+/* AUTH_READY fills *out (a copy). Otherwise *why (when AUTH_FAILING) holds the last failure: ERR_AUTH when
+ * the credentials were refused, ERR_RETRY when the host could not be reached or was busy, ERR_CONFIG when the
  * certificate or URL is wrong. Starts the first login when none ran yet. */
 enum auth_status auth_get(struct auth *a, struct auth_token *out, struct err *why);
 void auth_token_release(struct auth_token *t);

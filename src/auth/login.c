@@ -38,12 +38,16 @@ static const struct refusal {
     {"server_error", "", ERR_RETRY, 0, "the login server has a fault of its own"},
     {"temporarily_unavailable", "", ERR_RETRY, 0, "the login server is busy"},
     {"invalid_grant", "not supported on this domain", ERR_AUTH, 0,
-     "set login_url to the org's My Domain (https://NAME.my.salesforce.com); login. and test. do not serve this flow"},
+     "set login_url to the org's My Domain (https://NAME.my.salesforce.com); login. and test. do not serve "
+     "this flow"},
     {"invalid_grant", "no client credentials user", ERR_AUTH, 0,
      "name a run-as user in the app's client credentials policy"},
-    {"invalid_grant", "approved this consumer", ERR_AUTH, 0, "let an administrator pre-authorize the user for the app"},
-    {"invalid_client_id", "", ERR_AUTH, 0, "check client_id; a new app needs some ten minutes until it is known"},
-    {"invalid_client", "", ERR_AUTH, 0, "check client_id and client_secret; a new app needs some ten minutes until it is known"},
+    {"invalid_grant", "approved this consumer", ERR_AUTH, 0,
+     "let an administrator pre-authorize the user for the app"},
+    {"invalid_client_id", "", ERR_AUTH, 0,
+     "check client_id; a new app needs some ten minutes until it is known"},
+    {"invalid_client", "", ERR_AUTH, 0,
+     "check client_id and client_secret; a new app needs some ten minutes until it is known"},
     {"unsupported_grant_type", "", ERR_AUTH, 0, "switch this flow on in the app's settings"},
     {"inactive_user", "", ERR_AUTH, 0, "an administrator must activate the user"},
     {"inactive_org", "", ERR_AUTH, 0, "the org is locked or suspended"},
@@ -70,13 +74,14 @@ static int refused(const struct org_config *org, int status, const char *error, 
     }
 }
 
-static int read_failure(const struct org_config *org, const struct http_answer *answer, struct login_times *times,
-                        struct err *e)
+static int read_failure(const struct org_config *org, const struct http_answer *answer,
+                        struct login_times *times, struct err *e)
 {
     char error[80], description[300];
     int status = answer->status;
     if (status == 429 || status == 503) {
-        int64_t s = answer->retry_after_s < LONGEST_PAUSE_ASKED_S ? answer->retry_after_s : LONGEST_PAUSE_ASKED_S;
+        int64_t s = answer->retry_after_s < LONGEST_PAUSE_ASKED_S ? answer->retry_after_s
+                                                                  : LONGEST_PAUSE_ASKED_S;
         times->wait_at_least_ms = s > 0 ? s * 1000 : 0;
     }
     if (status >= 400 && status < 500 && login_read_refusal(buf_span(&answer->body), error, description)) {
@@ -85,14 +90,16 @@ static int read_failure(const struct org_config *org, const struct http_answer *
         return refused(org, status, error, description, times, e);
     }
     if (status >= 300 && status < 400)
-        return err_set(e, ERR_CONFIG, "auth", status,
-                       "%s redirects the login (HTTP %d), which is not followed: set login_url to the org's My Domain",
-                       org->login_url, status);
+        return err_set(
+            e, ERR_CONFIG, "auth", status,
+            "%s redirects the login (HTTP %d), which is not followed: set login_url to the org's My Domain",
+            org->login_url, status);
     if (status == 404 || status == 405 || status == 410)
         return err_set(e, ERR_CONFIG, "auth", status, "%s has no token endpoint (HTTP %d): check login_url",
                        org->login_url, status);
     if (status == 407)
-        return err_set(e, ERR_CONFIG, "auth", status, "the proxy wants credentials (HTTP 407): check HTTPS_PROXY");
+        return err_set(e, ERR_CONFIG, "auth", status,
+                       "the proxy wants credentials (HTTP 407): check HTTPS_PROXY");
     return err_set(e, ERR_RETRY, "auth", status, "%s answered HTTP %d%s%s", org->login_url, status,
                    answer->content_type[0] ? ", " : "", answer->content_type);
 }
@@ -103,7 +110,8 @@ int login_once(const struct org_config *org, const struct auth_flow *flow, const
     struct buf form = BUF_INIT;
     struct http_answer answer = {.body = BUF_INIT};
     char *url = xasprintf("%s/services/oauth2/token", org->login_url);
-    const char *const headers[] = {"Content-Type: application/x-www-form-urlencoded", "Accept: application/json", NULL};
+    const char *const headers[] = {"Content-Type: application/x-www-form-urlencoded",
+                                   "Accept: application/json", NULL};
     int rc = -1;
 
     *result = (struct login_result){0};

@@ -21,7 +21,7 @@ struct login_result {
 };
 
 struct login_times {
-    int64_t server_ms;     /* the answer's Date, 0 when none came */
+    int64_t server_ms;        /* the answer's Date, 0 when none came */
     int64_t wait_at_least_ms; /* the service asks for a pause (429, login rate), 0 when not */
 };
 
@@ -33,7 +33,8 @@ void login_result_release(struct login_result *result);
 MUST_CHECK int login_read_token(struct span body, struct login_result *result, struct err *e);
 /* The error and error_description of a refusal; false when the body is not such JSON. */
 bool login_read_refusal(struct span body, char error[80], char description[300]);
-/* The org id out of "https://HOST/id/ORG/USER": 15 characters are completed to 18. false when there is none. */
+/* The org id out of "https://HOST/id/ORG/USER": 15 characters are completed to 18. false when there is none.
+ */
 bool login_tenant_of(const char *id_url, char tenant[19]);
 
 #endif

@@ -16,8 +16,8 @@ struct exchange {
     struct http_answer *answer;
     size_t max_answer;
     const atomic_bool *stop;
-    bool plain;       /* http://, so only loopback may get it */
-    bool too_large;   /* the answer passed max_answer */
+    bool plain;        /* http://, so only loopback may get it */
+    bool too_large;    /* the answer passed max_answer */
     bool not_loopback; /* connected elsewhere than the name promised */
 };
 
@@ -187,7 +187,8 @@ static int read_url(const char *url, bool *plain, char where[LONGEST_HOST], stru
         err_set(e, ERR_CONFIG, "http", 0, "%s: scheme '%s' is not supported (use https)", where, scheme);
     else if (*plain && !http_host_is_loopback(host))
         err_set(e, ERR_CONFIG, "http", 0,
-                "http://%s: plain http is used only when every address of the host is loopback (use https)", where);
+                "http://%s: plain http is used only when every address of the host is loopback (use https)",
+                where);
     else
         rc = 0;
 out:
@@ -221,7 +222,8 @@ static void set_options(CURL *curl, const struct http_request *request, struct e
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* the end does not wait for a name server that is silent */
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT,
+                     1L); /* the end does not wait for a name server that is silent */
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "tidemark");
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_timeout_ms);
@@ -260,25 +262,27 @@ static int describe_failure(CURLcode rc, const char *why, const char *where, con
     case CURLE_ABORTED_BY_CALLBACK:
         return err_set(e, ERR_RETRY, "http", code, "%s: stopped before the answer came", where);
     case CURLE_COULDNT_RESOLVE_HOST:
-        return err_set(e, ERR_RETRY, "http", code, "%s: the name does not resolve: check the host name and DNS (%s)",
-                       where, reason);
+        return err_set(e, ERR_RETRY, "http", code,
+                       "%s: the name does not resolve: check the host name and DNS (%s)", where, reason);
     case CURLE_OPERATION_TIMEDOUT:
         return err_set(e, ERR_RETRY, "http", code, "%s: no answer in time (%s)", where, reason);
     case CURLE_PEER_FAILED_VERIFICATION:
-        return err_set(e, ERR_CONFIG, "http", code,
-                       "%s: the server's certificate is refused: %s (check the host name, and tls.ca_file when the "
-                       "certificate comes from a private CA)",
-                       where, reason);
+        return err_set(
+            e, ERR_CONFIG, "http", code,
+            "%s: the server's certificate is refused: %s (check the host name, and tls.ca_file when the "
+            "certificate comes from a private CA)",
+            where, reason);
     case CURLE_SSL_CACERT_BADFILE:
         return err_set(e, ERR_CONFIG, "http", code, "%s: the CA certificates in %s cannot be used: %s", where,
                        request->ca_file ? request->ca_file : "the system's store", reason);
     case CURLE_SSL_CONNECT_ERROR:
         if (strstr(reason, "wrong version number"))
-            return err_set(e, ERR_CONFIG, "http", code, "%s: the server does not speak TLS on this port", where);
+            return err_set(e, ERR_CONFIG, "http", code, "%s: the server does not speak TLS on this port",
+                           where);
         break;
     case CURLE_COULDNT_RESOLVE_PROXY:
-        return err_set(e, ERR_CONFIG, "http", code, "%s: the proxy's name does not resolve: check HTTPS_PROXY (%s)",
-                       where, reason);
+        return err_set(e, ERR_CONFIG, "http", code,
+                       "%s: the proxy's name does not resolve: check HTTPS_PROXY (%s)", where, reason);
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
         return err_set(e, ERR_CONFIG, "http", code, "%s: not a usable URL", where);

@@ -47,8 +47,8 @@ void call_open(struct call *c, struct pubsub *p, const struct auth_token *token,
     pthread_mutex_lock(&p->lock);
     c->channel = channel_take(p);
     grpc_slice path_slice = grpc_slice_from_copied_string(path);
-    c->grpc = grpc_channel_create_call(c->channel->grpc, NULL, GRPC_PROPAGATE_DEFAULTS, p->cq, path_slice, NULL, deadline,
-                                       NULL);
+    c->grpc = grpc_channel_create_call(c->channel->grpc, NULL, GRPC_PROPAGATE_DEFAULTS, p->cq, path_slice,
+                                       NULL, deadline, NULL);
     grpc_slice_unref(path_slice);
     BUG_IF(!c->grpc);
     c->next = p->calls;
@@ -106,7 +106,8 @@ static void act_on_connection(struct call *c, const struct pubsub_status *status
     pthread_mutex_lock(&p->lock);
     if (status->reaction == PUBSUB_CALM && p->current == c->channel) {
         /* Every stream on this connection is told; the first to end doubles, once. */
-        p->keepalive_ms = p->keepalive_ms < LONGEST_KEEPALIVE_MS / 2 ? p->keepalive_ms * 2 : LONGEST_KEEPALIVE_MS;
+        p->keepalive_ms = p->keepalive_ms < LONGEST_KEEPALIVE_MS / 2 ? p->keepalive_ms * 2
+                                                                     : LONGEST_KEEPALIVE_MS;
         log_info(p->subject, "the service asks for fewer keepalive pings: now one every %.0f s",
                  (double)p->keepalive_ms / 1000);
         channel_replace(p, c->channel);
@@ -139,7 +140,8 @@ void call_finish(struct call *c, struct pubsub_status *status)
         status->grpc_code = (int)c->status;
         describe_status(status, details, p->endpoint, p->plaintext, p->max_message, c->had_answer);
     }
-    status->reaction = pubsub_classify(status->grpc_code, status->error_code, c->local_text[0] ? "" : details);
+    status->reaction = pubsub_classify(status->grpc_code, status->error_code,
+                                       c->local_text[0] ? "" : details);
     if (status->grpc_code != GRPC_STATUS_OK)
         log_debug(p->subject, "%s ended: %s, error-code %s, rpc-id %s, trace id %s, gRPC said: %s", c->method,
                   pubsub_status_name(status->grpc_code), status->error_code[0] ? status->error_code : "none",

@@ -54,9 +54,10 @@ int channel_read_roots(const char *ca_file, char **pem, struct err *e)
     if (!ca_file) {
         const char *path = getenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH");
         if (access(path ? path : system_roots, R_OK) != 0)
-            return err_set(e, ERR_CONFIG, "pubsub", 0,
-                           "no CA certificates at %s: install the package ca-certificates, or set tls.ca_file",
-                           path ? path : system_roots);
+            return err_set(
+                e, ERR_CONFIG, "pubsub", 0,
+                "no CA certificates at %s: install the package ca-certificates, or set tls.ca_file",
+                path ? path : system_roots);
         return 0;
     }
     if (file_read(ca_file, LARGEST_PEM, &text, e)) {
@@ -114,14 +115,15 @@ static struct channel *make(struct pubsub *p)
         int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, p->max_message),
         int_arg(GRPC_ARG_ENABLE_RETRIES, 0), /* a stream that lives for days is not to be kept for replay */
         int_arg(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1), /* a new channel is a new connection */
-        int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS), /* really the connect timeout */
+        int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS),  /* really the connect timeout */
         int_arg(GRPC_ARG_DNS_ARES_QUERY_TIMEOUT_MS, CONNECT_TIMEOUT_MS), /* else two minutes */
         int_arg(GRPC_ARG_ENABLE_HTTP_PROXY, !p->plaintext && proxy_is_configured()),
         text_arg(GRPC_ARG_PRIMARY_USER_AGENT_STRING, "tidemark"),
     };
     const grpc_channel_args all = {ARRAY_LEN(args), args};
-    grpc_channel_credentials *creds = p->plaintext ? grpc_insecure_credentials_create()
-                                                   : grpc_ssl_credentials_create_ex(p->root_pem, NULL, NULL, NULL);
+    grpc_channel_credentials *creds = p->plaintext
+                                          ? grpc_insecure_credentials_create()
+                                          : grpc_ssl_credentials_create_ex(p->root_pem, NULL, NULL, NULL);
     struct channel *c = xcalloc(1, sizeof *c);
     c->grpc = grpc_channel_create(p->endpoint, creds, &all);
     BUG_IF(!c->grpc); /* without an address to reach it is a channel whose calls fail */

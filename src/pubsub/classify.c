@@ -110,9 +110,12 @@ enum pubsub_reaction pubsub_classify(int grpc_code, const char *error_code, cons
 const char *pubsub_reaction_name(enum pubsub_reaction r)
 {
     static const char *const names[] = {
-        [PUBSUB_RECONNECT] = "reconnect",         [PUBSUB_NEW_TOKEN] = "new token",
-        [PUBSUB_LOST_POSITION] = "lost position", [PUBSUB_SLOW_DOWN] = "slow down",
-        [PUBSUB_FATAL] = "fatal",                 [PUBSUB_CALM] = "calm",
+        [PUBSUB_RECONNECT] = "reconnect",
+        [PUBSUB_NEW_TOKEN] = "new token",
+        [PUBSUB_LOST_POSITION] = "lost position",
+        [PUBSUB_SLOW_DOWN] = "slow down",
+        [PUBSUB_FATAL] = "fatal",
+        [PUBSUB_CALM] = "calm",
     };
     return (size_t)r < ARRAY_LEN(names) ? names[r] : "unknown";
 }
@@ -120,9 +123,10 @@ const char *pubsub_reaction_name(enum pubsub_reaction r)
 const char *pubsub_status_name(int grpc_code)
 {
     static const char *const names[] = {
-        "OK",           "CANCELLED",           "UNKNOWN",   "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
-        "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
-        "UNIMPLEMENTED", "INTERNAL",           "UNAVAILABLE", "DATA_LOSS",     "UNAUTHENTICATED",
+        "OK",        "CANCELLED",       "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+        "NOT_FOUND", "ALREADY_EXISTS",  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+        "ABORTED",   "OUT_OF_RANGE",    "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+        "DATA_LOSS", "UNAUTHENTICATED",
     };
     return grpc_code >= 0 && (size_t)grpc_code < ARRAY_LEN(names) ? names[grpc_code] : "status out of range";
 }

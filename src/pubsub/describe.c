@@ -12,14 +12,14 @@ static const struct row {
     const char *contains;
     const char *say;
 } rows[] = {
-    {"is not in peer certificate",
-     "the server's certificate is for another host: check pubsub_endpoint"},
+    {"is not in peer certificate", "the server's certificate is for another host: check pubsub_endpoint"},
     {"certificate verify failed",
      "the server's certificate is not trusted: set tls.ca_file when it comes from a private CA"},
     {"wrong version number", "the server does not speak TLS on this port: check pubsub_endpoint"},
     {"WRONG_VERSION_NUMBER", "the server does not speak TLS on this port: check pubsub_endpoint"},
     {"DNS resolution failed", "the name does not resolve: check pubsub_endpoint and DNS"},
-    {"Connection refused", "connection refused: check host and port in pubsub_endpoint, and that nothing blocks them"},
+    {"Connection refused",
+     "connection refused: check host and port in pubsub_endpoint, and that nothing blocks them"},
     {"Network is unreachable", "no route to the network: check the connection"},
     {"No route to host", "no route to the host: check the connection"},
     {"keepalive watchdog timeout", "no answer to keepalive pings: the connection is dead"},
@@ -43,7 +43,8 @@ static bool describe_size(char *text, size_t size, const char *details, int64_t 
     const char *at = strstr(details, "message larger than max (");
     if (!at || sscanf(at, "message larger than max (%llu vs. %llu)", &got, &limit) != 2)
         return false;
-    snprintf(text, size, "a message of %llu bytes is over the limit of %lld bytes: raise max_message of the org", got,
+    snprintf(text, size,
+             "a message of %llu bytes is over the limit of %lld bytes: raise max_message of the org", got,
              (long long)max_message);
     return true;
 }
@@ -73,7 +74,8 @@ void describe_status(struct pubsub_status *status, const char *details, const ch
     }
     if (status->grpc_code == GRPC_STATUS_UNAVAILABLE && plaintext && !had_answer &&
         (strstr(details, "Socket closed") || strstr(details, "Connection reset"))) {
-        snprintf(text, size, "%s: the connection was closed at once: the server may expect TLS (plaintext is true)",
+        snprintf(text, size,
+                 "%s: the connection was closed at once: the server may expect TLS (plaintext is true)",
                  endpoint);
         return;
     }

@@ -81,7 +81,7 @@ struct call {
     grpc_call *grpc;
     const char *method;
     char trace_id[37]; /* to quote to support, for failures without an rpc-id */
-    bool had_answer; /* a message came: the endpoint is the right one */
+    bool had_answer;   /* a message came: the endpoint is the right one */
 
     grpc_metadata metadata[4];
     grpc_metadata_array initial, trailing;
@@ -95,7 +95,7 @@ struct call {
 
 /* channel.c */
 MUST_CHECK int channel_read_roots(const char *ca_file, char **pem, struct err *e);
-struct channel *channel_take(struct pubsub *p); /* lock held; released by channel_release */
+struct channel *channel_take(struct pubsub *p);            /* lock held; released by channel_release */
 void channel_release(struct pubsub *p, struct channel *c); /* lock held */
 void channel_replace(struct pubsub *p, struct channel *c); /* lock held: the next call makes another */
 
@@ -110,7 +110,8 @@ void call_finish(struct call *c, struct pubsub_status *status);
 void call_close(struct call *c);
 
 /* message.c: the caller destroys the buffer once sent. */
-grpc_byte_buffer *message_first_fetch(const char *topic, enum pubsub_from from, struct span replay_id, int requested);
+grpc_byte_buffer *message_first_fetch(const char *topic, enum pubsub_from from, struct span replay_id,
+                                      int requested);
 grpc_byte_buffer *message_more(int requested);
 grpc_byte_buffer *message_topic(const char *topic);
 grpc_byte_buffer *message_schema(const char *schema_id);

@@ -22,7 +22,8 @@ static char *as_field(const char *s)
     return (char *)(uintptr_t)s;
 }
 
-grpc_byte_buffer *message_first_fetch(const char *topic, enum pubsub_from from, struct span replay_id, int requested)
+grpc_byte_buffer *message_first_fetch(const char *topic, enum pubsub_from from, struct span replay_id,
+                                      int requested)
 {
     Eventbus__V1__FetchRequest request = EVENTBUS__V1__FETCH_REQUEST__INIT;
     request.topic_name = as_field(topic);

@@ -15,16 +15,16 @@
  *   configuration allowed it.
  *   A stream ends exactly once, by on_end; what the service sent before comes before it, nothing after it. A
  *   response that does not parse, or unpacks to many times its size, ends the stream.
- *   The owner's backoff is the only one: a connection that failed or broke is dropped, and the next call makes
- *   another at once. HTTPS_PROXY and NO_PROXY are honoured (TLS only).
+ *   The owner's backoff is the only one: a connection that failed or broke is dropped, and the next call
+ * makes another at once. HTTPS_PROXY and NO_PROXY are honoured (TLS only).
  *
  * What this part does not do: decide when to reconnect, or from where. The owner of the subscription
  * does (intake), with pubsub_classify's advice.
  *
  * Calling order: pubsub_setup() once -> pubsub_new -> pubsub_subscribe / pubsub_get_* … -> pubsub_free
  * (cancels everything, drains the queue, joins the thread) -> pubsub_teardown() once.
- * Ownership: a message given to the listener is the listener's: pubsub_response_free, on any thread, also after
- * pubsub_free but before pubsub_teardown. Some freed ones are kept and used again (at most 2 MiB).
+ * Ownership: a message given to the listener is the listener's: pubsub_response_free, on any thread, also
+ * after pubsub_free but before pubsub_teardown. Some freed ones are kept and used again (at most 2 MiB).
  * Thread: functions any; the listener is called on the I/O thread, without locks held.
  */
 #ifndef PUBSUB_PUBSUB_H
@@ -46,7 +46,7 @@ struct pubsub_response {
     uint32_t n_events;
     struct pubsub_event *events;
     struct span latest_replay_id;
-    size_t bytes; /* on the wire: what it holds of the listener's budget */
+    size_t bytes;        /* on the wire: what it holds of the listener's budget */
     int64_t received_ms; /* wall clock */
     struct arena arena;
     struct pubsub_response *next; /* for the listener's queue */
@@ -84,7 +84,8 @@ void pubsub_teardown(void);
 /* What pubsub_new would refuse of the CA file, found before anything of the daemon opens: ERR_CONFIG. */
 MUST_CHECK int pubsub_check(const struct org_config *org, struct err *e);
 
-/* Each call brings its own token. NULL with err (ERR_CONFIG): the CA file is missing or not PEM, the endpoint cannot be used. */
+/* Each call brings its own token. NULL with err (ERR_CONFIG): the CA file is missing or not PEM, the endpoint
+ * cannot be used. */
 struct pubsub *pubsub_new(const struct org_config *org, struct err *e);
 void pubsub_free(struct pubsub *p);
 
@@ -93,8 +94,8 @@ enum pubsub_from { PUBSUB_LATEST, PUBSUB_EARLIEST, PUBSUB_CUSTOM };
 /*
  * Open a stream with this token (the caller got it from auth). Never blocks and never fails: what goes wrong
  * arrives as on_end. That may be before this function returns: an owner who keeps the pointer holds a lock of
- * its own across the call, which on_end takes too to forget the pointer. `number` is given back by pubsub_stream_number: responses of a stream older than the
- * current one are discarded by their owner.
+ * its own across the call, which on_end takes too to forget the pointer. `number` is given back by
+ * pubsub_stream_number: responses of a stream older than the current one are discarded by their owner.
  */
 struct pubsub_stream *pubsub_subscribe(struct pubsub *p, const struct auth_token *token, const char *topic,
                                        enum pubsub_from from, struct span replay_id, uint64_t number,
@@ -117,20 +118,23 @@ struct pubsub_topic {
  * Unary calls, blocking the calling thread (never the I/O thread) up to timeout_ms. 0, or -1 with *status
  * filled in. The strings of *out are the caller's to free().
  */
-MUST_CHECK int pubsub_get_topic(struct pubsub *p, const struct auth_token *token, const char *topic, int timeout_ms,
-                                struct pubsub_topic *out, struct pubsub_status *status);
+MUST_CHECK int pubsub_get_topic(struct pubsub *p, const struct auth_token *token, const char *topic,
+                                int timeout_ms, struct pubsub_topic *out, struct pubsub_status *status);
 MUST_CHECK int pubsub_get_schema(struct pubsub *p, const struct auth_token *token, const char *schema_id,
                                  int timeout_ms, struct buf *json, struct pubsub_status *status);
 
-/* As above without blocking: done is called on the I/O thread, exactly once; json is valid until it returns. */
+/* As above without blocking: done is called on the I/O thread, exactly once; json is valid until it returns.
+ */
 typedef void (*pubsub_schema_fn)(void *ctx, const struct pubsub_status *failed, struct span json);
-void pubsub_get_schema_async(struct pubsub *p, const struct auth_token *token, const char *schema_id, int timeout_ms,
-                             pubsub_schema_fn done, void *ctx);
-typedef void (*pubsub_topic_fn)(void *ctx, const struct pubsub_status *failed, const struct pubsub_topic *topic);
-void pubsub_get_topic_async(struct pubsub *p, const struct auth_token *token, const char *topic, int timeout_ms,
-                            pubsub_topic_fn done, void *ctx);
+void pubsub_get_schema_async(struct pubsub *p, const struct auth_token *token, const char *schema_id,
+                             int timeout_ms, pubsub_schema_fn done, void *ctx);
+typedef void (*pubsub_topic_fn)(void *ctx, const struct pubsub_status *failed,
+                                const struct pubsub_topic *topic);
+void pubsub_get_topic_async(struct pubsub *p, const struct auth_token *token, const char *topic,
+                            int timeout_ms, pubsub_topic_fn done, void *ctx);
 
-/* The one visible table from (status, error-code, text) to a reaction: pubsub-api 6. Matched by "contains". */
+/* The one visible table from (status, error-code, text) to a reaction: pubsub-api 6. Matched by "contains".
+ */
 enum pubsub_reaction pubsub_classify(int grpc_code, const char *error_code, const char *text);
 const char *pubsub_reaction_name(enum pubsub_reaction r);
 const char *pubsub_status_name(int grpc_code);

@@ -177,7 +177,8 @@ static void on_received(void *owner, bool ok)
 }
 
 /* Lock held. */
-static void start_call(struct pubsub_stream *s, const char *topic, enum pubsub_from from, struct span replay_id)
+static void start_call(struct pubsub_stream *s, const char *topic, enum pubsub_from from,
+                       struct span replay_id)
 {
     grpc_op ops[2] = {0};
     ops[0].op = GRPC_OP_RECV_STATUS_ON_CLIENT;

@@ -76,9 +76,11 @@ static void on_answer(void *owner, bool ok)
     free(u);
 }
 
-static void start(struct unary *u, struct pubsub *p, const struct auth_token *token, const char *method, int timeout_ms)
+static void start(struct unary *u, struct pubsub *p, const struct auth_token *token, const char *method,
+                  int timeout_ms)
 {
-    gpr_timespec deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(timeout_ms, GPR_TIMESPAN));
+    gpr_timespec deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                         gpr_time_from_millis(timeout_ms, GPR_TIMESPAN));
     u->tag = (struct tag){on_answer, u};
     call_open(&u->call, p, token, method, deadline);
     bool sends = !u->call.local_text[0]; /* else: already ended; ask for the status alone */
@@ -103,8 +105,8 @@ static void start(struct unary *u, struct pubsub *p, const struct auth_token *to
     call_start(&u->call, ops, n, &u->tag);
 }
 
-void pubsub_get_topic_async(struct pubsub *p, const struct auth_token *token, const char *topic, int timeout_ms,
-                            pubsub_topic_fn done, void *ctx)
+void pubsub_get_topic_async(struct pubsub *p, const struct auth_token *token, const char *topic,
+                            int timeout_ms, pubsub_topic_fn done, void *ctx)
 {
     struct unary *u = xcalloc(1, sizeof *u);
     u->topic_done = done;
@@ -113,8 +115,8 @@ void pubsub_get_topic_async(struct pubsub *p, const struct auth_token *token, co
     start(u, p, token, "GetTopic", timeout_ms);
 }
 
-void pubsub_get_schema_async(struct pubsub *p, const struct auth_token *token, const char *schema_id, int timeout_ms,
-                             pubsub_schema_fn done, void *ctx)
+void pubsub_get_schema_async(struct pubsub *p, const struct auth_token *token, const char *schema_id,
+                             int timeout_ms, pubsub_schema_fn done, void *ctx)
 {
     struct unary *u = xcalloc(1, sizeof *u);
     u->schema_done = done;

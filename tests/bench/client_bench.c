@@ -60,7 +60,8 @@ static double cpu_us(void)
 {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 static long anon_kib(void)
@@ -78,7 +79,7 @@ static long anon_kib(void)
 
 int main(int argc, char **argv)
 {
-    char *url = (char *)(uintptr_t)"https://bench.my.salesforce.com", *ca = NULL;
+    char *url = (char *)(uintptr_t) "https://bench.my.salesforce.com", *ca = NULL;
     struct err e;
     if (argc < 4)
         return 2;
@@ -89,13 +90,13 @@ int main(int argc, char **argv)
             url = argv[i + 1];
     }
     long count = strtol(argv[3], NULL, 10);
-    struct org_config org = {.name = (char *)(uintptr_t)"bench",
+    struct org_config org = {.name = (char *)(uintptr_t) "bench",
                              .pubsub_endpoint = argv[1],
                              .plaintext = !ca,
                              .ca_file = ca,
                              .keepalive_ms = 60000,
                              .max_message = 16 << 20};
-    const struct auth_token token = {.access_token = (char *)(uintptr_t)"bench-token",
+    const struct auth_token token = {.access_token = (char *)(uintptr_t) "bench-token",
                                      .instance_url = url,
                                      .tenant_id = "00DSM0000000001",
                                      .serial = 1};
@@ -133,8 +134,9 @@ int main(int argc, char **argv)
     wall = ((double)clock_mono_us() - wall) / 1e6;
     cpu = cpu_us() - cpu;
     long measured = events - before;
-    printf("%ld events of %ld bytes, %.0f events/s, %.3f us of CPU per event, %.1f MiB anonymous RSS\n", measured,
-           bytes / events, (double)measured / wall, cpu / (double)measured, (double)anon_kib() / 1024);
+    printf("%ld events of %ld bytes, %.0f events/s, %.3f us of CPU per event, %.1f MiB anonymous RSS\n",
+           measured, bytes / events, (double)measured / wall, cpu / (double)measured,
+           (double)anon_kib() / 1024);
     pubsub_free(p);
     pubsub_teardown();
     return 0;

@@ -3,8 +3,8 @@
  * response, throws the response away, and asks for as many more. No thread besides gRPC's own, no parsing
  * beyond the lengths of the response's fields. The benchmark divides by its CPU time per event.
  *
- * usage: floor_client HOST:PORT TOPIC COUNT [--json] [--ca FILE] [--token T] [--instance-url URL] [--tenant ID]
- * Figures run from the first response to the last event, so that connecting does not count.
+ * usage: floor_client HOST:PORT TOPIC COUNT [--json] [--ca FILE] [--token T] [--instance-url URL] [--tenant
+ * ID] Figures run from the first response to the last event, so that connecting does not count.
  */
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
@@ -23,7 +23,8 @@ static struct {
     const char *endpoint, *topic, *ca, *token, *instance_url, *tenant;
     long count;
     bool json;
-} options = {.token = "bench-token", .instance_url = "https://bench.my.salesforce.com", .tenant = "00DSM0000000001"};
+} options = {
+    .token = "bench-token", .instance_url = "https://bench.my.salesforce.com", .tenant = "00DSM0000000001"};
 
 static char tag_start, tag_initial, tag_receive, tag_send, tag_status;
 
@@ -44,7 +45,8 @@ static double cpu_seconds(void)
 {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 static double rss_anon_mib(void)
@@ -63,7 +65,8 @@ static double rss_anon_mib(void)
 static void read_options(int argc, char **argv)
 {
     if (argc < 4)
-        fail("usage: floor_client HOST:PORT TOPIC COUNT [--json] [--ca FILE] [--token T] [--instance-url URL] [--tenant ID]",
+        fail("usage: floor_client HOST:PORT TOPIC COUNT [--json] [--ca FILE] [--token T] [--instance-url "
+             "URL] [--tenant ID]",
              NULL);
     options.endpoint = argv[1];
     options.topic = argv[2];
@@ -190,7 +193,8 @@ static int count_events(grpc_byte_buffer *bb)
 
 static grpc_metadata header(const char *key, const char *value)
 {
-    return (grpc_metadata){.key = grpc_slice_from_static_string(key), .value = grpc_slice_from_static_string(value)};
+    return (grpc_metadata){.key = grpc_slice_from_static_string(key),
+                           .value = grpc_slice_from_static_string(value)};
 }
 
 struct stream {
@@ -249,11 +253,11 @@ static void print_figures(long measured, double wall, double cpu)
 {
     double rate = (double)measured / wall, each = cpu * 1e6 / (double)measured;
     if (options.json)
-        printf("{\"events\":%ld,\"events_per_s\":%.0f,\"cpu_us_per_event\":%.4f,\"rss_anon_mib\":%.1f}\n", measured, rate,
-               each, rss_anon_mib());
+        printf("{\"events\":%ld,\"events_per_s\":%.0f,\"cpu_us_per_event\":%.4f,\"rss_anon_mib\":%.1f}\n",
+               measured, rate, each, rss_anon_mib());
     else
-        printf("%ld events, %.0f events/s, %.3f us of CPU per event, %.1f MiB anonymous RSS\n", measured, rate, each,
-               rss_anon_mib());
+        printf("%ld events, %.0f events/s, %.3f us of CPU per event, %.1f MiB anonymous RSS\n", measured,
+               rate, each, rss_anon_mib());
 }
 
 int main(int argc, char **argv)

@@ -119,9 +119,10 @@ void fake_http_answer(struct fake_http *f, const char *bytes)
 
 void fake_http_answer_json(struct fake_http *f, int status, const char *json)
 {
-    char *bytes = xasprintf("HTTP/1.1 %d x\r\nContent-Type: application/json;charset=UTF-8\r\n"
-                            "Date: Wed, 06 May 2026 14:30:00 GMT\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
-                            status, strlen(json), json);
+    char *bytes = xasprintf(
+        "HTTP/1.1 %d x\r\nContent-Type: application/json;charset=UTF-8\r\n"
+        "Date: Wed, 06 May 2026 14:30:00 GMT\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
+        status, strlen(json), json);
     fake_http_answer(f, bytes);
     free(bytes);
 }

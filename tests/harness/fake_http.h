@@ -1,8 +1,8 @@
 /*
  * fake_http: a login server of a few lines, for tests. One answer at a time, from a script.
  *
- * Calling order: fake_http_start -> fake_http_answer (again whenever another answer is due) -> fake_http_stop.
- * Thread: one of its own; the functions any.
+ * Calling order: fake_http_start -> fake_http_answer (again whenever another answer is due) ->
+ * fake_http_stop. Thread: one of its own; the functions any.
  */
 #ifndef HARNESS_FAKE_HTTP_H
 #define HARNESS_FAKE_HTTP_H
@@ -11,7 +11,8 @@ struct fake_http;
 
 struct fake_http *fake_http_start(void);
 int fake_http_port(const struct fake_http *f);
-/* The next requests get these bytes, head and body, and then the connection is closed. "" : never an answer. */
+/* The next requests get these bytes, head and body, and then the connection is closed. "" : never an answer.
+ */
 void fake_http_answer(struct fake_http *f, const char *bytes);
 /* As above for one JSON body with this status. */
 void fake_http_answer_json(struct fake_http *f, int status, const char *json);

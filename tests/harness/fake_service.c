@@ -211,8 +211,8 @@ static void on_received(struct served *s, bool ok)
     grpc_byte_buffer_destroy(s->incoming);
     s->incoming = NULL; /* before it is armed again */
     if (s->stream) {
-        Eventbus__V1__FetchRequest *m =
-            eventbus__v1__fetch_request__unpack(NULL, GRPC_SLICE_LENGTH(all), GRPC_SLICE_START_PTR(all));
+        Eventbus__V1__FetchRequest *m = eventbus__v1__fetch_request__unpack(NULL, GRPC_SLICE_LENGTH(all),
+                                                                            GRPC_SLICE_START_PTR(all));
         BUG_IF(!m);
         count_request(s, m, !s->asked_before);
         s->asked_before = true;
@@ -221,7 +221,8 @@ static void on_received(struct served *s, bool ok)
         pump(s);
     } else if (!s->silent) {
         char json[] = "{\"type\":\"string\"}", topic[] = "/data/AccountChangeEvent", id[] = "schema-1";
-        Eventbus__V1__TopicInfo info = EVENTBUS__V1__TOPIC_INFO__INIT; /* a SchemaInfo has the same fields 1 and 6 */
+        Eventbus__V1__TopicInfo info =
+            EVENTBUS__V1__TOPIC_INFO__INIT; /* a SchemaInfo has the same fields 1 and 6 */
         Eventbus__V1__SchemaInfo schema = EVENTBUS__V1__SCHEMA_INFO__INIT;
         info.topic_name = topic;
         info.schema_id = id;
@@ -296,7 +297,8 @@ static void ask_for_call(struct fake_service *f)
     grpc_call_details_init(&f->details);
     grpc_metadata_array_init(&f->metadata);
     f->next_call = NULL;
-    BUG_IF(grpc_server_request_call(f->server, &f->next_call, &f->details, &f->metadata, f->cq, f->cq, f) != GRPC_CALL_OK);
+    BUG_IF(grpc_server_request_call(f->server, &f->next_call, &f->details, &f->metadata, f->cq, f->cq, f) !=
+           GRPC_CALL_OK);
 }
 
 static void accept_call(struct fake_service *f)
@@ -366,8 +368,9 @@ struct fake_service *fake_service_start(const struct fake_script *script)
     f->script = *script;
     pthread_mutex_init(&f->lock, NULL);
     grpc_init();
-    grpc_arg args[] = {int_arg("grpc.max_send_message_length", -1), int_arg("grpc.http2.max_ping_strikes", 1),
-                       int_arg("grpc.http2.min_ping_interval_without_data_ms", script->strict_pings ? 300000 : 10)};
+    grpc_arg args[] = {
+        int_arg("grpc.max_send_message_length", -1), int_arg("grpc.http2.max_ping_strikes", 1),
+        int_arg("grpc.http2.min_ping_interval_without_data_ms", script->strict_pings ? 300000 : 10)};
     grpc_channel_args all = {ARRAY_LEN(args), args};
     f->cq = grpc_completion_queue_create_for_next(NULL);
     f->server = grpc_server_create(&all, NULL);
@@ -376,7 +379,8 @@ struct fake_service *fake_service_start(const struct fake_script *script)
     if (script->certificate) {
         grpc_server_credentials_release(creds);
         grpc_ssl_pem_key_cert_pair pair = {script->key, script->certificate};
-        creds = grpc_ssl_server_credentials_create_ex(NULL, &pair, 1, GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, NULL);
+        creds = grpc_ssl_server_credentials_create_ex(NULL, &pair, 1,
+                                                      GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, NULL);
     }
     f->port = grpc_server_add_http2_port(f->server, "127.0.0.1:0", creds);
     grpc_server_credentials_release(creds);

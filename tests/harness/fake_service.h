@@ -18,32 +18,32 @@
 struct fake_script {
     /* TLS: PEM texts; NULL: plaintext. */
     const char *certificate, *key;
-    int events;        /* to send on each stream, then: */
-    int end_code;      /* the stream ends with this status; -1: it stays open */
+    int events;   /* to send on each stream, then: */
+    int end_code; /* the stream ends with this status; -1: it stays open */
     const char *end_text;
     const char *error_code; /* trailer, NULL: none */
-    int batch;         /* at most this many per response (0: as many as are asked for) */
-    size_t payload;    /* bytes of each event's payload */
-    bool garbage;      /* the first response does not parse */
-    bool keepalives;   /* after the events: one response without events */
-    int pending_offset; /* added to pending_num_requested, to make the client's count differ */
-    int unary_code;    /* status of GetTopic and GetSchema */
-    bool unary_silent; /* they are never answered */
-    bool strict_pings; /* the second ping within five minutes is one too many */
+    int batch;              /* at most this many per response (0: as many as are asked for) */
+    size_t payload;         /* bytes of each event's payload */
+    bool garbage;           /* the first response does not parse */
+    bool keepalives;        /* after the events: one response without events */
+    int pending_offset;     /* added to pending_num_requested, to make the client's count differ */
+    int unary_code;         /* status of GetTopic and GetSchema */
+    bool unary_silent;      /* they are never answered */
+    bool strict_pings;      /* the second ping within five minutes is one too many */
 };
 
 struct fake_counts {
-    int streams, unary;     /* calls accepted */
-    int requests;           /* FetchRequests on all streams */
-    int asked;              /* sum of their num_requested */
-    int most_outstanding;   /* highest sum of asked minus sent */
-    int times_dry;          /* nothing outstanding although events were left to send */
+    int streams, unary;   /* calls accepted */
+    int requests;         /* FetchRequests on all streams */
+    int asked;            /* sum of their num_requested */
+    int most_outstanding; /* highest sum of asked minus sent */
+    int times_dry;        /* nothing outstanding although events were left to send */
     int smallest_request;
-    int first_preset;       /* of the last stream */
+    int first_preset; /* of the last stream */
     char first_topic[80];
     uint8_t first_replay_id[64];
     size_t first_replay_id_len;
-    int later_topics;       /* follow-up requests that named a topic */
+    int later_topics; /* follow-up requests that named a topic */
     char accesstoken[80], instanceurl[80], tenantid[40], trace_id[64]; /* of the last call */
     int distinct_trace_ids;
     int calls_without_metadata;

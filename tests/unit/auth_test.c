@@ -15,7 +15,8 @@
 
 static const char good[] =
     "{\"access_token\":\"00Dxx0000001gER!AQ0AQP.x\",\"instance_url\":\"https://acme.my.salesforce.com/\","
-    "\"id\":\"https://login.salesforce.com/id/00Dxx0000001gEREAY/005xx000001Sv6AAAS\",\"token_type\":\"Bearer\"}";
+    "\"id\":\"https://login.salesforce.com/id/00Dxx0000001gEREAY/"
+    "005xx000001Sv6AAAS\",\"token_type\":\"Bearer\"}";
 
 static char *text(const char *s)
 {
@@ -57,7 +58,8 @@ static enum auth_status settle(struct auth *a, struct auth_token *token, struct 
     return status;
 }
 
-static enum auth_status settle_for(struct auth *a, enum auth_status wanted, struct auth_token *token, struct err *why)
+static enum auth_status settle_for(struct auth *a, enum auth_status wanted, struct auth_token *token,
+                                   struct err *why)
 {
     enum auth_status status = AUTH_PENDING;
     for (int i = 0; i < 300 && (status = auth_get(a, token, why)) != wanted; i++) {
@@ -87,7 +89,8 @@ static void logs_in(void **state)
     const char *request = fake_http_last(l.server);
     assert_non_null(strstr(request, "POST /services/oauth2/token HTTP/1.1\r\n"));
     assert_non_null(strstr(request, "Content-Type: application/x-www-form-urlencoded\r\n"));
-    assert_non_null(strstr(request, "\r\n\r\ngrant_type=client_credentials&client_id=my%20app&client_secret=s3cr%26t"));
+    assert_non_null(
+        strstr(request, "\r\n\r\ngrant_type=client_credentials&client_id=my%20app&client_secret=s3cr%26t"));
     assert_int_equal(auth_get(l.auth, &again, &why), AUTH_READY);
     assert_int_equal(again.serial, t.serial);
     assert_int_equal(fake_http_requests(l.server), 1);
@@ -109,17 +112,19 @@ static void refusals(void **state)
         {400, "{\"error\":\"invalid_client\",\"error_description\":\"invalid client credentials\"}", ERR_AUTH,
          "invalid_client, invalid client credentials"},
         {401, "{\"error\":\"invalid_client\"}", ERR_AUTH, "invalid_client: check client_id"},
-        {400, "{\"error\":\"invalid_client_id\",\"error_description\":\"client identifier invalid\"}", ERR_AUTH,
-         "check client_id"},
-        {400, "{\"error\":\"invalid_grant\",\"error_description\":\"request not supported on this domain\"}", ERR_AUTH,
-         "My Domain"},
-        {400, "{\"error\":\"invalid_grant\",\"error_description\":\"no client credentials user enabled\"}", ERR_AUTH,
-         "run-as user"},
-        {400, "{\"error\":\"inactive_user\",\"error_description\":\"user is inactive\"}", ERR_AUTH, "activate"},
+        {400, "{\"error\":\"invalid_client_id\",\"error_description\":\"client identifier invalid\"}",
+         ERR_AUTH, "check client_id"},
+        {400, "{\"error\":\"invalid_grant\",\"error_description\":\"request not supported on this domain\"}",
+         ERR_AUTH, "My Domain"},
+        {400, "{\"error\":\"invalid_grant\",\"error_description\":\"no client credentials user enabled\"}",
+         ERR_AUTH, "run-as user"},
+        {400, "{\"error\":\"inactive_user\",\"error_description\":\"user is inactive\"}", ERR_AUTH,
+         "activate"},
         {400, "{\"error\":\"unsupported_grant_type\"}", ERR_AUTH, "flow"},
         {400, "{\"error\":\"never_heard_of\"}", ERR_AUTH, "never_heard_of"},
         {400, "{\"error\":\"x\",\"error_description\":\"you sent s3cr&t to me\"}", ERR_AUTH, "withheld"},
-        {400, "{\"error\":\"invalid_grant\",\"error_description\":\"login rate exceeded\"}", ERR_RETRY, "too many logins"},
+        {400, "{\"error\":\"invalid_grant\",\"error_description\":\"login rate exceeded\"}", ERR_RETRY,
+         "too many logins"},
         {400, "{\"error\":\"rate_limit_exceeded\"}", ERR_RETRY, "too many logins"},
         {400, "{\"error\":\"server_error\"}", ERR_RETRY, "fault of its own"},
         {400, "<html>Bad Request</html>", ERR_RETRY, "HTTP 400"},
@@ -133,18 +138,25 @@ static void refusals(void **state)
         {200, "<html>maintenance</html>", ERR_RETRY, "not JSON"},
         {200, "", ERR_RETRY, "not JSON"},
         {200, "[1]", ERR_RETRY, "not JSON"},
-        {200, "{\"access_token\":\"\",\"instance_url\":\"https://x\",\"id\":\"https://x/id/00Dxx0000001gEREAY/005\"}",
+        {200,
+         "{\"access_token\":\"\",\"instance_url\":\"https://x\",\"id\":\"https://x/id/00Dxx0000001gEREAY/"
+         "005\"}",
          ERR_RETRY, "no access_token"},
-        {200, "{\"access_token\":7,\"instance_url\":\"https://x\",\"id\":\"https://x/id/00Dxx0000001gEREAY/005\"}", ERR_RETRY,
-         "no access_token"},
-        {200, "{\"access_token\":\"a\",\"id\":\"https://x/id/00Dxx0000001gEREAY/005\"}", ERR_RETRY, "no instance_url"},
+        {200,
+         "{\"access_token\":7,\"instance_url\":\"https://x\",\"id\":\"https://x/id/00Dxx0000001gEREAY/005\"}",
+         ERR_RETRY, "no access_token"},
+        {200, "{\"access_token\":\"a\",\"id\":\"https://x/id/00Dxx0000001gEREAY/005\"}", ERR_RETRY,
+         "no instance_url"},
         {200, "{\"access_token\":\"a\",\"instance_url\":\"https://x\"}", ERR_RETRY, "no id"},
-        {200, "{\"access_token\":\"a\\nb\",\"instance_url\":\"https://x\",\"id\":\"https://x/id/00Dxx0000001gEREAY/005\"}",
+        {200,
+         "{\"access_token\":\"a\\nb\",\"instance_url\":\"https://x\",\"id\":\"https://x/id/"
+         "00Dxx0000001gEREAY/005\"}",
          ERR_RETRY, "not usable"},
-        {200, "{\"access_token\":\"a\",\"instance_url\":\"x\",\"id\":\"https://x/id/00Dxx0000001gEREAY/005\"}", ERR_RETRY,
-         "instance_url is not a URL"},
-        {200, "{\"access_token\":\"a\",\"instance_url\":\"https://x\",\"id\":\"https://x/id/00D/005\"}", ERR_RETRY,
-         "ORG-ID"},
+        {200,
+         "{\"access_token\":\"a\",\"instance_url\":\"x\",\"id\":\"https://x/id/00Dxx0000001gEREAY/005\"}",
+         ERR_RETRY, "instance_url is not a URL"},
+        {200, "{\"access_token\":\"a\",\"instance_url\":\"https://x\",\"id\":\"https://x/id/00D/005\"}",
+         ERR_RETRY, "ORG-ID"},
     };
     struct login l;
     login_init(&l);
@@ -153,9 +165,11 @@ static void refusals(void **state)
         struct login_times times;
         struct err e = ERR_INIT;
         fake_http_answer_json(l.server, cases[i].status, cases[i].body);
-        assert_int_equal(login_once(&l.org, auth_flow_find(AUTH_CLIENT_CREDENTIALS), NULL, &result, &times, &e), -1);
+        assert_int_equal(
+            login_once(&l.org, auth_flow_find(AUTH_CLIENT_CREDENTIALS), NULL, &result, &times, &e), -1);
         if (e.class != cases[i].class || !strstr(e.text, cases[i].says))
-            fail_msg("HTTP %d %s: class %s, %s", cases[i].status, cases[i].body, err_class_name(e.class), e.text);
+            fail_msg("HTTP %d %s: class %s, %s", cases[i].status, cases[i].body, err_class_name(e.class),
+                     e.text);
         assert_null(strstr(e.text, "s3cr&t"));
         assert_null(result.access_token);
     }
@@ -386,7 +400,8 @@ static void other_kinds(void **state)
     (void)state;
     static const enum auth_kind kinds[] = {AUTH_JWT_BEARER, AUTH_REFRESH_TOKEN, AUTH_PASSWORD};
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        struct org_config org = {.name = text("test"), .login_url = text("https://x"), .auth = {.kind = kinds[i]}};
+        struct org_config org = {
+            .name = text("test"), .login_url = text("https://x"), .auth = {.kind = kinds[i]}};
         struct auth_token t;
         struct err why;
         struct auth *a = auth_new(&org);
@@ -400,9 +415,9 @@ static void other_kinds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(logs_in),     cmocka_unit_test(refusals),      cmocka_unit_test(tenant_ids),
+        cmocka_unit_test(logs_in),     cmocka_unit_test(refusals),       cmocka_unit_test(tenant_ids),
         cmocka_unit_test(pauses),      cmocka_unit_test(refused_tokens), cmocka_unit_test(unreachable),
-        cmocka_unit_test(slow_server), cmocka_unit_test(tells_changes), cmocka_unit_test(static_token),
+        cmocka_unit_test(slow_server), cmocka_unit_test(tells_changes),  cmocka_unit_test(static_token),
         cmocka_unit_test(other_kinds),
     };
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);

@@ -9,8 +9,22 @@
 
 /* gRPC's numbers, written out: the wire fixes them. */
 enum {
-    OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
-    RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS,
+    OK,
+    CANCELLED,
+    UNKNOWN,
+    INVALID_ARGUMENT,
+    DEADLINE_EXCEEDED,
+    NOT_FOUND,
+    ALREADY_EXISTS,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    FAILED_PRECONDITION,
+    ABORTED,
+    OUT_OF_RANGE,
+    UNIMPLEMENTED,
+    INTERNAL,
+    UNAVAILABLE,
+    DATA_LOSS,
     UNAUTHENTICATED
 };
 
@@ -107,7 +121,8 @@ static void without_code(void **state)
         {UNAVAILABLE, "Ssl handshake failed: … certificate verify failed", PUBSUB_FATAL},
         {UNAVAILABLE, "Peer name wrong.example is not in peer certificate", PUBSUB_FATAL},
         {UNAVAILABLE, "DNS resolution failed for x: C-ares status is not ARES_SUCCESS", PUBSUB_RECONNECT},
-        {INVALID_ARGUMENT, "The Replay ID validation failed. Ensure that the Replay ID is valid", PUBSUB_LOST_POSITION},
+        {INVALID_ARGUMENT, "The Replay ID validation failed. Ensure that the Replay ID is valid",
+         PUBSUB_LOST_POSITION},
         {INVALID_ARGUMENT, "something else", PUBSUB_FATAL},
         {NOT_FOUND, "", PUBSUB_FATAL},
         {PERMISSION_DENIED, "", PUBSUB_FATAL},
@@ -120,7 +135,8 @@ static void without_code(void **state)
         assert_int_equal(pubsub_classify(cases[i].status, "", cases[i].text), cases[i].reaction);
         assert_int_equal(pubsub_classify(cases[i].status, NULL, cases[i].text), cases[i].reaction);
         /* A code nobody listed changes nothing. */
-        assert_int_equal(pubsub_classify(cases[i].status, "made.up.tomorrow", cases[i].text), cases[i].reaction);
+        assert_int_equal(pubsub_classify(cases[i].status, "made.up.tomorrow", cases[i].text),
+                         cases[i].reaction);
     }
     assert_int_equal(pubsub_classify(99, "", NULL), PUBSUB_RECONNECT);
 }

@@ -20,10 +20,12 @@ static struct http_request request_to(const char *url)
 static void loopback(void **state)
 {
     (void)state;
-    static const char *const yes[] = {"127.0.0.1", "127.0.0.1:7443", "127.8.8.8", "localhost", "localhost:80", "::1",
-                                      "[::1]", "[::1]:7443", "::ffff:127.0.0.1"};
-    static const char *const no[] = {"192.0.2.1", "192.0.2.1:7443", "0.0.0.0", "[2001:db8::1]:1", "2001:db8::1", "",
-                                     ":80", "[::1", "[::1]x", "no-such-host.invalid", "::ffff:192.0.2.1"};
+    static const char *const yes[] = {"127.0.0.1", "127.0.0.1:7443", "127.8.8.8",
+                                      "localhost", "localhost:80",   "::1",
+                                      "[::1]",     "[::1]:7443",     "::ffff:127.0.0.1"};
+    static const char *const no[] = {
+        "192.0.2.1", "192.0.2.1:7443", "0.0.0.0", "[2001:db8::1]:1",      "2001:db8::1",     "",
+        ":80",       "[::1",           "[::1]x",  "no-such-host.invalid", "::ffff:192.0.2.1"};
     for (size_t i = 0; i < ARRAY_LEN(yes); i++)
         if (!http_host_is_loopback(yes[i]))
             fail_msg("%s is loopback", yes[i]);
@@ -38,7 +40,8 @@ static void form(void **state)
     struct buf b = BUF_INIT;
     http_form_add(&b, "grant_type", "client_credentials");
     http_form_add(&b, "client_secret", "a b&c=d%/+\xc3\xa9~-._");
-    assert_string_equal((char *)b.data, "grant_type=client_credentials&client_secret=a%20b%26c%3Dd%25%2F%2B%C3%A9~-._");
+    assert_string_equal((char *)b.data,
+                        "grant_type=client_credentials&client_secret=a%20b%26c%3Dd%25%2F%2B%C3%A9~-._");
     buf_release(&b);
 }
 
@@ -68,8 +71,9 @@ static void answers(void **state)
     assert_int_equal(a.retry_after_s, 30);
     assert_int_equal(a.date_ms, 0);
     http_answer_release(&a);
-    fake_http_answer(f, "HTTP/1.1 302 x\r\nLocation: http://192.0.2.1/\r\nRetry-After: Wed, 06 May 2026 14:30:00 GMT\r\n"
-                        "Content-Length: 0\r\n\r\n");
+    fake_http_answer(
+        f, "HTTP/1.1 302 x\r\nLocation: http://192.0.2.1/\r\nRetry-After: Wed, 06 May 2026 14:30:00 GMT\r\n"
+           "Content-Length: 0\r\n\r\n");
     assert_int_equal(http_do(&r, &a, &e), 0);
     assert_int_equal(a.status, 302);
     assert_int_equal(a.retry_after_s, -1);

@@ -111,13 +111,13 @@ static void client_init(struct client *c, int port)
 {
     memset(c, 0, sizeof *c);
     snprintf(c->endpoint, sizeof c->endpoint, "127.0.0.1:%d", port);
-    c->org = (struct org_config){.name = (char *)(uintptr_t)"test",
+    c->org = (struct org_config){.name = (char *)(uintptr_t) "test",
                                  .pubsub_endpoint = c->endpoint,
                                  .plaintext = true,
                                  .keepalive_ms = 60000,
                                  .max_message = 16 << 20};
-    c->token = (struct auth_token){.access_token = (char *)(uintptr_t)"00Dxx!token",
-                                   .instance_url = (char *)(uintptr_t)"https://acme.my.salesforce.com",
+    c->token = (struct auth_token){.access_token = (char *)(uintptr_t) "00Dxx!token",
+                                   .instance_url = (char *)(uintptr_t) "https://acme.my.salesforce.com",
                                    .tenant_id = "00Dxx0000001gEREAY",
                                    .serial = 1};
     got_init(&c->got);
@@ -133,8 +133,8 @@ static void client_open(struct client *c)
 
 static struct pubsub_stream *subscribe(struct client *c)
 {
-    return pubsub_subscribe(c->pubsub, &c->token, "/data/AccountChangeEvent", PUBSUB_LATEST, span_of(NULL, 0), 7, &listener,
-                            &c->got);
+    return pubsub_subscribe(c->pubsub, &c->token, "/data/AccountChangeEvent", PUBSUB_LATEST, span_of(NULL, 0),
+                            7, &listener, &c->got);
 }
 
 static void client_close(struct client *c)
@@ -220,8 +220,8 @@ static void metadata_and_start(void **state)
         struct span id = froms[i] == PUBSUB_CUSTOM ? span_of(replay, sizeof replay) : span_of(NULL, 0);
         struct got g;
         got_init(&g);
-        struct pubsub_stream *s =
-            pubsub_subscribe(c.pubsub, &c.token, "/event/Order__e", froms[i], id, i, &listener, &g);
+        struct pubsub_stream *s = pubsub_subscribe(c.pubsub, &c.token, "/event/Order__e", froms[i], id, i,
+                                                   &listener, &g);
         assert_true(wait_for(&g, &g.events, 1));
         struct fake_counts n = fake_service_read(f);
         assert_int_equal(n.first_preset, froms[i]);
@@ -236,7 +236,8 @@ static void metadata_and_start(void **state)
     struct pubsub_topic topic;
     struct pubsub_status status;
     struct buf json = BUF_INIT;
-    assert_int_equal(pubsub_get_topic(c.pubsub, &c.token, "/data/AccountChangeEvent", 5000, &topic, &status), 0);
+    assert_int_equal(pubsub_get_topic(c.pubsub, &c.token, "/data/AccountChangeEvent", 5000, &topic, &status),
+                     0);
     assert_string_equal(topic.name, "/data/AccountChangeEvent");
     assert_string_equal(topic.schema_id, "schema-1");
     assert_true(topic.can_subscribe && !topic.can_publish);
@@ -273,15 +274,17 @@ static void trailer(void **state)
     (void)state;
     struct client c;
     run_to_end(&c,
-               &(struct fake_script){.end_code = GRPC_STATUS_INVALID_ARGUMENT,
-                                     .end_text = "The Replay ID validation failed.\r\nrpcId: 1",
-                                     .error_code = "sfdc.platform.eventbus.grpc.subscription.fetch.replayid.corrupted"},
+               &(struct fake_script){
+                   .end_code = GRPC_STATUS_INVALID_ARGUMENT,
+                   .end_text = "The Replay ID validation failed.\r\nrpcId: 1",
+                   .error_code = "sfdc.platform.eventbus.grpc.subscription.fetch.replayid.corrupted"},
                NULL);
     assert_int_equal(c.got.status.grpc_code, GRPC_STATUS_INVALID_ARGUMENT);
     assert_int_equal(c.got.status.reaction, PUBSUB_LOST_POSITION);
     assert_string_equal(c.got.status.error_code, "subscription.fetch.replayid.corrupted");
     assert_string_equal(c.got.status.rpc_id, "rpc-77");
-    assert_non_null(strstr(c.got.status.text, "INVALID_ARGUMENT: The Replay ID validation failed.  rpcId: 1"));
+    assert_non_null(
+        strstr(c.got.status.text, "INVALID_ARGUMENT: The Replay ID validation failed.  rpcId: 1"));
 
     run_to_end(&c,
                &(struct fake_script){.events = 250,
@@ -309,7 +312,7 @@ static void unary_failures(void **state)
     assert_null(topic.name);
 
     /* A token that cannot be a header never reaches the wire, and the call ends by itself. */
-    c.token.access_token = (char *)(uintptr_t)"line\nbreak";
+    c.token.access_token = (char *)(uintptr_t) "line\nbreak";
     assert_int_equal(pubsub_get_topic(c.pubsub, &c.token, "/data/X", 5000, &topic, &status), -1);
     assert_int_equal(status.grpc_code, GRPC_STATUS_UNAUTHENTICATED);
     assert_int_equal(status.reaction, PUBSUB_NEW_TOKEN);
@@ -403,7 +406,8 @@ static void hostile_responses(void **state)
 static void pause_and_resume(void **state)
 {
     (void)state;
-    struct fake_service *f = fake_service_start(&(struct fake_script){.events = 100000, .batch = 10, .end_code = -1});
+    struct fake_service *f = fake_service_start(
+        &(struct fake_script){.events = 100000, .batch = 10, .end_code = -1});
     struct client c;
     client_init(&c, fake_service_port(f));
     client_open(&c);
@@ -440,7 +444,8 @@ static void *toggle(void *arg)
 static void pause_races(void **state)
 {
     (void)state;
-    struct fake_service *f = fake_service_start(&(struct fake_script){.events = 20000, .batch = 9, .end_code = -1});
+    struct fake_service *f = fake_service_start(
+        &(struct fake_script){.events = 20000, .batch = 9, .end_code = -1});
     struct client c;
     pthread_t thread;
     client_init(&c, fake_service_port(f));
@@ -458,7 +463,8 @@ static void pause_races(void **state)
 static void many_streams(void **state)
 {
     (void)state;
-    struct fake_service *f = fake_service_start(&(struct fake_script){.events = 500, .batch = 40, .payload = 30});
+    struct fake_service *f = fake_service_start(
+        &(struct fake_script){.events = 500, .batch = 40, .payload = 30});
     struct client c;
     enum { STREAMS = 12 };
     struct got got[STREAMS];
@@ -466,7 +472,8 @@ static void many_streams(void **state)
     client_open(&c);
     for (int i = 0; i < STREAMS; i++) {
         got_init(&got[i]);
-        pubsub_subscribe(c.pubsub, &c.token, "/event/A__e", PUBSUB_EARLIEST, span_of(NULL, 0), 1, &listener, &got[i]);
+        pubsub_subscribe(c.pubsub, &c.token, "/event/A__e", PUBSUB_EARLIEST, span_of(NULL, 0), 1, &listener,
+                         &got[i]);
     }
     for (int i = 0; i < STREAMS; i++) {
         assert_true(wait_for(&got[i], &got[i].ends, 1));
@@ -482,7 +489,8 @@ static void held_responses(void **state)
     (void)state;
     /* The listener may hold responses longer than the pubsub lives. */
     struct client c;
-    struct fake_service *f = fake_service_start(&(struct fake_script){.events = 2000, .batch = 40, .payload = 700});
+    struct fake_service *f = fake_service_start(
+        &(struct fake_script){.events = 2000, .batch = 40, .payload = 700});
     client_init(&c, fake_service_port(f));
     c.got.keep = true;
     client_open(&c);
@@ -591,7 +599,8 @@ static void falls_silent(void **state)
 static void told_to_be_calm(void **state)
 {
     (void)state;
-    struct fake_service *f = fake_service_start(&(struct fake_script){.events = 1, .end_code = -1, .strict_pings = true});
+    struct fake_service *f = fake_service_start(
+        &(struct fake_script){.events = 1, .end_code = -1, .strict_pings = true});
     struct client c;
     client_init(&c, fake_service_port(f));
     c.org.keepalive_ms = 1000; /* gRPC pings no faster */
@@ -661,8 +670,8 @@ static void tls(void **state)
         {NULL, NULL, ca, false, GRPC_STATUS_UNAVAILABLE, "does not speak TLS", PUBSUB_RECONNECT},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct fake_service *f = fake_service_start(
-            &(struct fake_script){.events = 300, .certificate = cases[i].server_cert, .key = cases[i].server_key});
+        struct fake_service *f = fake_service_start(&(struct fake_script){
+            .events = 300, .certificate = cases[i].server_cert, .key = cases[i].server_key});
         struct client c;
         client_init(&c, fake_service_port(f));
         c.org.plaintext = cases[i].plaintext;
@@ -699,7 +708,7 @@ static void tls(void **state)
         assert_int_equal(e.class, ERR_CONFIG);
         assert_non_null(strstr(e.text, other_ca));
     }
-    c.org.ca_file = (char *)(uintptr_t)"/nonexistent/ca.pem";
+    c.org.ca_file = (char *)(uintptr_t) "/nonexistent/ca.pem";
     assert_null(pubsub_new(&c.org, &e));
     assert_int_equal(e.class, ERR_CONFIG);
     /* Plain text leaves the machine in no case. */
