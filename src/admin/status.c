@@ -107,6 +107,7 @@ static json_t *journal_json(const struct snapshot *s)
     json_object_set_new(o, "oldest", number(b->oldest));
     json_object_set_new(o, "events", number(s->has_store ? b->head + 1 - b->oldest : 0));
     json_object_set_new(o, "bytes", json_integer(s->space.live_bytes));
+    json_object_set_new(o, "commits", json_integer((json_int_t)s->space.commits));
     json_object_set_new(o, "max_bytes", json_integer(s->space.max_bytes));
     json_object_set_new(o, "store", text_or_null(s->store_path));
     json_object_set_new(o, "exists", json_boolean(s->has_store));

@@ -389,11 +389,6 @@ const uint8_t *store_id(const struct store *st)
     return st->id;
 }
 
-uint64_t store_sync_count(const struct store *st)
-{
-    return st->syncs;
-}
-
 void store_check_readers(struct store *st)
 {
     int dead = 0;
@@ -438,5 +433,6 @@ int store_space(struct store *st, struct store_space *out, struct err *e)
     out->live_bytes = out->file_bytes - (int64_t)unused * stat.ms_psize;
     out->max_bytes = st->max_size;
     out->free_bytes = free_bytes_at(st->folder);
+    out->commits = st->syncs;
     return 0;
 }

@@ -93,13 +93,11 @@ struct store_space {
     int64_t file_bytes; /* size of the data file; never shrinks */
     int64_t max_bytes;  /* store.max_size */
     int64_t free_bytes; /* of the file system */
+    uint64_t commits;   /* synced, by this process since it opened the store */
 };
 MUST_CHECK int store_space(struct store *st, struct store_space *out, struct err *e);
 
 /* Remove reader slots of processes that died: at start and every minute, else the file grows for ever. */
 void store_check_readers(struct store *st);
-
-/* Synced commits since open: a test counts them, the benchmark divides them. */
-uint64_t store_sync_count(const struct store *st);
 
 #endif
