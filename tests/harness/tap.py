@@ -37,8 +37,11 @@ def read(lines):
         if not case:
             continue
         name = case.group(3).strip()
-        if SKIP.search(name):
-            outcome.skipped.append(name)
+        skip = SKIP.search(name)
+        if skip:
+            # cmocka prints the name behind the word, everybody else a reason.
+            said = f"{name[:skip.start()].strip()}: {skip.group(1)}".strip(": ")
+            outcome.skipped.append(said)
         elif case.group(1):
             outcome.failed.append(name)
         else:
