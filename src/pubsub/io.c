@@ -86,6 +86,7 @@ void pubsub_free(struct pubsub *p)
 {
     if (!p)
         return;
+    BUG_IF(pthread_equal(pthread_self(), p->thread)); /* from a listener: it would wait for itself */
     pthread_mutex_lock(&p->lock);
     p->closing = true;
     for (struct call *c = p->calls; c; c = c->next)

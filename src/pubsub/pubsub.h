@@ -87,6 +87,7 @@ MUST_CHECK int pubsub_check(const struct org_config *org, struct err *e);
 /* Each call brings its own token. NULL with err (ERR_CONFIG): the CA file is missing or not PEM, the endpoint
  * cannot be used. */
 struct pubsub *pubsub_new(const struct org_config *org, struct err *e);
+/* Ends every call, which is told as always; holding a lock that the listener takes would be a deadlock. */
 void pubsub_free(struct pubsub *p);
 
 enum pubsub_from { PUBSUB_LATEST, PUBSUB_EARLIEST, PUBSUB_CUSTOM };

@@ -29,9 +29,9 @@ static void on_response(void *ctx, struct pubsub_stream *s, struct pubsub_respon
     bool was_empty = !queue.first;
     *queue.last = r;
     queue.last = &r->next;
+    pthread_mutex_unlock(&queue.lock);
     if (was_empty)
         pthread_cond_signal(&queue.cond);
-    pthread_mutex_unlock(&queue.lock);
 }
 
 static void on_end(void *ctx, struct pubsub_stream *s, const struct pubsub_status *status)
