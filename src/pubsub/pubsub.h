@@ -24,7 +24,7 @@
  * Calling order: pubsub_setup() once -> pubsub_new -> pubsub_subscribe / pubsub_get_* … -> pubsub_free
  * (cancels everything, drains the queue, joins the thread) -> pubsub_teardown() once.
  * Ownership: a message given to the listener is the listener's: pubsub_response_free, on any thread, also
- * after pubsub_free but before pubsub_teardown. Some freed ones are kept and used again (at most 2 MiB).
+ * after pubsub_free but before pubsub_teardown. Some freed ones are kept and used again (at most 6 MiB).
  * Thread: functions any; the listener is called on the I/O thread, without locks held.
  */
 #ifndef PUBSUB_PUBSUB_H

@@ -11,8 +11,9 @@
 #include <proto/pubsub_api.pb-c.h>
 
 enum {
-    POOL_RESPONSES = 16,
-    POOL_BYTES = 2 << 20,
+    POOL_RESPONSES =
+        48, /* more than an owner's queue holds, so that a full one that drains gives nothing back */
+    POOL_BYTES = 6 << 20,
     OVERHEAD_PER_RESPONSE = 8 * 1024,
     /* A short event (100 bytes) takes three times its size in memory. What exceeds this is no event stream
      * but an attack on memory (a million empty events of two bytes each). */
