@@ -91,11 +91,11 @@ static int read_answer(struct buf *answer, struct buf *body, struct err *e)
 {
     static const char end[] = "\r\n\r\n";
     int64_t status;
-    char *text = answer->len ? (char *)answer->data : NULL, digits[4] = "";
-    char *after = text ? memmem(text, answer->len, end, strlen(end)) : NULL;
-    if (after && answer->len > 12 && strncmp(text, "HTTP/1.", 7) == 0)
+    char *text = (char *)answer->data, digits[4] = "";
+    char *after = memmem(text, answer->len, end, strlen(end));
+    if (answer->len > 12 && strncmp(text, "HTTP/1.", 7) == 0)
         memcpy(digits, text + 9, 3);
-    if (text_parse_int(digits, 100, 599, &status) != 0)
+    if (!after || text_parse_int(digits, 100, 599, &status) != 0)
         return err_set(e, ERR_RETRY, "admin", 0, "the daemon's answer is not HTTP");
     *after = '\0';
     after += strlen(end);

@@ -28,7 +28,7 @@ static int bind_one(const struct addrinfo *info)
 
 static void describe_bound(int fd, char address[LISTEN_ADDRESS_SIZE])
 {
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t n = sizeof bound;
     char host[64] = "?", port[8] = "?";
     if (getsockname(fd, (struct sockaddr *)&bound, &n) == 0)

@@ -214,6 +214,8 @@ static int read_dead_letters(struct store *st, const struct config *config, stru
     if (rc == 0)
         rc = dead_letter_each(&txn, w->options->sink, on_dead_letter, w, e);
     store_abort(&txn);
+    w->txn = NULL;
+    w->e = NULL;
     return rc;
 }
 
