@@ -239,7 +239,8 @@ static int print_found(struct walk *w)
         table_print(&w->table, "", look_has_colour(), &w->out);
     if (w->found == 0)
         fputs("no dead letters\n", stderr);
-    fwrite(w->out.data, 1, w->out.len, stdout);
+    if (w->out.len)
+        fwrite(w->out.data, 1, w->out.len, stdout);
     return cli_finish_output(EXIT_OK);
 }
 

@@ -97,7 +97,8 @@ static int list_topics(const struct config *config, bool json)
         table_print(&l.table, "", look_has_colour(), &l.out);
     if (config->n_subscriptions == 0)
         fprintf(stderr, "tidemark: %s has no subscriptions\n", config->file);
-    fwrite(l.out.data, 1, l.out.len, stdout);
+    if (l.out.len)
+        fwrite(l.out.data, 1, l.out.len, stdout);
     buf_release(&l.out);
     table_release(&l.table);
     return cli_finish_output(code != EXIT_OK ? code : l.failed ? EXIT_SOURCE : EXIT_OK);

@@ -244,6 +244,28 @@ class FirstPath(case.Case):
         self.assertEqual([json.loads(line) for line in done.out.splitlines()], tidemark.lines()[:30])
         self.assertEqual(program.terminate(), 0)
 
+    def drop_streams(self):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.bus.http}/sim/drop", method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def test_tail_dropped(self):
+        """tail over streams that drop within groups of one replay id: each event once, in order"""
+        self.bus = self.org("--seed", 7, "--rate", 300, "--batch", 3, "--shared-replay", 0.4, "--keepalive", 0.3)
+        tidemark = self.tidemark(self.bus)
+        tail = programs.Program("tail", tidemark.command("tail", orgs.ACCOUNTS, "--from", "earliest", "--json", "-n", "400"),
+                                self.folder, tidemark.env)
+        self.started.append(tail)
+        shown = 0
+        while tail.running():
+            shown += 40
+            waiting.until(lambda: len(tail.out.splitlines()) >= shown or not tail.running(), tail.tail, 30)
+            self.drop_streams()
+        self.assertEqual(tail.wait(), 0, tail.tail())
+        self.assertIn("reconnecting", tail.err)
+        lines = [json.loads(line) for line in tail.out.splitlines()]
+        self.assertIsNone(verdict.difference(verdict.expected(self.bus.ledger(), orgs.ACCOUNTS)[:400],
+                                             [verdict.identity(line) for line in lines]))
+
     def test_schema_and_topics(self):
         """schema TOPIC, schema ID, topics"""
         tidemark = self.one_topic()
