@@ -59,9 +59,9 @@ int cli_health(const struct command *self, int argc, char **argv)
     int status = admin_get(config->store.path, "/readyz", &body, &over_socket);
     if (status < 0 && config->admin.enabled && config->admin.port)
         status = ask_over_tcp(config, &body, &over_tcp);
-    if (status > 0)
+    if (body.len)
         fwrite(body.data, 1, body.len, stdout);
-    else
+    if (status < 0)
         fprintf(stderr, "tidemark: not ready, no daemon answers: %s%s%s\n", over_socket.text, over_tcp.class ? "; " : "",
                 over_tcp.text);
     buf_release(&body);
