@@ -39,6 +39,17 @@ static const struct command commands[] = {
     {"schema", "print the Avro schema of a topic or id", cli_schema,
      "TOPIC|ID [options]\n\n      --org NAME            with several orgs: which one to ask"},
     {"topics", "list what is subscribed and what the org says about it", cli_topics, "[options]\n\n      --json"},
+    {"replay", "recovery: read a subscription again from a position", cli_replay,
+     "--subscription NAME --from POSITION [options]\n\n"
+     "Raises the subscription's generation: events from there on are delivered once more, marked \"replay\":N.\n"
+     "Works with the daemon up (at once) or down (at its next start). The same order within five minutes is one.\n\n"
+     "      --from POSITION       a replay id (what comes after it), earliest, latest, a time\n"
+     "                            (2026-05-06T14:30:00Z, by commit time, inclusive) or an age (-2h)\n"
+     "      --dry-run             say what would be read again, and change nothing"},
+    {"incidents", "what may have lost data, and what was done about it", cli_incidents,
+     "list [--all] [--json]\n\n"
+     "      --all                 closed ones, too: every replay that was ordered is among them\n"
+     "      --json                one JSON object per line"},
     {"dlq", "dead letters: look at what could not be delivered", cli_dlq,
      "list [--sink NAME] [--json] | show SINK SEQ [--json]\n\n"
      "      --sink NAME           list: those of one sink\n"
@@ -53,7 +64,7 @@ static void print_commands(FILE *to)
 {
     fputs("usage: tidemark COMMAND [options]\n\n", to);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
     fputs("\n'tidemark COMMAND --help' says more. Exit codes: 0 done, 2 usage or configuration, 3 store, 4 source,\n"
           "5 sink, 6 internal error, 130/143 stopped by a signal before the work was finished.\n", to);
 }

@@ -1,5 +1,5 @@
 /*
- * The other end of the admin socket: one GET. HTTP/1.0, so that the answer is everything up to the end of the
+ * The other end of the admin socket: one request. HTTP/1.0, so that the answer is everything up to the end of the
  * connection; what is missing of Content-Length is noticed.
  */
 #include "admin/server.h"
@@ -40,10 +40,10 @@ static int connect_to(const char *path, struct err *e)
     return -1;
 }
 
-static int send_request(int fd, const char *path, struct err *e)
+static int send_request(int fd, const char *method, const char *path, struct err *e)
 {
     struct buf request = BUF_INIT;
-    buf_addf(&request, "GET %s HTTP/1.0\r\nHost: tidemark\r\n\r\n", path);
+    buf_addf(&request, "%s %s HTTP/1.0\r\nHost: tidemark\r\nContent-Length: 0\r\n\r\n", method, path);
     ssize_t n = send(fd, request.data, request.len, MSG_NOSIGNAL); /* a hundred bytes fit a socket's buffer */
     int rc = n == (ssize_t)request.len ? 0 : err_set_errno(e, ERR_RETRY, "admin", n < 0 ? errno : EIO, "admin socket");
     buf_release(&request);
@@ -106,12 +106,12 @@ static int read_answer(struct buf *answer, struct buf *body, struct err *e)
     return (int)status;
 }
 
-int admin_get(const char *store_folder, const char *path, struct buf *body, struct err *e)
+int admin_request(const char *store_folder, const char *method, const char *path, struct buf *body, struct err *e)
 {
     char *socket_path = admin_socket_path(store_folder);
     struct buf answer = BUF_INIT;
     int status = -1, fd = connect_to(socket_path, e);
-    if (fd >= 0 && send_request(fd, path, e) == 0 && receive_all(fd, &answer, e) == 0) {
+    if (fd >= 0 && send_request(fd, method, path, e) == 0 && receive_all(fd, &answer, e) == 0) {
         buf_add(&answer, "", 0); /* a NUL at the end */
         status = read_answer(&answer, body, e);
     }

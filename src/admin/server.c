@@ -4,15 +4,20 @@
  */
 #include "admin/server.h"
 
+#include "admin/commands.h"
 #include "admin/listen.h"
 #include "admin/metrics.h"
 #include "admin/ready.h"
 #include "admin/status.h"
 #include "base/alloc.h"
+#include "base/digest.h"
 #include "base/log.h"
 
 #include <microhttpd.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { MOST_CONNECTIONS = 32, MOST_REQUEST_BYTES = 16 << 10, IDLE_TIMEOUT_S = 15 };
@@ -137,6 +142,53 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, struct ans
 }
 
 /*
+ * Who may change something: whoever can open the Unix socket (mode 0600), or shows the configured token. Digests
+ * are compared, so that the time taken tells nothing about the token.
+ */
+static bool may_change(const struct admin *admin, struct MHD_Connection *connection, char by[64])
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_DAEMON);
+    if (info && info->daemon == admin->local) {
+        struct ucred peer = {0};
+        socklen_t n = sizeof peer;
+        info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        bool known = info && getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0;
+        snprintf(by, 64, "uid %ld", known ? (long)peer.uid : -1L);
+        return true;
+    }
+    static const char scheme[] = "Bearer ";
+    const char *header = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+    const char *token = admin->parts->config->admin.token;
+    uint8_t given[32], wanted[32];
+    if (!token || !header || strncmp(header, scheme, sizeof scheme - 1) != 0)
+        return false;
+    digest_sha256(span_of_str(header + sizeof scheme - 1), given);
+    digest_sha256(span_of_str(token), wanted);
+    snprintf(by, 64, "the admin token");
+    return CRYPTO_memcmp(given, wanted, sizeof given) == 0;
+}
+
+static const char *query(void *ctx, const char *name)
+{
+    const char *value = MHD_lookup_connection_value(ctx, MHD_GET_ARGUMENT_KIND, name);
+    return value ? value : "";
+}
+
+static void run_command(const struct admin *admin, struct MHD_Connection *connection, const char *path, struct answer *a)
+{
+    struct err e = ERR_INIT;
+    struct command_request request = {.path = path, .argument = query, .ctx = connection};
+    if (!may_change(admin, connection, request.by)) {
+        a->status = MHD_HTTP_FORBIDDEN;
+        buf_add_str(&a->body, "this changes something: use the socket in the store's folder, or the admin token\n");
+    } else if (command_run(admin->parts, &request, &a->body, &e) != 0) {
+        a->status = e.class == ERR_CONFIG ? MHD_HTTP_BAD_REQUEST : MHD_HTTP_INTERNAL_SERVER_ERROR;
+        buf_clear(&a->body);
+        buf_addf(&a->body, "%s\n", e.text);
+    }
+}
+
+/*
  * Thread: libmicrohttpd's. Called at the end of the headers, then for each piece of a body, then at its end. An
  * answer before the end closes the connection, which suits a method or a body that we do not take.
  */
@@ -148,13 +200,16 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
     const struct route *route = find_route(path);
     (void)version, (void)upload;
     bool reads = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+    bool commands = strcmp(method, MHD_HTTP_METHOD_POST) == 0 && command_exists(path);
     if (*upload_size)
         return MHD_NO;
-    if (reads && !*request_ctx) {
+    if ((reads || commands) && !*request_ctx) {
         *request_ctx = ctx; /* any mark: the headers were seen */
         return MHD_YES;
     }
-    if (!route) {
+    if (commands) {
+        run_command(admin, connection, path, &a);
+    } else if (!route) {
         a.status = MHD_HTTP_NOT_FOUND;
         buf_add_str(&a.body, "not found: /healthz /readyz /status /metrics\n");
     } else if (!reads) {

@@ -6,7 +6,7 @@
  *   GET /status    JSON (README, "Status")
  *   GET /metrics   Prometheus text format
  *
- * Nothing here changes state yet; what does will need the socket or the token.
+ *   POST /replay…  commands (commands.h): only over the socket, or with the admin token
  *
  * Calling order: admin_bind, before anything else of the daemon opens (a port in use ends the start) ->
  * admin_serve, once the parts run -> admin_stop, before the parts end. Thread: libmicrohttpd's own.
@@ -28,7 +28,8 @@ void admin_stop(struct admin *a);
 /* The Unix socket's path for a store in this folder. free() it. */
 char *admin_socket_path(const char *store_folder);
 
-/* GET over the Unix socket: the HTTP status, with the body appended; -1 with err when nobody answers. */
-MUST_CHECK int admin_get(const char *store_folder, const char *path, struct buf *body, struct err *e);
+/* A request without a body over the Unix socket: the HTTP status, with the body appended; -1 with err when nobody
+ * answers. */
+MUST_CHECK int admin_request(const char *store_folder, const char *method, const char *path, struct buf *body, struct err *e);
 
 #endif

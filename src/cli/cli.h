@@ -31,6 +31,8 @@ int cli_health(const struct command *self, int argc, char **argv);
 int cli_schema(const struct command *self, int argc, char **argv);
 int cli_topics(const struct command *self, int argc, char **argv);
 int cli_dlq(const struct command *self, int argc, char **argv);
+int cli_replay(const struct command *self, int argc, char **argv);
+int cli_incidents(const struct command *self, int argc, char **argv);
 int cli_sink(const struct command *self, int argc, char **argv);
 
 /* Values of the common options, as far as they were given. */

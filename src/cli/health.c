@@ -56,7 +56,7 @@ int cli_health(const struct command *self, int argc, char **argv)
     struct config *config = cli_load_config(&common, CONFIG_OFFLINE);
     if (!config)
         return EXIT_USAGE;
-    int status = admin_get(config->store.path, "/readyz", &body, &over_socket);
+    int status = admin_request(config->store.path, "GET", "/readyz", &body, &over_socket);
     if (status < 0 && config->admin.enabled && config->admin.port)
         status = ask_over_tcp(config, &body, &over_tcp);
     if (body.len)

@@ -16,7 +16,7 @@ static json_t *ask_daemon(const struct config *config)
     struct err e = ERR_INIT;
     struct buf body = BUF_INIT;
     json_t *status = NULL;
-    int http = admin_get(config->store.path, "/status", &body, &e);
+    int http = admin_request(config->store.path, "GET", "/status", &body, &e);
     if (http == 200)
         status = json_loadb((const char *)body.data, body.len, 0, NULL);
     if (!status && http > 0)

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { LONGEST_WAIT_MS = 1000, SPACE_CHECK_MS = 1000, READERS_CHECK_MS = 60 * 1000 };
+enum { LONGEST_WAIT_MS = 1000, SPACE_CHECK_MS = 1000, READERS_CHECK_MS = 60 * 1000, REPLY_WAIT_S = 10 };
 
 /* --- the inbox ------------------------------------------------------------------------------------ */
 
@@ -35,8 +35,21 @@ void intake_post(struct intake *in, struct note *note)
     pthread_mutex_unlock(&in->lock);
 }
 
-static void free_note(struct note *note)
+static void release_call(struct intake *in, struct replay_call *call)
 {
+    pthread_mutex_lock(&in->lock);
+    bool last = --call->users == 0;
+    pthread_mutex_unlock(&in->lock);
+    if (!last)
+        return;
+    buf_release(&call->answer);
+    free(call);
+}
+
+static void free_note(struct intake *in, struct note *note)
+{
+    if (note->call)
+        release_call(in, note->call);
     buf_release(&note->json);
     free(note);
 }
@@ -69,6 +82,21 @@ static struct note *wait_for_notes(struct intake *in, int64_t until)
     return notes;
 }
 
+/* An order that is refused is the caller's trouble; a store that fails is ours, too. */
+static int handle_replay(struct intake *in, struct note *note, struct err *e)
+{
+    struct replay_call *call = note->call;
+    call->result = source_replay(in, note->source, &call->request, &call->answer, &call->e);
+    bool failed = call->result < 0 && call->e.class == ERR_STORE;
+    if (failed)
+        *e = call->e;
+    pthread_mutex_lock(&in->lock);
+    call->done = true;
+    pthread_cond_broadcast(&in->replied);
+    pthread_mutex_unlock(&in->lock);
+    return failed ? -1 : 0;
+}
+
 static int handle_notes(struct intake *in, struct note *notes, struct err *e)
 {
     int rc = 0;
@@ -78,9 +106,10 @@ static int handle_notes(struct intake *in, struct note *notes, struct err *e)
             switch (notes->kind) {
             case NOTE_END: rc = source_on_end(in, notes->source, notes, e); break;
             case NOTE_TOPIC: source_on_topic(in, notes->source, notes); break;
+            case NOTE_REPLAY: rc = handle_replay(in, notes, e); break;
             case NOTE_SCHEMA: rc = schema_fetch_arrived(in, notes, clock_mono_ms(), e); break;
             }
-        free_note(notes);
+        free_note(in, notes);
         notes = next;
     }
     return rc;
@@ -312,6 +341,7 @@ int intake_start(const struct intake_options *options, struct intake **out, stru
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&in->wake, &attr);
+    pthread_cond_init(&in->replied, &attr);
     pthread_condattr_destroy(&attr);
     if (append_open(options->store, &in->appender, e) != 0 || read_source_time(in, e) != 0 || start_orgs(in, e) != 0)
         goto fail;
@@ -355,7 +385,7 @@ void intake_stop(struct intake *in)
     gather_free_done(in);
     while (in->notes) {
         struct note *next = in->notes->next;
-        free_note(in->notes);
+        free_note(in, in->notes);
         in->notes = next;
     }
     while (in->fetches) {
@@ -366,11 +396,38 @@ void intake_stop(struct intake *in)
     append_close(in->appender);
     arena_release(&in->arena);
     pthread_cond_destroy(&in->wake);
+    pthread_cond_destroy(&in->replied);
     pthread_mutex_destroy(&in->lock);
     free(in->orgs);
     free(in->sources);
     free(in->views);
     free(in);
+}
+
+int intake_replay(struct intake *in, uint32_t subscription, const struct replay_request *request, struct buf *answer,
+                  struct err *e)
+{
+    struct replay_call *call = xcalloc(1, sizeof *call);
+    struct note *note = xcalloc(1, sizeof *note);
+    struct timespec until;
+    *call = (struct replay_call){.request = *request, .users = 2, .result = -1};
+    *note = (struct note){.kind = NOTE_REPLAY, .source = &in->sources[subscription], .call = call};
+    intake_post(in, note);
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += REPLY_WAIT_S;
+    pthread_mutex_lock(&in->lock);
+    while (!call->done && pthread_cond_timedwait(&in->replied, &in->lock, &until) == 0)
+        ;
+    int result = call->done ? call->result : -1;
+    if (!call->done) /* it may still be done: the order is repeatable */
+        err_set(e, ERR_RETRY, "replay", 0, "the daemon is busy or stopping: try again");
+    else if (result < 0)
+        *e = call->e;
+    else
+        buf_add_span(answer, buf_span(&call->answer));
+    pthread_mutex_unlock(&in->lock);
+    release_call(in, call);
+    return result;
 }
 
 void intake_describe(struct intake *in, uint32_t subscription, struct source_view *out)

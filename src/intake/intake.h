@@ -22,6 +22,7 @@
 
 #include "avro/schema_cache.h"
 #include "config/config.h"
+#include "intake/replay.h"
 #include "pubsub/pubsub.h"
 #include "store/journal_signal.h"
 #include "store/store.h"
@@ -68,6 +69,13 @@ struct source_view {
     uint64_t reconnects_by[PUBSUB_CALM + 1]; /* by what the end of the stream asked for */
     uint64_t schema_id_mismatches; /* of its org */
 };
+
+/*
+ * Order a replay of a subscription (its index in the configuration), and wait until it is stored. Returns a
+ * replay_result; -1 with err. *answer tells a person what will be read again.
+ */
+MUST_CHECK int intake_replay(struct intake *in, uint32_t subscription, const struct replay_request *request,
+                             struct buf *answer, struct err *e);
 
 void intake_describe(struct intake *in, uint32_t subscription, struct source_view *out);
 /* Source time as far as it is known, ms since 1970; 0: unknown. */

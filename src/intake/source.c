@@ -5,6 +5,7 @@
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "intake/replay.h"
 #include "store/incidents.h"
 
 #include <stdarg.h>
@@ -63,9 +64,11 @@ static void on_response(void *ctx, struct pubsub_stream *stream, struct pubsub_r
         s->shared.paused = true;
         pubsub_stream_pause(stream);
     }
+    bool asleep = !in->woken;
     in->woken = true;
-    pthread_cond_signal(&in->wake);
     pthread_mutex_unlock(&in->lock);
+    if (asleep)
+        pthread_cond_signal(&in->wake);
 }
 
 static void on_end(void *ctx, struct pubsub_stream *stream, const struct pubsub_status *status)
@@ -176,6 +179,10 @@ static int choose_start(struct intake *in, struct source *s, enum pubsub_from *f
     } else if (s->record.resume_len) {
         *from = PUBSUB_CUSTOM;
         *replay_id = span_of(s->record.resume, s->record.resume_len);
+        s->drop_before_ms = s->record.replay_from_ms;
+    } else if (s->record.replaying[0]) {
+        *from = strcmp(s->record.replaying, "latest") == 0 ? PUBSUB_LATEST : PUBSUB_EARLIEST;
+        s->drop_before_ms = s->record.replay_from_ms;
     } else if (s->config->start == START_LATEST && s->record.started_source_ms == 0) {
         *from = PUBSUB_LATEST;
         return note_start(in, s, e);
@@ -251,6 +258,54 @@ static int connect_source(struct intake *in, struct source *s, int64_t now, stru
 
 /* --- what happens to an open stream --------------------------------------------------------------- */
 
+/* Nothing the current stream has brought, or still brings, counts any more. */
+static void abandon_stream(struct intake *in, struct source *s)
+{
+    source_close_stream(in, s);
+    pthread_mutex_lock(&in->lock);
+    s->shared.number = ++in->next_stream_number;
+    struct pubsub_response *queued = s->shared.head;
+    s->shared.head = NULL;
+    s->shared.tail = &s->shared.head;
+    s->shared.events = s->shared.bytes = 0;
+    pthread_mutex_unlock(&in->lock);
+    while (queued) {
+        struct pubsub_response *next = queued->next;
+        pubsub_response_free(queued);
+        queued = next;
+    }
+    pubsub_response_free(s->current);
+    s->current = NULL;
+    s->waiting = NULL;
+    s->stream_open = s->topic_ok = false;
+}
+
+int source_replay(struct intake *in, struct source *s, const struct replay_request *request, struct buf *answer,
+                  struct err *e)
+{
+    struct store_txn txn;
+    struct subscription_record record = s->record;
+    if (!s->have_record)
+        return err_set(e, ERR_CONFIG, "replay", 0, "subscription %s has not reached its org yet: see 'tidemark status'",
+                       s->config->name);
+    if (store_begin(in->options.store, true, &txn, e) != 0)
+        return -1;
+    int result = replay_order(&txn, request, &record, intake_source_now(in), answer, e);
+    if (result != REPLAY_ORDERED) {
+        store_abort(&txn);
+        return result;
+    }
+    if (store_commit(&txn, e) != 0)
+        return -1;
+    s->record = record;
+    abandon_stream(in, s);
+    s->use_policy_start = false;
+    s->attempt = 0;
+    source_set_state(s, SOURCE_CONNECTING, "replay from %s, generation %u", request->text, record.generation);
+    s->reason[0] = '\0';
+    return result;
+}
+
 void source_close_stream(struct intake *in, struct source *s)
 {
     pthread_mutex_lock(&in->lock);
@@ -288,6 +343,33 @@ static int64_t back_off_ms(const struct source *s)
     if (ceiling > s->org->config->backoff_max_ms)
         ceiling = s->org->config->backoff_max_ms;
     return (int64_t)random_below((uint64_t)ceiling + 1);
+}
+
+/* The replay id a person gave is refused: the position stays what it was before. */
+static int refuse_replay(struct intake *in, struct source *s, const struct pubsub_status *status, struct err *e)
+{
+    struct incident incident = {.state = INCIDENT_OPEN, .opened_ms = clock_wall_ms()};
+    snprintf(incident.subject, sizeof incident.subject, "%s", s->config->name);
+    snprintf(incident.kind, sizeof incident.kind, "replay_refused");
+    snprintf(incident.policy, sizeof incident.policy, "kept");
+    snprintf(incident.text, sizeof incident.text, "replay from %s: %s", s->record.replaying, status->text);
+    memcpy(incident.old_replay_id, s->record.resume, s->record.resume_len);
+    incident.old_replay_id_len = s->record.resume_len;
+    struct subscription_record next = s->record;
+    replay_undo(&next);
+    struct store_txn txn;
+    if (store_begin(in->options.store, true, &txn, e) != 0)
+        return -1;
+    if (incident_open(&txn, &incident, e) != 0 || subscription_put(&txn, &next, e) != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    if (store_commit(&txn, e) != 0)
+        return -1;
+    s->record = next;
+    source_set_state(s, SOURCE_BACKING_OFF, "the replay id was refused, the position stays; incident %llu: %s",
+                     (unsigned long long)incident.number, status->text);
+    return 0;
 }
 
 static int lose_position(struct intake *in, struct source *s, const struct pubsub_status *status, struct err *e)
@@ -336,6 +418,8 @@ int source_on_end(struct intake *in, struct source *s, const struct note *note, 
     case PUBSUB_NEW_TOKEN: auth_refused(s->org->auth, s->token_serial); break;
     case PUBSUB_RECONNECT: break;
     case PUBSUB_LOST_POSITION:
+        if (replay_unconfirmed(&s->record))
+            return refuse_replay(in, s, &note->status, e);
         if (s->record.resume_len && !s->use_policy_start)
             return lose_position(in, s, &note->status, e);
         break;
@@ -370,9 +454,18 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
     source_close_stream(in, s);
 }
 
+static void become_live(struct source *s)
+{
+    source_set_state(s, SOURCE_LIVE, "%s", "");
+    if (s->record.replaying[0])
+        replay_finish(&s->record); /* stored with the next commit; until then it is catching up again, at worst */
+}
+
 void source_heard(struct source *s, const struct pubsub_response *r, int64_t now)
 {
     s->heard = true;
+    if (replay_unconfirmed(&s->record))
+        replay_confirm(&s->record); /* stored with the commit of this response */
     s->attempt = 0;
     s->use_policy_start = false;
     s->last_response_mono_ms = now;
@@ -380,7 +473,7 @@ void source_heard(struct source *s, const struct pubsub_response *r, int64_t now
     if (r->n_events)
         s->last_event_ms = now;
     if (r->n_events == 0 && s->state == SOURCE_CATCHING_UP)
-        source_set_state(s, SOURCE_LIVE, "%s", "");
+        become_live(s);
 }
 
 /* A stream that brings what was committed a moment ago has caught up, however busy it is. */
@@ -402,10 +495,10 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
         *next = silent_at;
     }
     if (s->state == SOURCE_CATCHING_UP && s->topic_ok && s->heard && near_the_clock(in, s)) {
-        source_set_state(s, SOURCE_LIVE, "%s", "");
+        become_live(s);
     } else if (s->state == SOURCE_CATCHING_UP && s->topic_ok && !has_queue(in, s)) {
         if (now - s->last_event_ms >= QUIET_MS)
-            source_set_state(s, SOURCE_LIVE, "%s", "");
+            become_live(s);
         else if (s->last_event_ms + QUIET_MS < *next)
             *next = s->last_event_ms + QUIET_MS;
     }

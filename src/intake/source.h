@@ -20,6 +20,7 @@
 
 #include "intake/append.h"
 #include "intake/intake.h"
+#include "intake/replay.h"
 #include "pubsub/pubsub.h"
 
 #include <pthread.h>
@@ -97,9 +98,19 @@ struct source {
     } shared;
 };
 
-/* What the I/O threads tell the intake thread. */
+/* A replay that another thread orders, and waits for. */
+struct replay_call {
+    struct replay_request request;
+    struct buf answer;
+    struct err e;
+    int result;
+    bool done;
+    int users; /* the waiting thread and the note: the last one frees */
+};
+
+/* What other threads tell the intake thread. */
 struct note {
-    enum { NOTE_END, NOTE_TOPIC, NOTE_SCHEMA } kind;
+    enum { NOTE_END, NOTE_TOPIC, NOTE_SCHEMA, NOTE_REPLAY } kind;
     struct source *source;       /* END, TOPIC */
     struct schema_fetch *fetch;  /* SCHEMA */
     uint64_t number;             /* stream */
@@ -107,6 +118,7 @@ struct note {
     struct pubsub_status status; /* END; TOPIC and SCHEMA when failed */
     bool can_subscribe;
     struct buf json;
+    struct replay_call *call; /* REPLAY */
     struct note *next;
 };
 
@@ -130,7 +142,7 @@ struct intake {
     bool full, trim_for_space, trim_wanted;
 
     pthread_mutex_t lock; /* the inbox: everything below, and sources[].shared */
-    pthread_cond_t wake;
+    pthread_cond_t wake, replied;
     struct note *notes, **notes_tail;
     bool woken, stopping;
     struct source_view *views; /* per subscription, for other threads */
@@ -146,6 +158,9 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
 /* A response was taken from the queue: the service is there. */
 void source_heard(struct source *s, const struct pubsub_response *r, int64_t now);
 void source_close_stream(struct intake *in, struct source *s);
+/* On the intake thread: a replay_result, or -1. */
+MUST_CHECK int source_replay(struct intake *in, struct source *s, const struct replay_request *request, struct buf *answer,
+                             struct err *e);
 bool source_has_work(struct intake *in, struct source *s);
 
 /* --- gather.c: responses -> arrivals */

@@ -22,6 +22,12 @@ static void encode(const struct subscription_record *r, struct buf *b)
     put_u64(b, r->duplicates);
     put_u64(b, r->before_start);
     put_u64(b, r->journaled);
+    put_span(b, span_of_str(r->replaying));
+    put_span(b, span_of_str(r->last_replay));
+    put_i64(b, r->last_replay_ms);
+    put_i64(b, r->replay_from_ms);
+    put_u32(b, r->prior_generation);
+    put_span(b, span_of(r->prior_resume, r->prior_resume_len));
 }
 
 static int decode(struct store_txn *txn, uint32_t number, struct span v, struct subscription_record *out, struct err *e)
@@ -40,11 +46,23 @@ static int decode(struct store_txn *txn, uint32_t number, struct span v, struct 
     out->duplicates = get_u64(&r);
     out->before_start = get_u64(&r);
     out->journaled = get_u64(&r);
-    if (!reader_ok(&r) || resume.n > sizeof out->resume)
+    struct span prior = {0};
+    if (reader_more(&r)) { /* records of the first version end here */
+        get_text(&r, out->replaying, sizeof out->replaying);
+        get_text(&r, out->last_replay, sizeof out->last_replay);
+        out->last_replay_ms = get_i64(&r);
+        out->replay_from_ms = get_i64(&r);
+        out->prior_generation = get_u32(&r);
+        prior = get_span(&r);
+    }
+    if (!reader_ok(&r) || resume.n > sizeof out->resume || prior.n > sizeof out->prior_resume)
         return damaged(txn, "a subscription record", e);
     if (resume.n)
         memcpy(out->resume, resume.p, resume.n);
+    if (prior.n)
+        memcpy(out->prior_resume, prior.p, prior.n);
     out->resume_len = (uint32_t)resume.n;
+    out->prior_resume_len = (uint32_t)prior.n;
     return 0;
 }
 

@@ -7,6 +7,8 @@
  * Guarantees: totals change in the transaction of what they count (I9): received = duplicates +
  * before_start + journaled. resume is a resume point in the sense of I1.
  *
+ * A generation is raised by an ordered replay and by nothing else (subscription_replay).
+ *
  * Ownership: records are values; strings in them are fixed arrays. Thread: as the transaction.
  * Errors: -1 with err, ERR_STORE.
  */
@@ -16,7 +18,7 @@
 #include "event/event.h"
 #include "store/store.h"
 
-enum { STORE_MAX_NAME = 64, STORE_MAX_TOPIC = 255 };
+enum { STORE_MAX_NAME = 64, STORE_MAX_TOPIC = 255, STORE_MAX_REQUEST = 160 };
 
 struct subscription_record {
     uint32_t number;
@@ -30,6 +32,15 @@ struct subscription_record {
     int64_t started_source_ms;           /* server's time before the first Subscribe; 0: not asked yet */
     int64_t last_response_ms;            /* wall clock */
     uint64_t received, duplicates, before_start, journaled;
+    /* An ordered replay that has not caught up yet: what was asked for, as text; "" when none is under way. */
+    char replaying[STORE_MAX_REQUEST];
+    char last_replay[STORE_MAX_REQUEST]; /* the newest order, under way or done … */
+    int64_t last_replay_ms;              /* … and when it was given (wall clock) */
+    int64_t replay_from_ms; /* events committed before are not journaled again; 0: all are */
+    /* Until the service has accepted the replay's position: what to return to if it refuses it. */
+    uint32_t prior_generation;
+    uint8_t prior_resume[EVENT_MAX_REPLAY_ID];
+    uint32_t prior_resume_len;
 };
 
 /* 0 found, 1 not found, -1 err. */

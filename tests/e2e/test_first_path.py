@@ -13,7 +13,7 @@ from lib import case, daemon, org as orgs, place, programs, verdict, waiting
 import tap_print
 
 EVENTS = 400
-COMMANDS = ["run", "check", "init", "tail", "status", "health", "schema", "topics", "dlq"]
+COMMANDS = ["run", "check", "init", "tail", "status", "health", "schema", "topics", "dlq", "replay", "incidents", "sink"]
 
 
 class FirstPath(case.Case):

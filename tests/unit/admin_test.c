@@ -87,7 +87,7 @@ static int get(const struct fixture *f, const char *path, struct buf *body)
 {
     struct err e = ERR_INIT;
     buf_clear(body);
-    int status = admin_get(f->folder.path, path, body, &e);
+    int status = admin_request(f->folder.path, "GET", path, body, &e);
     if (status < 0)
         fail_msg("%s: %s", path, e.text);
     return status;
@@ -228,7 +228,7 @@ static void a_dead_daemons_socket_is_replaced(void **state)
     int dead = listen_unix(f->socket_path, &e);
     assert_true(dead >= 0);
     close(dead);
-    assert_int_equal(admin_get(f->folder.path, "/healthz", &body, &e), -1);
+    assert_int_equal(admin_request(f->folder.path, "GET", "/healthz", &body, &e), -1);
     assert_int_equal(e.code, ECONNREFUSED);
     serve(f);
     assert_int_equal(get(f, "/healthz", &body), 200);
@@ -344,7 +344,7 @@ static void the_client_believes_whole_answers_only(void **state)
         assert_true(c.listener >= 0);
         assert_int_equal(fcntl(c.listener, F_SETFL, 0), 0); /* accept waits */
         assert_int_equal(pthread_create(&thread, NULL, answer_once, &c), 0);
-        assert_int_equal(admin_get(f->folder.path, "/x", &body, &e), cases[i].status);
+        assert_int_equal(admin_request(f->folder.path, "GET", "/x", &body, &e), cases[i].status);
         pthread_join(thread, NULL);
         close(c.listener);
         buf_release(&body);
@@ -357,7 +357,7 @@ static void nobody_there_is_an_error_with_a_reason(void **state)
     struct fixture *f = *state;
     struct err e = ERR_INIT;
     struct buf body = BUF_INIT;
-    assert_int_equal(admin_get(f->folder.path, "/readyz", &body, &e), -1);
+    assert_int_equal(admin_request(f->folder.path, "GET", "/readyz", &body, &e), -1);
     assert_int_equal(e.code, ENOENT);
     assert_non_null(strstr(e.text, "admin.sock"));
     buf_release(&body);

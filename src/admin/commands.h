@@ -1,0 +1,27 @@
+/*
+ * commands: what changes the state of a running daemon, on a person's order.
+ *
+ *   POST /replay?subscription=NAME&from=POSITION[&dry_run=1]   read again from there (intake/replay.h)
+ *
+ * The server asks for authority before it calls command_run.
+ *
+ * Ownership: borrows. Thread: any. Errors: ERR_CONFIG: the order makes no sense (HTTP 400); ERR_RETRY, ERR_STORE: it
+ * could not be carried out (HTTP 500).
+ */
+#ifndef ADMIN_COMMANDS_H
+#define ADMIN_COMMANDS_H
+
+#include "admin/daemon.h"
+
+struct command_request {
+    const char *path;
+    const char *(*argument)(void *ctx, const char *name); /* "" when missing */
+    void *ctx;
+    char by[64]; /* who */
+};
+
+bool command_exists(const char *path);
+MUST_CHECK int command_run(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer,
+                           struct err *e);
+
+#endif
