@@ -7,7 +7,7 @@ int flow_request(struct flow *f, int32_t num_requested)
     if (num_requested <= 0)
         return -1;
     int64_t sum = (int64_t)f->pending + num_requested;
-    f->pending = sum > FLOW_CAP ? FLOW_CAP : (int32_t)sum;
+    f->pending = sum > f->cap ? f->cap : (int32_t)sum;
     return 0;
 }
 

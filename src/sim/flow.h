@@ -13,9 +13,10 @@
 
 #include <stdint.h>
 
-enum { FLOW_CAP = 100 };
+enum { FLOW_CAP = 100 }; /* the service's */
 
 struct flow {
+    int32_t cap;
     int32_t pending; /* events the client asked for and has not been sent */
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/text.h"
+#include "sim/flow.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -41,6 +42,7 @@ static const struct option_spec specs[] = {
     {"ledger", K_TEXT, AT(ledger), "FILE", "append one JSON line per published event, before it is sent to anyone"},
     {NULL, K_HEADING, 0, NULL, "How the service behaves"},
     {"batch", K_INT, AT(batch), "N", "at most N events per response; default 100"},
+    {"cap", K_INT, AT(cap), "N", "a stream is never owed more than N events; default 100, as the service"},
     {"keepalive", K_SECONDS, AT(keepalive_ms), "SECONDS", "empty response after so long without one; default 120"},
     {"pending-zero", K_SECONDS, AT(pending_zero_ms), "SECONDS", "close a stream that owes nothing for so long; default 70"},
     {"pending-zero-status", K_SPECIAL, S_PENDING_ZERO, "ok|unavailable|stall", "how that ends; default ok"},
@@ -225,6 +227,7 @@ static void set_defaults(struct sim_options *o)
     o->rate = -1;
     o->count = -1;
     o->batch = 100;
+    o->cap = FLOW_CAP;
     o->retain = 1000000;
     o->keepalive_ms = 120000;
     o->auth_delay_ms = 10000;
@@ -245,6 +248,8 @@ static int check(struct sim_options *o, bool workload_wanted, struct err *e)
         return err_set(e, ERR_CONFIG, "options", 0, "--replay-bytes: 8 or 10");
     if (o->batch < 1)
         return err_set(e, ERR_CONFIG, "options", 0, "--batch: at least 1");
+    if (o->cap < 1 || o->cap > 1000000)
+        return err_set(e, ERR_CONFIG, "options", 0, "--cap: 1 to 1000000");
     if (o->retain < 1)
         return err_set(e, ERR_CONFIG, "options", 0, "--retain: at least 1");
     if (strlen(o->org_id) != 15 && strlen(o->org_id) != 18)

@@ -30,7 +30,7 @@ struct sim_options {
     double rate;
     int64_t count;   /* -1: without end */
     int64_t prefill;
-    int64_t batch, retain;
+    int64_t batch, cap, retain;
     bool hold;       /* publish nothing before the first Subscribe */
     int64_t keepalive_ms, schema_delay_ms, auth_delay_ms, pending_zero_ms, min_ping_ms;
     enum pending_zero pending_zero;

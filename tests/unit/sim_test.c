@@ -58,7 +58,7 @@ static void test_bitmaps(void **state)
 
 static void test_flow(void **state)
 {
-    struct flow f = {0};
+    struct flow f = {.cap = FLOW_CAP};
     (void)state;
     assert_int_equal(flow_request(&f, 25), 0);
     flow_delivered(&f, 1);
