@@ -86,6 +86,13 @@ static json_t *parse(struct span body)
     return object;
 }
 
+static void wipe_member(json_t *object, const char *key)
+{
+    json_t *held = json_object_get(object, key);
+    if (json_is_string(held))
+        wipe((char *)(uintptr_t)json_string_value(held), json_string_length(held));
+}
+
 int login_read_token(struct span body, struct login_result *result, struct err *e)
 {
     *result = (struct login_result){0};
@@ -96,6 +103,7 @@ int login_read_token(struct span body, struct login_result *result, struct err *
     const char *token = text_of(object, "access_token");
     const char *url = text_of(object, "instance_url");
     const char *id = text_of(object, "id");
+    const char *new_refresh = text_of(object, "refresh_token");
     const char *missing = !*token ? "access_token" : !*url ? "instance_url" : !*id ? "id" : NULL;
     int rc = -1;
     if (missing) {
@@ -108,17 +116,20 @@ int login_read_token(struct span body, struct login_result *result, struct err *
         err_set(e, ERR_RETRY, "auth", 200, "the login answer's instance_url is not a URL");
     } else if (!login_tenant_of(id, result->tenant_id)) {
         err_set(e, ERR_RETRY, "auth", 200, "the login answer's id is not https://HOST/id/ORG-ID/USER-ID");
+    } else if (*new_refresh && !fits_metadata(new_refresh, LONGEST_TOKEN)) {
+        err_set(e, ERR_RETRY, "auth", 200,
+                "the login answer's refresh_token is not usable (length or characters)");
     } else {
         size_t n = strlen(url);
         while (n > 8 && url[n - 1] == '/')
             n--;
         result->access_token = xstrdup(token);
         result->instance_url = xmemdupz(url, n);
+        result->refresh_token = *new_refresh ? xstrdup(new_refresh) : NULL;
         rc = 0;
     }
-    json_t *held = json_object_get(object, "access_token");
-    if (json_is_string(held))
-        wipe((char *)(uintptr_t)json_string_value(held), json_string_length(held));
+    wipe_member(object, "access_token");
+    wipe_member(object, "refresh_token");
     json_decref(object);
     return rc;
 }
@@ -132,14 +143,14 @@ static void copy_words(const char *from, char *to, size_t size)
     to[n] = '\0';
 }
 
-bool login_read_refusal(struct span body, char error[80], char description[300])
+bool login_read_refusal(struct span body, struct login_words *words)
 {
     json_t *object = parse(body);
-    error[0] = description[0] = '\0';
+    *words = (struct login_words){0};
     if (!object)
         return false;
-    copy_words(text_of(object, "error"), error, 80);
-    copy_words(text_of(object, "error_description"), description, 300);
+    copy_words(text_of(object, "error"), words->error, sizeof words->error);
+    copy_words(text_of(object, "error_description"), words->description, sizeof words->description);
     json_decref(object);
-    return error[0] != '\0';
+    return words->error[0] != '\0';
 }

@@ -17,26 +17,24 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/random.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>
 
 enum {
-    RETRY_FIRST_MS = 1000,
-    RETRY_LONGEST_MS = 60 * 1000,
-    RETRY_SHORTEST_MS = 100, /* full jitter may draw next to nothing */
-    REFUSED_FIRST_MS = 30 * 1000,
-    REFUSED_LONGEST_MS = 15 * 60 * 1000,
+    AGAIN_FIRST_MS = 30 * 1000, /* between logins whose tokens the service refuses */
+    AGAIN_LONGEST_MS = 15 * 60 * 1000,
+    STATIC_AGAIN_MS = 15 * 60 * 1000,
     YOUNG_TOKEN_MS = 60 * 1000, /* refused younger than this: another login alone will not help */
     PAUSE_LOOK_MS = 100,        /* how often a pause looks at the clock, which tests may hold */
+    PAUSE_TOLD_MS = 20 * 1000,  /* from here on the time of the next login is told with the reason */
 };
 
 struct auth {
     const struct org_config *org;
-    const struct auth_flow *flow;
-    char subject[80]; /* for the log */
+    char subject[80];   /* for the log */
+    struct login login; /* the worker's, without the lock */
 
     pthread_mutex_t lock;
     pthread_cond_t changed_cond; /* any change, for auth_wait and the worker */
@@ -48,6 +46,9 @@ struct auth {
 
     enum auth_status status;
     struct err why; /* of the last failure */
+    struct breaker breaker;
+    int64_t pause_ms;     /* FAILING: between the last login and the next */
+    int64_t next_wall_ms; /* FAILING: when the next login is due, for people; 0: none will come */
     struct login_result token;
     uint64_t serial;
     bool wanted;    /* somebody asked; a login is due at due_ms */
@@ -85,20 +86,6 @@ static int64_t doubled(int64_t first, unsigned times, int64_t longest)
     return pause < longest ? pause : longest;
 }
 
-/* Full jitter for what may pass soon; for refused credentials never less than the pause itself. */
-static int64_t pause_after(enum err_class class, unsigned failures, int64_t at_least)
-{
-    int64_t pause;
-    if (class == ERR_AUTH) {
-        pause = doubled(REFUSED_FIRST_MS, failures, REFUSED_LONGEST_MS);
-        pause += (int64_t)random_below((uint64_t)pause / 8);
-    } else {
-        pause = (int64_t)random_below((uint64_t)doubled(RETRY_FIRST_MS, failures, RETRY_LONGEST_MS));
-        pause = pause > RETRY_SHORTEST_MS ? pause : RETRY_SHORTEST_MS;
-    }
-    return pause > at_least ? pause : at_least;
-}
-
 /* Lock held. */
 static void keep_token(struct auth *a, struct login_result *result)
 {
@@ -106,25 +93,43 @@ static void keep_token(struct auth *a, struct login_result *result)
     a->token = *result;
     *result = (struct login_result){0};
     a->serial++;
-    a->failures = 0;
+    breaker_worked(&a->breaker);
     a->wanted = false;
+    a->next_wall_ms = 0;
     a->token_since_ms = clock_mono_ms();
     err_clear(&a->why);
     set_status(a, AUTH_READY);
 }
 
-/* Lock held. A failure that repeats is told when it begins, and when its reason changes. */
-static void keep_failure(struct auth *a, const struct err *why, int64_t at_least)
+/* Lock held. The next login is due after this pause. */
+static void wait_for(struct auth *a, int64_t pause_ms)
 {
-    if (why->class != a->why.class)
-        a->failures = 0; /* another trouble: its pauses begin anew */
-    int64_t pause = pause_after(why->class, a->failures++, at_least);
+    bool never = pause_ms == BREAKER_NEVER;
+    a->pause_ms = pause_ms;
+    a->wanted = !never;
+    a->due_ms = never ? INT64_MAX : clock_mono_ms() + pause_ms;
+    a->next_wall_ms = never ? 0 : clock_wall_ms() + pause_ms;
+}
+
+/* Lock held. A failure that repeats is told when it begins, and when its reason changes. */
+static void keep_failure(struct auth *a, const struct err *why, int64_t pause_ms, enum log_level level)
+{
     bool news = a->status != AUTH_FAILING || strcmp(a->why.text, why->text) != 0;
     a->why = *why;
-    a->due_ms = clock_mono_ms() + pause;
-    if (news)
-        log_warn(a->subject, "%s (next try in %.1f s)", why->text, (double)pause / 1000);
+    wait_for(a, pause_ms);
+    if (news && pause_ms == BREAKER_NEVER)
+        log_line(level, a->subject, "%s (no further login: the account would be locked)", why->text);
+    else if (news)
+        log_line(level, a->subject, "%s (next try in %.1f s)", why->text, (double)pause_ms / 1000);
     set_status(a, AUTH_FAILING);
+}
+
+/* Lock held. */
+static void login_failed(struct auth *a, const struct err *why, const struct login_times *times)
+{
+    int64_t pause = breaker_failed(&a->breaker, times->cause, clock_mono_ms(), times->wait_at_least_ms);
+    /* A grant in danger is more than a warning. */
+    keep_failure(a, why, pause, a->login.unsettled.access_token ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN);
 }
 
 /* Lock held; given back while the login server is asked. */
@@ -135,16 +140,16 @@ static void login(struct auth *a)
     struct err why = ERR_INIT;
 
     pthread_mutex_unlock(&a->lock);
-    int rc = login_once(a->org, a->flow, &a->stop, &result, &times, &why);
+    int rc = login_once(&a->login, &a->stop, &result, &times, &why);
     pthread_mutex_lock(&a->lock);
     if (times.server_ms)
         a->server_time_ms = times.server_ms;
     if (atomic_load(&a->stop)) {
         login_result_release(&result);
     } else if (rc) {
-        keep_failure(a, &why, times.wait_at_least_ms);
+        login_failed(a, &why, &times);
     } else {
-        if (a->failures)
+        if (a->breaker.total)
             log_info(a->subject, "login works again");
         keep_token(a, &result);
         a->refreshes++;
@@ -194,7 +199,7 @@ static void *work(void *arg)
         } else if (clock_mono_ms() < a->due_ms) {
             struct timespec until = in_ms(PAUSE_LOOK_MS);
             pthread_cond_timedwait(&a->changed_cond, &a->lock, &until);
-        } else if (a->flow->token_from_config) {
+        } else if (a->login.flow->token_from_config) {
             log_info(a->subject, "offering the configured token to the service once more");
             take_token_from_config(a);
         } else {
@@ -222,18 +227,14 @@ struct auth *auth_new(const struct org_config *org)
     struct auth *a = xcalloc(1, sizeof *a);
     pthread_condattr_t attr;
     a->org = org;
-    a->flow = auth_flow_find(org->auth.kind);
+    login_open(&a->login, org);
     snprintf(a->subject, sizeof a->subject, "org %s", org->name);
     pthread_mutex_init(&a->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&a->changed_cond, &attr);
     pthread_condattr_destroy(&attr);
-    if (!a->flow->fill && !a->flow->token_from_config) {
-        err_set(&a->why, ERR_CONFIG, "auth", 0, "auth.%s is not supported in this version", a->flow->name);
-        a->status = AUTH_FAILING;
-    }
-    if (a->flow->token_from_config)
+    if (a->login.flow->token_from_config)
         take_token_from_config(a);
     return a;
 }
@@ -249,10 +250,27 @@ void auth_free(struct auth *a)
     pthread_mutex_unlock(&a->lock);
     if (join)
         pthread_join(a->worker, NULL);
+    login_close(&a->login);
     login_result_release(&a->token);
     pthread_cond_destroy(&a->changed_cond);
     pthread_mutex_destroy(&a->lock);
     free(a);
+}
+
+/* Lock held. The reason, and from a certain length of the pause on, its end; not before: a text that changes
+ * with every try of a minute's rhythm is told in too many places. */
+static void tell_failure(const struct auth *a, struct err *why)
+{
+    char when[25];
+    *why = a->why;
+    size_t n = strlen(why->text);
+    if (a->due_ms == INT64_MAX) {
+        snprintf(why->text + n, sizeof why->text - n,
+                 "; no further login, or the account would be locked: mend it and restart");
+    } else if (a->next_wall_ms && a->pause_ms >= PAUSE_TOLD_MS) {
+        clock_format_ms(a->next_wall_ms, when);
+        snprintf(why->text + n, sizeof why->text - n, "; next login at %.19sZ", when);
+    }
 }
 
 enum auth_status auth_get(struct auth *a, struct auth_token *out, struct err *why)
@@ -268,7 +286,7 @@ enum auth_status auth_get(struct auth *a, struct auth_token *out, struct err *wh
         memcpy(out->tenant_id, a->token.tenant_id, sizeof out->tenant_id);
         out->serial = a->serial;
     } else if (status == AUTH_FAILING && why) {
-        *why = a->why;
+        tell_failure(a, why);
     }
     pthread_mutex_unlock(&a->lock);
     return status;
@@ -293,24 +311,21 @@ static void drop_token(struct auth *a)
         a->refusals = 0;
     a->refusals++;
     login_result_release(&a->token);
-    if (a->flow->token_from_config) {
+    if (a->login.flow->token_from_config) {
         /* Nothing to renew. It is offered again much later: the service refuses good tokens around upgrades.
          */
         err_set(&why, ERR_AUTH, "auth", 0,
                 "the service refused auth.static.access_token: it has expired or is of another org");
-        keep_failure(a, &why, REFUSED_LONGEST_MS);
+        keep_failure(a, &why, STATIC_AGAIN_MS, LOG_LEVEL_WARN);
         want_login(a, a->due_ms);
     } else if (a->refusals > 1) {
-        int64_t apart = doubled(REFUSED_FIRST_MS, a->refusals - 2, REFUSED_LONGEST_MS);
-        int64_t due = a->token_since_ms + apart;
-        err_set(&a->why, ERR_AUTH, "auth", 0,
+        int64_t due = a->token_since_ms + doubled(AGAIN_FIRST_MS, a->refusals - 2, AGAIN_LONGEST_MS);
+        err_set(&why, ERR_AUTH, "auth", 0,
                 "the login worked, but the service refused its token: check that the user may use the API, "
                 "and that "
                 "login_url and pubsub_endpoint belong together");
-        log_warn(a->subject, "%s (next login in %.0f s)", a->why.text,
-                 due > now ? (double)(due - now) / 1000 : 0.0);
-        set_status(a, AUTH_FAILING);
-        want_login(a, due > now ? due : now);
+        keep_failure(a, &why, due > now ? due - now : 0, LOG_LEVEL_WARN);
+        want_login(a, a->due_ms);
     } else {
         set_status(a, AUTH_PENDING);
         want_login(a, now);
@@ -357,4 +372,20 @@ uint64_t auth_refresh_count(struct auth *a)
     uint64_t n = a->refreshes;
     pthread_mutex_unlock(&a->lock);
     return n;
+}
+
+void auth_describe(struct auth *a, struct auth_view *out)
+{
+    pthread_mutex_lock(&a->lock);
+    *out = (struct auth_view){.status = a->status,
+                              .flow = a->login.flow->name,
+                              .failures = a->breaker.total,
+                              .refreshes = a->refreshes,
+                              .next_login_ms = a->status == AUTH_FAILING ? a->next_wall_ms : 0};
+    if (a->status == AUTH_FAILING)
+        tell_failure(a, &out->why);
+    if (a->token.instance_url)
+        snprintf(out->instance_url, sizeof out->instance_url, "%s", a->token.instance_url);
+    memcpy(out->tenant_id, a->token.tenant_id, sizeof out->tenant_id);
+    pthread_mutex_unlock(&a->lock);
 }

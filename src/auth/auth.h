@@ -6,15 +6,19 @@
  *
  * Guarantees
  *   A failed or empty answer is never kept. A login is asked for only at start and when the service says
- *   that the token is bad; at most one runs at a time. After a failure the next waits: growing pauses with
- *   jitter, so that an account is never locked by us. Secrets and tokens are never logged or put into err.
+ *   that the token is bad; at most one runs at a time. After a failure the next waits: breaker.h says how
+ *   long, so that an account is never locked by us. Secrets and tokens are never logged or put into err.
+ *   A refresh token that the service has rotated is on disk before its access token is given out.
  *   The tenant id is the next-to-last path segment of the answer's `id`, completed to 18 characters.
  *   A static token that was refused is failing (ERR_AUTH) and is offered again only a quarter of an hour
  * later.
  *
- * Calling order: auth_new -> auth_token / auth_refused / auth_state … -> auth_free (joins the worker).
- * Ownership: auth_token copies out. Thread: any.
- * Errors: see auth_state.
+ *   A token that comes from a refresh says where the org is (instance_url, tenant_id): the owner of the
+ *   positions compares; nothing here touches a position.
+ *
+ * Calling order: auth_new -> auth_get / auth_refused / auth_wait … -> auth_free (joins the worker).
+ * Ownership: auth_get copies out. Thread: any.
+ * Errors: see auth_get.
  */
 #ifndef AUTH_AUTH_H
 #define AUTH_AUTH_H
@@ -48,6 +52,20 @@ void auth_token_release(struct auth_token *t);
 
 /* The service refused the token with this serial: get another. An older serial is ignored. */
 void auth_refused(struct auth *a, uint64_t serial);
+
+/* What `status` and `doctor` show. No secret is in it. */
+struct auth_view {
+    enum auth_status status;
+    const char *flow; /* as in the configuration: "jwt_bearer" */
+    struct err why;   /* FAILING: of the last failure, with the time of the next login where that is far */
+    int64_t next_login_ms; /* FAILING: wall clock; 0: none will come, or none is waited for */
+    unsigned failures;     /* logins failed since the last that worked */
+    uint64_t refreshes;
+    char tenant_id[19]; /* of the token held; "" without one */
+    char instance_url[1024];
+};
+
+void auth_describe(struct auth *a, struct auth_view *out);
 
 /* Wait until something changed since the last auth_get, or timeout. For callers with nothing else to do. */
 void auth_wait(struct auth *a, int timeout_ms);

@@ -5,12 +5,13 @@
 #include "auth/flow.h"
 #include "base/http.h"
 
-int client_credentials_fill(const struct org_config *org, struct buf *form, struct err *e)
+int client_credentials_fill(struct login *l, struct buf *form, struct err *e)
 {
-    if (!org->auth.client_id || !org->auth.client_secret)
+    const struct auth_config *auth = &l->org->auth;
+    if (!auth->client_id || !auth->client_secret)
         return err_set(e, ERR_CONFIG, "auth", 0, "client_credentials needs client_id and client_secret");
     http_form_add(form, "grant_type", "client_credentials");
-    http_form_add(form, "client_id", org->auth.client_id);
-    http_form_add(form, "client_secret", org->auth.client_secret);
+    http_form_add(form, "client_id", auth->client_id);
+    http_form_add(form, "client_secret", auth->client_secret);
     return 0;
 }

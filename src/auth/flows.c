@@ -1,11 +1,15 @@
 #include "auth/flow.h"
 
 static const struct auth_flow flows[] = {
-    {AUTH_CLIENT_CREDENTIALS, "client_credentials", client_credentials_fill, false},
-    {AUTH_STATIC, "static", NULL, true},
-    {AUTH_JWT_BEARER, "jwt_bearer", NULL, false},
-    {AUTH_REFRESH_TOKEN, "refresh_token", NULL, false},
-    {AUTH_PASSWORD, "password", NULL, false},
+    {.kind = AUTH_CLIENT_CREDENTIALS, .name = "client_credentials", .fill = client_credentials_fill},
+    {.kind = AUTH_JWT_BEARER, .name = "jwt_bearer", .fill = jwt_bearer_fill, .mend = jwt_bearer_mend},
+    {.kind = AUTH_REFRESH_TOKEN,
+     .name = "refresh_token",
+     .fill = refresh_token_fill,
+     .settle = refresh_token_settle,
+     .leave = refresh_token_leave},
+    {.kind = AUTH_PASSWORD, .name = "password", .counts_attempts = true, .fill = password_fill},
+    {.kind = AUTH_STATIC, .name = "static", .token_from_config = true},
 };
 
 const struct auth_flow *auth_flow_find(enum auth_kind kind)

@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 20, LARGEST_REQUEST = 64 * 1024 };
+enum { LOOK_MS = 20, LARGEST_REQUEST = 64 * 1024, MOST_ONCE = 8 };
 
 struct fake_http {
     int listener, port;
@@ -22,6 +22,7 @@ struct fake_http {
     atomic_bool stop;
     pthread_mutex_t lock;
     char *answer;
+    char *once[MOST_ONCE]; /* from the first on, NULL after the last */
     char *last, *shown;
     int requests;
 };
@@ -51,7 +52,11 @@ static void serve_one(struct fake_http *f, int fd)
         request.data[request.len] = 0;
     }
     pthread_mutex_lock(&f->lock);
-    char *answer = xstrdup(f->answer);
+    char *answer = f->once[0] ? f->once[0] : xstrdup(f->answer);
+    if (f->once[0]) {
+        memmove(f->once, f->once + 1, sizeof f->once - sizeof f->once[0]);
+        f->once[MOST_ONCE - 1] = NULL;
+    }
     free(f->last);
     f->last = xmemdupz(request.data ? request.data : (const uint8_t *)"", request.len);
     f->requests++;
@@ -117,14 +122,30 @@ void fake_http_answer(struct fake_http *f, const char *bytes)
     pthread_mutex_unlock(&f->lock);
 }
 
+static char *json_answer(int status, const char *json)
+{
+    return xasprintf("HTTP/1.1 %d x\r\nContent-Type: application/json;charset=UTF-8\r\n"
+                     "Date: Wed, 06 May 2026 14:30:00 GMT\r\nContent-Length: %zu\r\n"
+                     "Connection: close\r\n\r\n%s",
+                     status, strlen(json), json);
+}
+
 void fake_http_answer_json(struct fake_http *f, int status, const char *json)
 {
-    char *bytes = xasprintf(
-        "HTTP/1.1 %d x\r\nContent-Type: application/json;charset=UTF-8\r\n"
-        "Date: Wed, 06 May 2026 14:30:00 GMT\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
-        status, strlen(json), json);
+    char *bytes = json_answer(status, json);
     fake_http_answer(f, bytes);
     free(bytes);
+}
+
+void fake_http_answer_once_json(struct fake_http *f, int status, const char *json)
+{
+    int i = 0;
+    pthread_mutex_lock(&f->lock);
+    while (i < MOST_ONCE && f->once[i])
+        i++;
+    BUG_IF(i == MOST_ONCE);
+    f->once[i] = json_answer(status, json);
+    pthread_mutex_unlock(&f->lock);
 }
 
 int fake_http_requests(struct fake_http *f)
@@ -150,6 +171,8 @@ void fake_http_stop(struct fake_http *f)
     pthread_join(f->thread, NULL);
     close(f->listener);
     pthread_mutex_destroy(&f->lock);
+    for (int i = 0; i < MOST_ONCE; i++)
+        free(f->once[i]);
     free(f->answer);
     free(f->last);
     free(f->shown);

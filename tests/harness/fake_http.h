@@ -16,6 +16,8 @@ int fake_http_port(const struct fake_http *f);
 void fake_http_answer(struct fake_http *f, const char *bytes);
 /* As above for one JSON body with this status. */
 void fake_http_answer_json(struct fake_http *f, int status, const char *json);
+/* The next request alone gets this one, before the answer above; several are used up in order. */
+void fake_http_answer_once_json(struct fake_http *f, int status, const char *json);
 int fake_http_requests(struct fake_http *f);
 /* The last request, head and body; valid until the next call. */
 const char *fake_http_last(struct fake_http *f);

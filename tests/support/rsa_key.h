@@ -26,7 +26,8 @@ static inline char *pem_of(BIO *bio)
 static inline char *private_pem(EVP_PKEY *key, const char *passphrase)
 {
     BIO *bio = BIO_new(BIO_s_mem());
-    BUG_IF(PEM_write_bio_PrivateKey(bio, key, passphrase ? EVP_aes_128_cbc() : NULL, (const unsigned char *)passphrase,
+    BUG_IF(PEM_write_bio_PrivateKey(bio, key, passphrase ? EVP_aes_128_cbc() : NULL,
+                                    (const unsigned char *)passphrase,
                                     passphrase ? (int)strlen(passphrase) : 0, NULL, NULL) != 1);
     return pem_of(bio);
 }

@@ -23,14 +23,14 @@ static char *text(const char *s)
     return (char *)(uintptr_t)s;
 }
 
-struct login {
+struct fixture {
     struct fake_http *server;
     char url[64];
     struct org_config org;
     struct auth *auth;
 };
 
-static void login_init(struct login *l)
+static void fixture_init(struct fixture *l)
 {
     memset(l, 0, sizeof *l);
     l->server = fake_http_start();
@@ -42,7 +42,7 @@ static void login_init(struct login *l)
                                           .client_secret = text("s3cr&t")}};
 }
 
-static void login_release(struct login *l)
+static void fixture_release(struct fixture *l)
 {
     auth_free(l->auth);
     fake_http_stop(l->server);
@@ -73,10 +73,10 @@ static enum auth_status settle_for(struct auth *a, enum auth_status wanted, stru
 static void logs_in(void **state)
 {
     (void)state;
-    struct login l;
+    struct fixture l;
     struct auth_token t, again;
     struct err why;
-    login_init(&l);
+    fixture_init(&l);
     fake_http_answer_json(l.server, 200, good);
     l.auth = auth_new(&l.org);
     assert_int_equal(fake_http_requests(l.server), 0); /* nobody asked yet */
@@ -97,7 +97,7 @@ static void logs_in(void **state)
     auth_token_release(&again);
     auth_token_release(&t);
     assert_null(t.access_token);
-    login_release(&l);
+    fixture_release(&l);
 }
 
 static void refusals(void **state)
@@ -158,22 +158,24 @@ static void refusals(void **state)
         {200, "{\"access_token\":\"a\",\"instance_url\":\"https://x\",\"id\":\"https://x/id/00D/005\"}",
          ERR_RETRY, "ORG-ID"},
     };
-    struct login l;
-    login_init(&l);
+    struct fixture l;
+    struct login login;
+    fixture_init(&l);
+    login_open(&login, &l.org);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct login_result result;
         struct login_times times;
         struct err e = ERR_INIT;
         fake_http_answer_json(l.server, cases[i].status, cases[i].body);
-        assert_int_equal(
-            login_once(&l.org, auth_flow_find(AUTH_CLIENT_CREDENTIALS), NULL, &result, &times, &e), -1);
+        assert_int_equal(login_once(&login, NULL, &result, &times, &e), -1);
         if (e.class != cases[i].class || !strstr(e.text, cases[i].says))
             fail_msg("HTTP %d %s: class %s, %s", cases[i].status, cases[i].body, err_class_name(e.class),
                      e.text);
         assert_null(strstr(e.text, "s3cr&t"));
         assert_null(result.access_token);
     }
-    login_release(&l);
+    login_close(&login);
+    fixture_release(&l);
 }
 
 static void tenant_ids(void **state)
@@ -210,11 +212,11 @@ static void tenant_ids(void **state)
 static void pauses(void **state)
 {
     (void)state;
-    struct login l;
+    struct fixture l;
     struct auth_token t;
     struct err why;
     clock_hold(1000000, 1000000);
-    login_init(&l);
+    fixture_init(&l);
     fake_http_answer_json(l.server, 400, "{\"error\":\"invalid_client\"}");
     l.auth = auth_new(&l.org);
     assert_int_equal(settle(l.auth, &t, &why), AUTH_FAILING);
@@ -242,18 +244,18 @@ static void pauses(void **state)
     clock_advance(900000 * 2);
     assert_int_equal(settle_for(l.auth, AUTH_READY, &t, &why), AUTH_READY);
     auth_token_release(&t);
-    login_release(&l);
+    fixture_release(&l);
     clock_release();
 }
 
 static void refused_tokens(void **state)
 {
     (void)state;
-    struct login l;
+    struct fixture l;
     struct auth_token t, t2;
     struct err why;
     clock_hold(5000000, 5000000);
-    login_init(&l);
+    fixture_init(&l);
     fake_http_answer_json(l.server, 200, good);
     l.auth = auth_new(&l.org);
     assert_int_equal(settle(l.auth, &t, &why), AUTH_READY);
@@ -297,17 +299,17 @@ static void refused_tokens(void **state)
     assert_int_equal(auth_refresh_count(l.auth), 5);
     auth_token_release(&t2);
     auth_token_release(&t);
-    login_release(&l);
+    fixture_release(&l);
     clock_release();
 }
 
 static void unreachable(void **state)
 {
     (void)state;
-    struct login l;
+    struct fixture l;
     struct auth_token t;
     struct err why;
-    login_init(&l);
+    fixture_init(&l);
     fake_http_stop(l.server);
     l.auth = auth_new(&l.org);
     assert_int_equal(settle(l.auth, &t, &why), AUTH_FAILING);
@@ -319,10 +321,10 @@ static void unreachable(void **state)
 static void slow_server(void **state)
 {
     (void)state;
-    struct login l;
+    struct fixture l;
     struct auth_token t;
     struct err why;
-    login_init(&l); /* its first answer is silence */
+    fixture_init(&l); /* its first answer is silence */
     l.auth = auth_new(&l.org);
     assert_int_equal(auth_get(l.auth, &t, &why), AUTH_PENDING);
     for (int i = 0; i < 100 && fake_http_requests(l.server) == 0; i++)
@@ -332,7 +334,7 @@ static void slow_server(void **state)
     auth_free(l.auth);
     assert_true(clock_mono_ms() - before < 2500);
     l.auth = NULL;
-    login_release(&l);
+    fixture_release(&l);
 }
 
 static void count_change(void *ctx)
@@ -344,11 +346,11 @@ static void count_change(void *ctx)
 static void tells_changes(void **state)
 {
     (void)state;
-    struct login l;
+    struct fixture l;
     struct auth_token t;
     struct err why;
     atomic_int changes = 0;
-    login_init(&l);
+    fixture_init(&l);
     fake_http_answer_json(l.server, 200, good);
     l.auth = auth_new(&l.org);
     auth_on_change(l.auth, count_change, &changes);
@@ -357,7 +359,7 @@ static void tells_changes(void **state)
         auth_wait(l.auth, 50);
     assert_int_equal(atomic_load(&changes), 1);
     auth_token_release(&t);
-    login_release(&l);
+    fixture_release(&l);
 }
 
 static void static_token(void **state)
@@ -395,30 +397,76 @@ static void static_token(void **state)
     clock_release();
 }
 
-static void other_kinds(void **state)
+/* Sixteen that all want a token, and all complain about it: one login for each that was really due. */
+enum { ASKERS = 16, ROUNDS = 5 };
+
+struct asker {
+    struct auth *auth;
+    pthread_barrier_t *round;
+    uint64_t serials[ROUNDS];
+};
+
+static void *ask_and_complain(void *arg)
 {
-    (void)state;
-    static const enum auth_kind kinds[] = {AUTH_JWT_BEARER, AUTH_REFRESH_TOKEN, AUTH_PASSWORD};
-    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        struct org_config org = {
-            .name = text("test"), .login_url = text("https://x"), .auth = {.kind = kinds[i]}};
+    struct asker *me = arg;
+    for (int i = 0; i < ROUNDS; i++) {
         struct auth_token t;
         struct err why;
-        struct auth *a = auth_new(&org);
-        assert_int_equal(auth_get(a, &t, &why), AUTH_FAILING);
-        assert_int_equal(why.class, ERR_CONFIG);
-        assert_non_null(strstr(why.text, "not supported in this version"));
-        auth_free(a);
+        pthread_barrier_wait(me->round);
+        if (settle(me->auth, &t, &why) == AUTH_READY) {
+            me->serials[i] = t.serial;
+            auth_token_release(&t);
+        }
+        pthread_barrier_wait(me->round);
+        pthread_barrier_wait(me->round);
+        auth_refused(me->auth, me->serials[i]);
     }
+    return NULL;
+}
+
+static void single_flight(void **state)
+{
+    (void)state;
+    struct fixture l;
+    struct asker askers[ASKERS] = {0};
+    pthread_t threads[ASKERS];
+    pthread_barrier_t round;
+    clock_hold(1000000, 1000000);
+    fixture_init(&l);
+    fake_http_answer_json(l.server, 200, good);
+    l.auth = auth_new(&l.org);
+    pthread_barrier_init(&round, NULL, ASKERS + 1);
+    for (int i = 0; i < ASKERS; i++) {
+        askers[i] = (struct asker){.auth = l.auth, .round = &round};
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_and_complain, &askers[i]), 0);
+    }
+    for (int i = 0; i < ROUNDS; i++) {
+        pthread_barrier_wait(&round);
+        pthread_barrier_wait(&round);
+        for (int k = 0; k < ASKERS; k++)
+            assert_int_equal(askers[k].serials[i], (uint64_t)i + 1);
+        clock_advance(3600 * 1000); /* the token is not a young one any more when it is refused */
+        pthread_barrier_wait(&round);
+    }
+    for (int i = 0; i < ASKERS; i++)
+        pthread_join(threads[i], NULL);
+    struct auth_token t;
+    struct err why;
+    assert_int_equal(settle(l.auth, &t, &why), AUTH_READY);
+    auth_token_release(&t);
+    assert_int_equal(fake_http_requests(l.server), ROUNDS + 1);
+    pthread_barrier_destroy(&round);
+    fixture_release(&l);
+    clock_release();
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(logs_in),     cmocka_unit_test(refusals),       cmocka_unit_test(tenant_ids),
-        cmocka_unit_test(pauses),      cmocka_unit_test(refused_tokens), cmocka_unit_test(unreachable),
-        cmocka_unit_test(slow_server), cmocka_unit_test(tells_changes),  cmocka_unit_test(static_token),
-        cmocka_unit_test(other_kinds),
+        cmocka_unit_test(logs_in),       cmocka_unit_test(refusals),       cmocka_unit_test(tenant_ids),
+        cmocka_unit_test(pauses),        cmocka_unit_test(refused_tokens), cmocka_unit_test(unreachable),
+        cmocka_unit_test(slow_server),   cmocka_unit_test(tells_changes),  cmocka_unit_test(static_token),
+        cmocka_unit_test(single_flight),
     };
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
     http_setup();

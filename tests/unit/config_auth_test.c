@@ -57,15 +57,16 @@ static void assert_told(const char *auth, const char *expected)
     struct buf problems = BUF_INIT;
     struct config *c = load(auth, &problems);
     const char *mark = strstr(expected, "FOLDER");
-    char *full = mark ? xasprintf("%.*s%s%s", (int)(mark - expected), expected, folder, mark + 6) : xstrdup(expected);
+    char *full = mark ? xasprintf("%.*s%s%s", (int)(mark - expected), expected, folder, mark + 6)
+                      : xstrdup(expected);
     assert_string_equal(problems.len ? (char *)problems.data : "", full);
     assert_null(c);
     free(full);
     buf_release(&problems);
 }
 
-static const char jwt[] =
-    "jwt_bearer: { client_id: id, username: u@x.example, private_key: \"${T_KEY}\", audience: https://site.example/x }";
+static const char jwt[] = "jwt_bearer: { client_id: id, username: u@x.example, private_key: \"${T_KEY}\", "
+                          "audience: https://site.example/x }";
 static const char refresh[] =
     "refresh_token: { client_id: id, client_secret: s, refresh_token_file: \"${T_FOLDER}/refresh\" }";
 static const char password[] =
@@ -85,7 +86,8 @@ static void every_member_arrives(void **state)
     config_free(c);
 
     c = load_good("jwt_bearer: { client_id: id, username: u, private_key_file: \"${T_FOLDER}/key.pem\" }");
-    assert_int_equal(strlen(c->orgs[0].auth.private_key), strlen(key_pem) - 1); /* a newline at the end does not count */
+    assert_int_equal(strlen(c->orgs[0].auth.private_key),
+                     strlen(key_pem) - 1); /* a newline at the end does not count */
     assert_null(c->orgs[0].auth.audience);
     config_free(c);
 
@@ -108,8 +110,9 @@ static void every_member_arrives(void **state)
     assert_string_equal(auth->password, "p");
     assert_string_equal(auth->security_token, "t");
     config_free(c);
-    c = load_good("password: { client_id: id, client_secret_file: \"${T_FOLDER}/word\", username: u, password_file: "
-                  "\"${T_FOLDER}/word\", security_token_file: \"${T_FOLDER}/word\" }");
+    c = load_good(
+        "password: { client_id: id, client_secret_file: \"${T_FOLDER}/word\", username: u, password_file: "
+        "\"${T_FOLDER}/word\", security_token_file: \"${T_FOLDER}/word\" }");
     auth = &c->orgs[0].auth;
     assert_string_equal(auth->client_secret, "word");
     assert_string_equal(auth->password, "word");
@@ -120,8 +123,9 @@ static void every_member_arrives(void **state)
 static void no_key_is_forgotten_here(void **state)
 {
     (void)state;
-    static const char *const kinds[] = {"orgs[].auth.jwt_bearer.", jwt, "orgs[].auth.refresh_token.", refresh,
-                                        "orgs[].auth.password.", password};
+    static const char *const kinds[] = {"orgs[].auth.jwt_bearer.",    jwt,
+                                        "orgs[].auth.refresh_token.", refresh,
+                                        "orgs[].auth.password.",      password};
     for (const struct key *k = config_keys; k < config_keys + config_n_keys; k++)
         for (size_t i = 0; i < ARRAY_LEN(kinds); i += 2) {
             char *name = xasprintf("%s:", key_name(k));
@@ -138,20 +142,24 @@ static void what_is_missing_is_told(void **state)
                                   "t.yaml:5:19: orgs[0].auth.jwt_bearer.username: is required\n"
                                   "t.yaml:5:19: orgs[0].auth.jwt_bearer.private_key: is required, here or as "
                                   "'private_key_file'\n");
-    assert_told("refresh_token: {}", "t.yaml:5:22: orgs[0].auth.refresh_token.client_id: is required\n"
-                                     "t.yaml:5:22: orgs[0].auth.refresh_token.refresh_token_file: is required\n");
-    assert_told("password: {}",
-                "t.yaml:5:17: orgs[0].auth.password.client_id: is required\n"
-                "t.yaml:5:17: orgs[0].auth.password.client_secret: is required, here or as 'client_secret_file'\n"
-                "t.yaml:5:17: orgs[0].auth.password.username: is required\n"
-                "t.yaml:5:17: orgs[0].auth.password.password: is required, here or as 'password_file'\n");
-    assert_told("client_credentials: { client_id: i, client_secret: s }\n"
-                "      password: { client_id: i, client_secret: s, username: u, password: p }",
-                "t.yaml:6:7: orgs[0].auth.password: only one kind is possible, and 'client_credentials' is given in "
-                "line 5\n");
-    assert_told("jwt_bearer: { client_id: id, username: u, private_key: \"${T_KEY}\", audience: login }",
-                "t.yaml:5:84: orgs[0].auth.jwt_bearer.audience: must be a URL like https://login.salesforce.com, not "
-                "'login'\n");
+    assert_told("refresh_token: {}",
+                "t.yaml:5:22: orgs[0].auth.refresh_token.client_id: is required\n"
+                "t.yaml:5:22: orgs[0].auth.refresh_token.refresh_token_file: is required\n");
+    assert_told(
+        "password: {}",
+        "t.yaml:5:17: orgs[0].auth.password.client_id: is required\n"
+        "t.yaml:5:17: orgs[0].auth.password.client_secret: is required, here or as 'client_secret_file'\n"
+        "t.yaml:5:17: orgs[0].auth.password.username: is required\n"
+        "t.yaml:5:17: orgs[0].auth.password.password: is required, here or as 'password_file'\n");
+    assert_told(
+        "client_credentials: { client_id: i, client_secret: s }\n"
+        "      password: { client_id: i, client_secret: s, username: u, password: p }",
+        "t.yaml:6:7: orgs[0].auth.password: only one kind is possible, and 'client_credentials' is given in "
+        "line 5\n");
+    assert_told(
+        "jwt_bearer: { client_id: id, username: u, private_key: \"${T_KEY}\", audience: login }",
+        "t.yaml:5:84: orgs[0].auth.jwt_bearer.audience: must be a URL like https://login.salesforce.com, not "
+        "'login'\n");
 }
 
 /* A key that cannot sign is found before the first login, and nothing of it is shown. */
@@ -171,8 +179,9 @@ static void private_keys(void **state)
     free(pem);
     pem = private_pem(small, "pass");
     setenv("T_BAD", pem, 1);
-    assert_told(with_key, TOLD "is encrypted with a passphrase: give it unencrypted (openssl pkey -in FILE -out FILE), "
-                               "readable by this user only\n");
+    assert_told(with_key,
+                TOLD "is encrypted with a passphrase: give it unencrypted (openssl pkey -in FILE -out FILE), "
+                     "readable by this user only\n");
     free(pem);
     pem = private_pem(curve, NULL);
     setenv("T_BAD", pem, 1);
@@ -189,11 +198,13 @@ static void private_keys(void **state)
     EVP_PKEY_free(small);
     EVP_PKEY_free(curve);
 
-    assert_told("jwt_bearer: { client_id: id, username: u, private_key_file: \"${T_FOLDER}/word\" }",
-                "t.yaml:5:67: orgs[0].auth.jwt_bearer.private_key_file: holds no private key in PEM form (-----BEGIN "
-                "PRIVATE KEY-----)\n");
+    assert_told(
+        "jwt_bearer: { client_id: id, username: u, private_key_file: \"${T_FOLDER}/word\" }",
+        "t.yaml:5:67: orgs[0].auth.jwt_bearer.private_key_file: holds no private key in PEM form (-----BEGIN "
+        "PRIVATE KEY-----)\n");
     assert_told("jwt_bearer: { client_id: id, username: u, private_key_file: \"${T_FOLDER}/none\" }",
-                "t.yaml:5:67: orgs[0].auth.jwt_bearer.private_key_file: cannot read FOLDER/none: No such file or directory\n");
+                "t.yaml:5:67: orgs[0].auth.jwt_bearer.private_key_file: cannot read FOLDER/none: No such "
+                "file or directory\n");
     /* Windows line ends, and a certificate in the same file. */
     struct buf both = BUF_INIT;
     buf_add_str(&both, "-----BEGIN CERTIFICATE-----\r\nAAAA\r\n-----END CERTIFICATE-----\r\n");
@@ -216,7 +227,8 @@ static void refresh_token_files(void **state)
         {"lines", FILE_TOLD "the file FOLDER/lines must hold one line of text\n"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        char *auth = xasprintf("refresh_token: { client_id: id, refresh_token_file: \"${T_FOLDER}/%s\" }", cases[i].name);
+        char *auth = xasprintf("refresh_token: { client_id: id, refresh_token_file: \"${T_FOLDER}/%s\" }",
+                               cases[i].name);
         assert_told(auth, cases[i].told);
         free(auth);
     }
@@ -235,8 +247,9 @@ static void refresh_token_files(void **state)
 static void prints_show_no_secret(void **state)
 {
     (void)state;
-    static const char *const kinds[] = {jwt, "password: { client_id: id, client_secret: S3CRET1, username: u, password: "
-                                             "S3CRET2, security_token: S3CRET3 }"};
+    static const char *const kinds[] = {
+        jwt, "password: { client_id: id, client_secret: S3CRET1, username: u, password: "
+             "S3CRET2, security_token: S3CRET3 }"};
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         struct buf out = BUF_INIT;
         struct config *c = load_good(kinds[i]);
