@@ -2,6 +2,7 @@
  * tidemark run: the daemon, as a list that can be read aloud (cmd_run), and how it ends.
  */
 #include "cli/cli.h"
+#include "cli/supervised.h"
 
 #include "admin/server.h"
 #include "base/alloc.h"
@@ -35,6 +36,7 @@ struct run {
     struct intake *intake;
     struct delivery_loop **deliveries;
     struct daemon_parts parts;
+    struct supervised supervised;
     pthread_t main_thread;
     sigset_t signals;
     pthread_mutex_t lock;
@@ -186,6 +188,18 @@ static bool is_idle(struct run *run, const struct run_options *o, int *code)
     return true;
 }
 
+/* When the loop that has not turned for longest last did. Intake has ended once we drain. */
+static int64_t oldest_beat(struct run *run)
+{
+    int64_t oldest = run->intake ? intake_beat_mono_ms(run->intake) : INT64_MAX;
+    for (uint32_t i = 0; i < run->config->n_sinks; i++) {
+        int64_t beat = delivery_beat_mono_ms(run->deliveries[i]);
+        if (beat < oldest)
+            oldest = beat;
+    }
+    return oldest;
+}
+
 /* --- the main thread ------------------------------------------------------------------------------ */
 
 static int wait_signal(struct run *run, int timeout_ms)
@@ -208,6 +222,7 @@ static int drain(struct run *run, int signal_number, bool interrupted)
     int cut = 128 + signal_number;
     int64_t deadline = clock_mono_ms() + run->config->drain_ms;
     log_info("tidemark", "%s: draining", signal_number == SIGINT ? "SIGINT" : "SIGTERM");
+    supervised_stopping(&run->supervised);
     admin_stop(run->admin);
     run->admin = NULL;
     intake_stop(run->intake);
@@ -217,6 +232,7 @@ static int drain(struct run *run, int signal_number, bool interrupted)
     struct err e;
     while (!all_settled(run)) {
         int s = wait_signal(run, POLL_IDLE_MS);
+        supervised_turn(&run->supervised, oldest_beat(run));
         if (s == SIGTERM || s == SIGINT)
             _exit(128 + s); /* what is committed is committed */
         if (has_failed(run, &e))
@@ -235,6 +251,7 @@ static int run_until_told(struct run *run, const struct run_options *o)
         struct err e;
         int code;
         int s = wait_signal(run, o->until_idle_ms ? POLL_IDLE_MS : POLL_MS);
+        supervised_turn(&run->supervised, oldest_beat(run));
         if (has_failed(run, &e))
             return cli_fail(&e);
         if (s == SIGTERM || s == SIGINT)
@@ -266,12 +283,14 @@ static int run_daemon(const struct config *config, const struct run_options *o, 
     struct err e = ERR_INIT;
     int code;
     pthread_mutex_init(&run.lock, NULL);
+    supervised_init(&run.supervised);
     journal_signal_init(&run.signal, 0);
     http_setup();
     pubsub_setup();
     if (start(&run, &e) == 0) {
         log_info("tidemark", "running: %u subscriptions, %u sinks, store %s", config->n_subscriptions, config->n_sinks,
                  config->store.path);
+        supervised_ready(&run.supervised);
         code = run_until_told(&run, o);
     } else {
         code = cli_fail(&e);

@@ -13,7 +13,7 @@
  *
  * Calling order: delivery_register (all sinks, before anything else touches the journal) -> delivery_start (each)
  * -> delivery_describe / delivery_reopen … -> delivery_drain -> delivery_stop.
- * Thread: start, drain, stop from one thread; describe and reopen from any.
+ * Thread: start, drain, stop from one thread; describe, beat and reopen from any.
  * Errors: ERR_STORE is told once to on_fatal, and the loop ends: the process must stop.
  */
 #ifndef DELIVERY_DELIVERY_H
@@ -71,5 +71,7 @@ struct delivery_view {
     int64_t last_progress_mono_ms; /* when it last settled something, or had nothing to do */
 };
 void delivery_describe(struct delivery_loop *d, struct delivery_view *out);
+/* When the loop last turned; it does about twice a second, unless its target holds it up; INT64_MAX once it has ended. */
+int64_t delivery_beat_mono_ms(const struct delivery_loop *d);
 
 #endif

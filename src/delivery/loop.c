@@ -29,6 +29,7 @@ struct delivery_loop {
     bool started;
     atomic_bool stopping, draining, ended, reopen;
     atomic_uint_fast64_t cursor;
+    atomic_int_fast64_t beat_mono_ms; /* the last turn */
     pthread_mutex_t lock; /* view */
     struct delivery_view view;
 };
@@ -79,13 +80,20 @@ static void note_progress(struct delivery_loop *d)
 
 /* --- the target ----------------------------------------------------------------------------------- */
 
+/* Wait for more than `beyond`, a nudge, or the time; never so long that the loop seems to hang. */
+static uint64_t wait_for_journal(struct delivery_loop *d, uint64_t beyond, int64_t ms)
+{
+    d->beat_mono_ms = clock_mono_ms();
+    return journal_signal_wait(d->options.signal, beyond, (int)(ms < IDLE_WAIT_MS ? ms : IDLE_WAIT_MS));
+}
+
 static void pause_ms(struct delivery_loop *d, int64_t ms)
 {
     int64_t until = clock_mono_ms() + ms;
     while (!d->stopping && clock_mono_ms() < until) {
         int64_t left = until - clock_mono_ms();
         /* head can not pass UINT64_MAX: waits for a nudge or the time */
-        journal_signal_wait(d->options.signal, UINT64_MAX, (int)(left < IDLE_WAIT_MS ? left : IDLE_WAIT_MS));
+        wait_for_journal(d, UINT64_MAX, left);
     }
 }
 
@@ -287,7 +295,7 @@ static int deliver(struct delivery_loop *d, struct err *e)
 static bool wait_for_batch(struct delivery_loop *d)
 {
     uint64_t cursor = d->record.cursor, full = cursor + (uint64_t)d->options.sink->batch_events;
-    uint64_t head = journal_signal_wait(d->options.signal, cursor, IDLE_WAIT_MS);
+    uint64_t head = wait_for_journal(d, cursor, IDLE_WAIT_MS);
     if (head <= cursor) {
         note_progress(d);
         return false;
@@ -296,7 +304,7 @@ static bool wait_for_batch(struct delivery_loop *d)
         int64_t left = d->last_submit_ms + d->options.sink->batch_wait_ms - clock_mono_ms();
         if (left <= 0)
             break;
-        head = journal_signal_wait(d->options.signal, full - 1, (int)left);
+        head = wait_for_journal(d, full - 1, left);
     }
     return true;
 }
@@ -357,6 +365,7 @@ int delivery_start(const struct delivery_options *options, struct delivery_loop 
     d->ops = sink_ops_of(options->sink->kind);
     d->sink = d->ops->new(options->sink);
     d->view.since_ms = clock_wall_ms();
+    d->beat_mono_ms = clock_mono_ms();
     if (load_record(d, e) != 0)
         goto fail;
     note_progress(d);
@@ -403,6 +412,11 @@ void delivery_reopen(struct delivery_loop *d)
 {
     d->reopen = true;
     journal_signal_nudge(d->options.signal);
+}
+
+int64_t delivery_beat_mono_ms(const struct delivery_loop *d)
+{
+    return d->ended ? INT64_MAX : d->beat_mono_ms;
 }
 
 void delivery_describe(struct delivery_loop *d, struct delivery_view *out)

@@ -230,6 +230,7 @@ static bool any_work(struct intake *in)
 static int turn(struct intake *in, bool *more, struct err *e)
 {
     int64_t now = clock_mono_ms(), next = INT64_MAX;
+    in->beat_mono_ms = now;
     for (uint32_t i = 0; i < in->n_sources; i++)
         if (source_step(in, &in->sources[i], now, &next, e) != 0)
             return -1;
@@ -335,6 +336,7 @@ int intake_start(const struct intake_options *options, struct intake **out, stru
 {
     struct intake *in = xcalloc(1, sizeof *in);
     in->options = *options;
+    in->beat_mono_ms = clock_mono_ms();
     in->notes_tail = &in->notes;
     pthread_mutex_init(&in->lock, NULL);
     pthread_condattr_t attr;
@@ -428,6 +430,11 @@ int intake_replay(struct intake *in, uint32_t subscription, const struct replay_
     pthread_mutex_unlock(&in->lock);
     release_call(in, call);
     return result;
+}
+
+int64_t intake_beat_mono_ms(const struct intake *in)
+{
+    return in->beat_mono_ms;
 }
 
 void intake_describe(struct intake *in, uint32_t subscription, struct source_view *out)

@@ -78,6 +78,8 @@ MUST_CHECK int intake_replay(struct intake *in, uint32_t subscription, const str
                              struct buf *answer, struct err *e);
 
 void intake_describe(struct intake *in, uint32_t subscription, struct source_view *out);
+/* When the loop last turned; it does at least once a second, unless it hangs. */
+int64_t intake_beat_mono_ms(const struct intake *in);
 /* Source time as far as it is known, ms since 1970; 0: unknown. */
 int64_t intake_source_time_ms(struct intake *in);
 

@@ -24,6 +24,7 @@
 #include "pubsub/pubsub.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum {
     QUEUE_MOST_EVENTS = 4000, /* per stream, waiting to be journaled: then nothing more is asked for */
@@ -147,6 +148,8 @@ struct intake {
     bool woken, stopping;
     struct source_view *views; /* per subscription, for other threads */
     int64_t source_time_ms;
+
+    atomic_int_fast64_t beat_mono_ms; /* the last turn */
 };
 
 /* --- source.c: the state machine */
