@@ -9,14 +9,17 @@
 #include <stdio.h>
 
 enum { RING = 32, N_STRINGS = 40, N_PHONES = 15, N_DOUBLES = 5, N_LONGS = 5, N_INTS = 2, N_BOOLEANS = 3 };
-enum { N_FIELDS = 3 + N_STRINGS + N_DOUBLES + N_LONGS + N_INTS + N_BOOLEANS }; /* 58; the header is the 59th */
+enum {
+    N_FIELDS = 3 + N_STRINGS + N_DOUBLES + N_LONGS + N_INTS + N_BOOLEANS
+}; /* 58; the header is the 59th */
 
 /* Where one event's identity stands in a template. */
 struct patch {
     uint32_t id, replay_id;
 };
 
-struct template {
+struct template
+{
     struct buf bytes;
     uint32_t end[BENCH_PER_RESPONSE]; /* behind event i */
     struct patch patches[BENCH_PER_RESPONSE];
@@ -33,9 +36,13 @@ struct bench {
 
 static char field_names[N_FIELDS][24];
 static struct entity_field fields[N_FIELDS];
-static struct entity wide = {.name = "Account", .topic = "/data/AccountChangeEvent", .record = "AccountChangeEvent", .key_prefix = "001"};
+static struct entity wide = {.name = "Account",
+                             .topic = "/data/AccountChangeEvent",
+                             .record = "AccountChangeEvent",
+                             .key_prefix = "001"};
 
-static void add_fields(unsigned *n, unsigned count, const char *stem, enum field_type type, enum value_kind value, const char *doc)
+static void add_fields(unsigned *n, unsigned count, const char *stem, enum field_type type,
+                       enum value_kind value, const char *doc)
 {
     for (unsigned i = 0; i < count; i++, ++*n) {
         snprintf(field_names[*n], sizeof field_names[0], count > 1 ? "%s_%02u__c" : "%s", stem, i + 1);
@@ -95,13 +102,16 @@ static void draw_leaves(struct rng *rng, struct field_val *leaves, struct leaf_m
     }
 }
 
-static void make_payload(const struct bench_profile *profile, struct rng *rng, uint64_t number, struct buf *out)
+static void make_payload(const struct bench_profile *profile, struct rng *rng, uint64_t number,
+                         struct buf *out)
 {
     struct field_val leaves[ENTITY_MAX_LEAVES];
     struct leaf_marks marks = {{0}, {0}};
     struct row row = {.leaves = leaves};
-    struct transaction tx = {.origin = "com/salesforce/api/soap/66.0;client=SfdcInternalAPI/", .user = "005SM00000000001AA"};
-    struct change_event event = {.entity = &wide, .record_ids = (const char (*)[19])row.id, .n_record_ids = 1, .row = &row};
+    struct transaction tx = {.origin = "com/salesforce/api/soap/66.0;client=SfdcInternalAPI/",
+                             .user = "005SM00000000001AA"};
+    struct change_event event = {
+        .entity = &wide, .record_ids = (const char(*)[19])row.id, .n_record_ids = 1, .row = &row};
     memset(leaves, 0, sizeof leaves);
     draw_leaves(rng, leaves, &marks, profile->full ? 55 : 6);
     record_id_make("001", number, row.id);
@@ -145,7 +155,8 @@ static void event_id_of(uint64_t number, uint8_t *out)
     hex_digits(out + 24, number * 0x5deece66d1ull, 12); /* odd factor: one to one on 48 bits */
 }
 
-static void make_template(struct bench *b, struct template *t, struct rng *rng, uint64_t first_number, const char *schema_id)
+static void make_template(struct bench *b, struct template *t, struct rng *rng, uint64_t first_number,
+                          const char *schema_id)
 {
     static const char placeholder[] = "########-####-####-####-############";
     uint8_t replay_id[WIRE_REPLAY_ID_MAX] = {0};
@@ -156,7 +167,8 @@ static void make_template(struct bench *b, struct template *t, struct rng *rng, 
         b->payload_bytes += payload.len;
         wire_add_event(&t->bytes, span_of_str(placeholder), span_of_str(schema_id), buf_span(&payload),
                        span_of(replay_id, b->profile.replay_id_bytes));
-        uint8_t *at = memmem(t->bytes.data + start, t->bytes.len - start, placeholder, sizeof placeholder - 1);
+        uint8_t *at = memmem(t->bytes.data + start, t->bytes.len - start, placeholder,
+                             sizeof placeholder - 1);
         BUG_IF(!at);
         t->patches[i].id = (uint32_t)(at - t->bytes.data);
         t->patches[i].replay_id = (uint32_t)(t->bytes.len - b->profile.replay_id_bytes); /* the last field */

@@ -110,7 +110,8 @@ static int64_t wall_us(void)
 static void add_ledger_line(struct bus *b, const struct publication *p, struct span replay_id)
 {
     struct buf *out = &b->ledger;
-    buf_addf(out, "{\"seq\":%llu,\"topic\":\"%s\",\"event_id\":", (unsigned long long)b->next, p->topic->name);
+    buf_addf(out, "{\"seq\":%llu,\"topic\":\"%s\",\"event_id\":", (unsigned long long)b->next,
+             p->topic->name);
     json_add_string(out, p->event_id);
     buf_add_str(out, ",\"replay_id\":\"");
     hex_add(out, replay_id);

@@ -52,10 +52,10 @@ struct publication {
     const char *change_type; /* NULL on platform events */
     const char (*record_ids)[19];
     size_t n_record_ids;
-    bool shares_replay_id;   /* with the event before it */
-    uint64_t counter;        /* wanted replay id; 0: the next one */
-    uint64_t duplicate_of;   /* index of the event this one repeats; 0: none */
-    const char *note;        /* for the ledger: why a client cannot decode it; NULL: it can */
+    bool shares_replay_id; /* with the event before it */
+    uint64_t counter;      /* wanted replay id; 0: the next one */
+    uint64_t duplicate_of; /* index of the event this one repeats; 0: none */
+    const char *note;      /* for the ledger: why a client cannot decode it; NULL: it can */
 };
 
 void bus_init(struct bus *b, struct topics *topics, uint64_t seed, size_t replay_id_bytes, uint64_t retain);

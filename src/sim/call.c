@@ -198,7 +198,8 @@ void call_message(struct call *c, struct buf *out)
     grpc_byte_buffer_reader_destroy(&reader);
 }
 
-void failure_set(struct failure *f, grpc_status_code status, const char *code, const struct call *c, const char *fmt, ...)
+void failure_set(struct failure *f, grpc_status_code status, const char *code, const struct call *c,
+                 const char *fmt, ...)
 {
     va_list ap;
     f->status = status;
@@ -212,16 +213,19 @@ void failure_set(struct failure *f, grpc_status_code status, const char *code, c
 
 bool call_allowed(const struct call *c, const struct session *session, struct failure *f)
 {
-    switch (session_check(session, call_metadata(c, "accesstoken"), call_metadata(c, "instanceurl"), call_metadata(c, "tenantid"))) {
+    switch (session_check(session, call_metadata(c, "accesstoken"), call_metadata(c, "instanceurl"),
+                          call_metadata(c, "tenantid"))) {
     case SESSION_OK:
         return true;
     case SESSION_HEADERS_INVALID:
         failure_set(f, GRPC_STATUS_UNAUTHENTICATED, "service.auth.headers.invalid", c,
-                    "One of the metadata headers accesstoken, instanceurl or tenantid is missing, blank or malformed.");
+                    "One of the metadata headers accesstoken, instanceurl or tenantid is missing, blank or "
+                    "malformed.");
         return false;
     default:
-        failure_set(f, GRPC_STATUS_UNAUTHENTICATED, "service.auth.error", c,
-                    "An authentication exception occurred. Provide valid authentication via metadata headers.");
+        failure_set(
+            f, GRPC_STATUS_UNAUTHENTICATED, "service.auth.error", c,
+            "An authentication exception occurred. Provide valid authentication via metadata headers.");
         return false;
     }
 }

@@ -61,8 +61,8 @@ struct call {
     bool active, half_closed;
     struct topic *topic;
     struct flow flow;
-    uint64_t at;             /* bus index, or number in a benchmark */
-    uint64_t number;         /* of the stream, for the log */
+    uint64_t at;     /* bus index, or number in a benchmark */
+    uint64_t number; /* of the stream, for the log */
     struct rng batches;
     int64_t last_response_ms; /* or the request that made pending positive */
     uint64_t sent;
@@ -88,8 +88,8 @@ void call_finish_ok(struct call *c);
 struct span call_metadata(const struct call *c, const char *key);
 /* All bytes of the received message. */
 void call_message(struct call *c, struct buf *out);
-void failure_set(struct failure *f, grpc_status_code status, const char *code, const struct call *c, const char *fmt, ...)
-    PRINTF_LIKE(5, 6);
+void failure_set(struct failure *f, grpc_status_code status, const char *code, const struct call *c,
+                 const char *fmt, ...) PRINTF_LIKE(5, 6);
 
 /* SESSION_OK, or the failure is filled in. */
 bool call_allowed(const struct call *c, const struct session *session, struct failure *f);

@@ -13,7 +13,8 @@
 
 enum { MAX_DEPTH = 64 };
 
-static const char *const primitives[] = {"null", "boolean", "int", "long", "float", "double", "bytes", "string"};
+static const char *const primitives[] = {"null",  "boolean", "int",   "long",
+                                         "float", "double",  "bytes", "string"};
 
 static bool is_primitive(const char *name)
 {

@@ -1,8 +1,17 @@
 #include "sim/entities.h"
 
-#define FIELD(name, type, value, doc) {name, type, value, doc, 0, NULL}
-#define REQUIRED(name, type, value, doc) {name, type, value, doc, FIELD_REQUIRED, NULL}
-#define PICK(name, doc, choices) {name, TYPE_STRING, VALUE_PICK, doc, 0, choices}
+#define FIELD(name, type, value, doc)                                                                        \
+    {                                                                                                        \
+        name, type, value, doc, 0, NULL                                                                      \
+    }
+#define REQUIRED(name, type, value, doc)                                                                     \
+    {                                                                                                        \
+        name, type, value, doc, FIELD_REQUIRED, NULL                                                         \
+    }
+#define PICK(name, doc, choices)                                                                             \
+    {                                                                                                        \
+        name, TYPE_STRING, VALUE_PICK, doc, 0, choices                                                       \
+    }
 
 #define SYSTEM_FIELDS                                                                                        \
     REQUIRED("OwnerId", TYPE_STRING, VALUE_OWNER, "ForeignKey:EntityId"),                                    \
@@ -23,7 +32,8 @@ static const struct entity_field account_fields[] = {
     FIELD("AccountNumber", TYPE_STRING, VALUE_CODE, "Data:Text"),
     FIELD("Website", TYPE_STRING, VALUE_URL, "Data:Url"),
     FIELD("Sic", TYPE_STRING, VALUE_CODE, "Data:Text"),
-    PICK("Industry", "Data:DynamicEnum", "Agriculture|Banking|Energy|Healthcare|Manufacturing|Retail|Technology|Utilities"),
+    PICK("Industry", "Data:DynamicEnum",
+         "Agriculture|Banking|Energy|Healthcare|Manufacturing|Retail|Technology|Utilities"),
     FIELD("AnnualRevenue", TYPE_DOUBLE, VALUE_MONEY, "Data:Currency"),
     FIELD("NumberOfEmployees", TYPE_INT, VALUE_COUNT, "Data:Integer"),
     PICK("Ownership", "Data:DynamicEnum", "Public|Private|Subsidiary|Other"),
@@ -54,7 +64,8 @@ static const struct entity_field contact_fields[] = {
     FIELD("MobilePhone", TYPE_STRING, VALUE_PHONE, "Data:Phone"),
     FIELD("ReportsToId", TYPE_STRING, VALUE_CONTACT, "ForeignKey:EntityId"),
     FIELD("Email", TYPE_STRING, VALUE_EMAIL, "Data:Email"),
-    PICK("Title", "Data:Text", "CEO|CFO|Head of Purchasing|Ingénieure|Geschäftsführer|Directora|VP Sales|Buyer"),
+    PICK("Title", "Data:Text",
+         "CEO|CFO|Head of Purchasing|Ingénieure|Geschäftsführer|Directora|VP Sales|Buyer"),
     PICK("Department", "Data:Text", "Purchasing|Finance|IT|Marketing|Production"),
     PICK("LeadSource", "Data:DynamicEnum", "Web|Phone Inquiry|Partner Referral|Purchased List|Other"),
     FIELD("Birthdate", TYPE_LONG, VALUE_DATE, "Data:DateOnly"),
@@ -62,7 +73,8 @@ static const struct entity_field contact_fields[] = {
     SYSTEM_FIELDS,
     FIELD("HasOptedOutOfEmail", TYPE_BOOLEAN, VALUE_BOOLEAN, "Data:Boolean"),
     FIELD("DoNotCall", TYPE_BOOLEAN, VALUE_BOOLEAN, "Data:Boolean"),
-    {"Languages__c", TYPE_STRING, VALUE_MULTIPICK, "Data:MultiEnum:00NSM00000C0001", 0, "English|Deutsch|Français|Español|日本語"},
+    {"Languages__c", TYPE_STRING, VALUE_MULTIPICK, "Data:MultiEnum:00NSM00000C0001", 0,
+     "English|Deutsch|Français|Español|日本語"},
     PICK("Level__c", "Data:DynamicEnum:00NSM00000C0002", "Primary|Secondary|Tertiary"),
 };
 
@@ -71,13 +83,15 @@ static const struct entity_field opportunity_fields[] = {
     FIELD("IsPrivate", TYPE_BOOLEAN, VALUE_BOOLEAN, "Data:Boolean"),
     REQUIRED("Name", TYPE_STRING, VALUE_COMPANY, "Data:Text"),
     FIELD("Description", TYPE_STRING, VALUE_TEXT, "Data:StringPlusClob"),
-    {"StageName", TYPE_STRING, VALUE_PICK, "Data:DynamicEnum", FIELD_REQUIRED, "Prospecting|Qualification|Proposal/Price Quote|Negotiation/Review|Closed Won|Closed Lost"},
+    {"StageName", TYPE_STRING, VALUE_PICK, "Data:DynamicEnum", FIELD_REQUIRED,
+     "Prospecting|Qualification|Proposal/Price Quote|Negotiation/Review|Closed Won|Closed Lost"},
     FIELD("Amount", TYPE_DOUBLE, VALUE_MONEY, "Data:Currency"),
     FIELD("Probability", TYPE_DOUBLE, VALUE_PERCENT, "Data:Percent"),
     FIELD("ExpectedRevenue", TYPE_DOUBLE, VALUE_MONEY, "Data:Currency"),
     FIELD("TotalOpportunityQuantity", TYPE_DOUBLE, VALUE_COUNT, "Data:Double"),
     REQUIRED("CloseDate", TYPE_LONG, VALUE_DATE, "Data:DateOnly"),
-    PICK("Type", "Data:DynamicEnum", "Existing Customer - Upgrade|Existing Customer - Replacement|New Customer"),
+    PICK("Type", "Data:DynamicEnum",
+         "Existing Customer - Upgrade|Existing Customer - Replacement|New Customer"),
     FIELD("NextStep", TYPE_STRING, VALUE_SENTENCE, "Data:Text"),
     PICK("LeadSource", "Data:DynamicEnum", "Web|Phone Inquiry|Partner Referral|Purchased List|Other"),
     FIELD("IsClosed", TYPE_BOOLEAN, VALUE_BOOLEAN, "Data:Boolean"),
@@ -116,8 +130,10 @@ static const struct entity_field invoice_fields[] = {
 };
 
 static const struct entity_field order_fields[] = {
-    {"CreatedDate", TYPE_LONG, VALUE_CREATED_DATE, "CreatedDate:DateTime", FIELD_REQUIRED | FIELD_NOT_NULL, NULL},
-    {"CreatedById", TYPE_STRING, VALUE_CREATED_BY, "CreatedBy:EntityId", FIELD_REQUIRED | FIELD_NOT_NULL, NULL},
+    {"CreatedDate", TYPE_LONG, VALUE_CREATED_DATE, "CreatedDate:DateTime", FIELD_REQUIRED | FIELD_NOT_NULL,
+     NULL},
+    {"CreatedById", TYPE_STRING, VALUE_CREATED_BY, "CreatedBy:EntityId", FIELD_REQUIRED | FIELD_NOT_NULL,
+     NULL},
     REQUIRED("Order_Number__c", TYPE_STRING, VALUE_CODE, "Data:Text:00NSM00000E0001"),
     FIELD("Account_Id__c", TYPE_STRING, VALUE_ACCOUNT, "Data:Text:00NSM00000E0002"),
     REQUIRED("Amount__c", TYPE_DOUBLE, VALUE_MONEY, "Data:Double:00NSM00000E0003"),
@@ -129,18 +145,22 @@ static const struct entity_field order_fields[] = {
 };
 
 const struct entity entities[ENTITY_COUNT] = {
-    {"Account", "/data/AccountChangeEvent", "AccountChangeEvent", "001", ARRAY_LEN(account_fields), account_fields},
-    {"Contact", "/data/ContactChangeEvent", "ContactChangeEvent", "003", ARRAY_LEN(contact_fields), contact_fields},
-    {"Opportunity", "/data/OpportunityChangeEvent", "OpportunityChangeEvent", "006", ARRAY_LEN(opportunity_fields),
-     opportunity_fields},
-    {"Invoice__c", "/data/Invoice__ChangeEvent", "Invoice__ChangeEvent", "a00", ARRAY_LEN(invoice_fields), invoice_fields},
+    {"Account", "/data/AccountChangeEvent", "AccountChangeEvent", "001", ARRAY_LEN(account_fields),
+     account_fields},
+    {"Contact", "/data/ContactChangeEvent", "ContactChangeEvent", "003", ARRAY_LEN(contact_fields),
+     contact_fields},
+    {"Opportunity", "/data/OpportunityChangeEvent", "OpportunityChangeEvent", "006",
+     ARRAY_LEN(opportunity_fields), opportunity_fields},
+    {"Invoice__c", "/data/Invoice__ChangeEvent", "Invoice__ChangeEvent", "a00", ARRAY_LEN(invoice_fields),
+     invoice_fields},
     {"Order__e", "/event/Order__e", "Order__e", NULL, ARRAY_LEN(order_fields), order_fields},
 };
 
 static const struct component address_components[] = {
-    {"Street", TYPE_STRING},    {"City", TYPE_STRING},        {"State", TYPE_STRING},     {"PostalCode", TYPE_STRING},
-    {"Country", TYPE_STRING},   {"StateCode", TYPE_STRING},   {"CountryCode", TYPE_STRING}, {"Latitude", TYPE_DOUBLE},
-    {"Longitude", TYPE_DOUBLE}, {"GeocodeAccuracy", TYPE_STRING},
+    {"Street", TYPE_STRING},          {"City", TYPE_STRING},     {"State", TYPE_STRING},
+    {"PostalCode", TYPE_STRING},      {"Country", TYPE_STRING},  {"StateCode", TYPE_STRING},
+    {"CountryCode", TYPE_STRING},     {"Latitude", TYPE_DOUBLE}, {"Longitude", TYPE_DOUBLE},
+    {"GeocodeAccuracy", TYPE_STRING},
 };
 static const struct component name_components[] = {
     {"Salutation", TYPE_STRING}, {"FirstName", TYPE_STRING}, {"LastName", TYPE_STRING}};
@@ -193,10 +213,12 @@ unsigned entity_schema_index(const struct entity *entity, unsigned f)
 /* --- schema JSON ------------------------------------------------------------------------------- */
 
 static const char header_json[] =
-    "{\"name\":\"ChangeEventHeader\",\"type\":{\"type\":\"record\",\"name\":\"ChangeEventHeader\",\"fields\":["
+    "{\"name\":\"ChangeEventHeader\",\"type\":{\"type\":\"record\",\"name\":\"ChangeEventHeader\",\"fields\":"
+    "["
     "{\"name\":\"entityName\",\"type\":\"string\"},"
     "{\"name\":\"recordIds\",\"type\":{\"type\":\"array\",\"items\":\"string\"}},"
-    "{\"name\":\"changeType\",\"type\":{\"type\":\"enum\",\"name\":\"ChangeType\",\"symbols\":[\"CREATE\",\"UPDATE\","
+    "{\"name\":\"changeType\",\"type\":{\"type\":\"enum\",\"name\":\"ChangeType\",\"symbols\":[\"CREATE\","
+    "\"UPDATE\","
     "\"DELETE\",\"UNDELETE\",\"GAP_CREATE\",\"GAP_UPDATE\",\"GAP_DELETE\",\"GAP_UNDELETE\",\"GAP_OVERFLOW\","
     "\"SNAPSHOT\"]}},"
     "{\"name\":\"changeOrigin\",\"type\":\"string\"},"
@@ -252,8 +274,8 @@ static void add_compound(struct buf *out, enum field_type type, unsigned *define
     const struct component *components = type_components(type, &n);
     buf_addf(out, "{\"type\":\"record\",\"name\":\"%s\",\"fields\":[", record_name(type));
     for (unsigned i = 0; i < n; i++)
-        buf_addf(out, "%s{\"name\":\"%s\",\"type\":[\"null\",%s],\"default\":null}", i ? "," : "", components[i].name,
-                 primitive_name(components[i].type));
+        buf_addf(out, "%s{\"name\":\"%s\",\"type\":[\"null\",%s],\"default\":null}", i ? "," : "",
+                 components[i].name, primitive_name(components[i].type));
     buf_add_str(out, "]}");
 }
 
@@ -268,14 +290,16 @@ static void add_field(struct buf *out, const struct entity_field *field, unsigne
         add_compound(out, field->type, defined);
     else
         buf_add_str(out, primitive_name(field->type));
-    buf_addf(out, "%s,\"doc\":\"%s\"%s}", nullable ? "]" : "", field->doc, nullable ? ",\"default\":null" : "");
+    buf_addf(out, "%s,\"doc\":\"%s\"%s}", nullable ? "]" : "", field->doc,
+             nullable ? ",\"default\":null" : "");
 }
 
 void schema_json_of(struct buf *out, const char *record, bool is_change, const struct entity_field *fields,
                     unsigned n_fields)
 {
     unsigned defined = 0;
-    buf_addf(out, "{\"type\":\"record\",\"name\":\"%s\",\"namespace\":\"com.sforce.eventbus\",\"fields\":[", record);
+    buf_addf(out, "{\"type\":\"record\",\"name\":\"%s\",\"namespace\":\"com.sforce.eventbus\",\"fields\":[",
+             record);
     if (is_change)
         buf_add_str(out, header_json);
     for (unsigned i = 0; i < n_fields; i++) {

@@ -76,7 +76,14 @@ struct entity_field {
     const char *choices; /* '|' between them */
 };
 
-enum entity_number { ENTITY_ACCOUNT, ENTITY_CONTACT, ENTITY_OPPORTUNITY, ENTITY_INVOICE, ENTITY_ORDER, ENTITY_COUNT };
+enum entity_number {
+    ENTITY_ACCOUNT,
+    ENTITY_CONTACT,
+    ENTITY_OPPORTUNITY,
+    ENTITY_INVOICE,
+    ENTITY_ORDER,
+    ENTITY_COUNT
+};
 
 enum { ENTITY_MAX_LEAVES = 128 };
 

@@ -34,7 +34,10 @@ struct answer {
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 static void add_unescaped(struct buf *out, const char *p, size_t n)
@@ -70,7 +73,8 @@ static bool basic_credentials(struct MHD_Connection *connection, struct buf *id,
     const char *header = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
     struct buf plain = BUF_INIT;
     bool found = false;
-    if (header && strncasecmp(header, "Basic ", 6) == 0 && base64_decode(&plain, header + 6, strlen(header + 6)) == 0 && plain.len) {
+    if (header && strncasecmp(header, "Basic ", 6) == 0 &&
+        base64_decode(&plain, header + 6, strlen(header + 6)) == 0 && plain.len) {
         size_t n = strcspn((const char *)plain.data, ":");
         if (n < plain.len) {
             buf_add(id, plain.data, n);
@@ -90,13 +94,15 @@ static void token_error(struct answer *a, const char *error, const char *descrip
     buf_addf(&a->body, "{\"error\":\"%s\",\"error_description\":\"%s\"}", error, description);
 }
 
-static void add_signature(struct buf *out, const struct session *session, const char *id, const char *issued_at)
+static void add_signature(struct buf *out, const struct session *session, const char *id,
+                          const char *issued_at)
 {
     unsigned char mac[EVP_MAX_MD_SIZE], text[EVP_MAX_MD_SIZE * 2];
     unsigned n = 0;
     struct buf data = BUF_INIT;
     buf_addf(&data, "%s%s", id, issued_at);
-    HMAC(EVP_sha256(), session->client_secret, (int)strlen(session->client_secret), data.data, data.len, mac, &n);
+    HMAC(EVP_sha256(), session->client_secret, (int)strlen(session->client_secret), data.data, data.len, mac,
+         &n);
     EVP_EncodeBlock(text, mac, (int)n);
     buf_add_str(out, (const char *)text);
     buf_release(&data);
@@ -111,7 +117,9 @@ static void issue(struct sim *s, struct answer *a)
     a->status = 200;
     buf_addf(&a->body, "{\"access_token\":\"%s\",\"signature\":\"", session_issue(session));
     add_signature(&a->body, session, id, issued_at);
-    buf_addf(&a->body, "\",\"scope\":\"api id\",\"instance_url\":\"%s\",\"id\":\"%s\",\"token_type\":\"Bearer\",\"issued_at\":\"%s\"}",
+    buf_addf(&a->body,
+             "\",\"scope\":\"api "
+             "id\",\"instance_url\":\"%s\",\"id\":\"%s\",\"token_type\":\"Bearer\",\"issued_at\":\"%s\"}",
              session->instance_url, id, issued_at);
 }
 
@@ -150,11 +158,14 @@ static void stats(struct sim *s, struct answer *a)
     buf_addf(out, "{\"published\":%llu,\"held\":%llu,\"replay_id\":\"", (unsigned long long)(s->bus.next - 1),
              (unsigned long long)(s->bus.next - s->bus.first));
     hex_add(out, bus_head_replay_id(&s->bus, id));
-    buf_addf(out, "\",\"left\":%lld,\"streams\":%llu,\"responses\":%llu,\"events_sent\":%llu,\"tokens\":%u,\"topics\":{",
+    buf_addf(out,
+             "\",\"left\":%lld,\"streams\":%llu,\"responses\":%llu,\"events_sent\":%llu,\"tokens\":%u,"
+             "\"topics\":{",
              s->to_publish == UINT64_MAX ? -1 : (long long)s->to_publish, (unsigned long long)s->streams,
              (unsigned long long)s->responses, (unsigned long long)s->events_sent, s->session.n_issued);
     for (unsigned i = 0; i < s->topics.n; i++)
-        buf_addf(out, "%s\"%s\":%llu", i ? "," : "", s->topics.list[i].name, (unsigned long long)s->topics.list[i].published);
+        buf_addf(out, "%s\"%s\":%llu", i ? "," : "", s->topics.list[i].name,
+                 (unsigned long long)s->topics.list[i].published);
     buf_add_str(out, "}}\n");
 }
 
@@ -185,7 +196,9 @@ static void route(struct sim *s, struct MHD_Connection *connection, const char *
         a->status = 204;
     } else {
         a->status = 404;
-        buf_add_str(&a->body, "[{\"errorCode\":\"NOT_FOUND\",\"message\":\"The requested resource does not exist\"}]\n");
+        buf_add_str(
+            &a->body,
+            "[{\"errorCode\":\"NOT_FOUND\",\"message\":\"The requested resource does not exist\"}]\n");
     }
 }
 
@@ -194,7 +207,8 @@ static void route(struct sim *s, struct MHD_Connection *connection, const char *
 static enum MHD_Result reply(struct MHD_Connection *connection, struct answer *a)
 {
     size_t n = a->body.len;
-    struct MHD_Response *response = MHD_create_response_from_buffer(n, buf_detach(&a->body), MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *response = MHD_create_response_from_buffer(n, buf_detach(&a->body),
+                                                                    MHD_RESPMEM_MUST_FREE);
     if (!response)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", "application/json;charset=UTF-8");
@@ -204,8 +218,9 @@ static enum MHD_Result reply(struct MHD_Connection *connection, struct answer *a
     return rc;
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-                                  const char *version, const char *data, size_t *n, void **context)
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data, size_t *n,
+                                  void **context)
 {
     struct http_port *h = cls;
     struct request *r = *context;
@@ -229,7 +244,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     return reply(connection, &a);
 }
 
-static void on_completed(void *cls, struct MHD_Connection *connection, void **context, enum MHD_RequestTerminationCode why)
+static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
+                         enum MHD_RequestTerminationCode why)
 {
     struct request *r = *context;
     (void)cls, (void)connection, (void)why;
@@ -260,7 +276,8 @@ int split_address(const char *address, char host[256], char port[8])
     return 0;
 }
 
-static struct MHD_Daemon *start(struct http_port *h, const struct addrinfo *address, const struct server_tls *tls)
+static struct MHD_Daemon *start(struct http_port *h, const struct addrinfo *address,
+                                const struct server_tls *tls)
 {
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | (address->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0);
     struct MHD_OptionItem options[] = {
@@ -268,7 +285,8 @@ static struct MHD_Daemon *start(struct http_port *h, const struct addrinfo *addr
         {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, 30, NULL},
         {tls->key_pem ? MHD_OPTION_HTTPS_MEM_KEY : MHD_OPTION_END, 0, (void *)(intptr_t)tls->key_pem},
-        {tls->key_pem ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, (void *)(intptr_t)tls->certificate_pem},
+        {tls->key_pem ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0,
+         (void *)(intptr_t)tls->certificate_pem},
         {MHD_OPTION_END, 0, NULL},
     };
     if (tls->key_pem)
@@ -276,10 +294,12 @@ static struct MHD_Daemon *start(struct http_port *h, const struct addrinfo *addr
     return MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 }
 
-int http_port_open(struct http_port **out, struct sim *sim, const char *address, const struct server_tls *tls, int *port, struct err *e)
+int http_port_open(struct http_port **out, struct sim *sim, const char *address, const struct server_tls *tls,
+                   int *port, struct err *e)
 {
     char host[256], service[8];
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list = NULL;
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE},
+                    *list = NULL;
     if (split_address(address, host, service) < 0)
         return err_set(e, ERR_CONFIG, "http", 0, "'%s' is not HOST:PORT", address);
     int rc = getaddrinfo(host, service, &hints, &list);
@@ -292,7 +312,8 @@ int http_port_open(struct http_port **out, struct sim *sim, const char *address,
     if (!h->daemon) {
         free(h);
         return err_set(e, ERR_CONFIG, "http", 0,
-                       "cannot listen on %s: the port is in use, or the address is not one of this machine", address);
+                       "cannot listen on %s: the port is in use, or the address is not one of this machine",
+                       address);
     }
     *port = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_BIND_PORT)->port;
     *out = h;

@@ -17,8 +17,8 @@
 
 struct http_port;
 
-MUST_CHECK int http_port_open(struct http_port **out, struct sim *sim, const char *address, const struct server_tls *tls,
-                              int *port, struct err *e);
+MUST_CHECK int http_port_open(struct http_port **out, struct sim *sim, const char *address,
+                              const struct server_tls *tls, int *port, struct err *e);
 void http_port_close(struct http_port *h);
 
 /* "HOST:PORT", "[::1]:0": host without brackets into out. -1: not of that form. */

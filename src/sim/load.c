@@ -62,7 +62,8 @@ int header_peek(struct span in, struct header_peek *out)
     if (read_string(&in, out->entity, sizeof out->entity) < 0 || !out->entity[0])
         return -1;
     while (read_long(&in, &n) == 0 && n > 0 && out->n_record_ids + (uint64_t)n <= MAX_RECORD_IDS) {
-        out->record_ids = xrealloc(out->record_ids, (out->n_record_ids + (size_t)n) * sizeof out->record_ids[0]);
+        out->record_ids = xrealloc(out->record_ids,
+                                   (out->n_record_ids + (size_t)n) * sizeof out->record_ids[0]);
         for (int64_t i = 0; i < n; i++)
             if (read_string(&in, out->record_ids[out->n_record_ids], sizeof out->record_ids[0]) < 0)
                 goto bad;
@@ -135,7 +136,8 @@ static int find_schema(struct loader *l, json_t *event, json_t *file, struct loa
     return 0;
 }
 
-static int find_topic(struct loader *l, json_t *event, json_t *file, struct loaded *out, size_t number, struct err *e)
+static int find_topic(struct loader *l, json_t *event, json_t *file, struct loaded *out, size_t number,
+                      struct err *e)
 {
     const char *name = text_of(event, file, "topic");
     const struct schema *schema = schemas_find(&l->sim->schemas, span_of_str(out->schema_id));
@@ -147,12 +149,14 @@ static int find_topic(struct loader *l, json_t *event, json_t *file, struct load
     } else if (header_peek(buf_span(&out->payload), &peek) == 0) {
         size_t n = strlen(peek.entity);
         bool custom = n > 3 && strcmp(peek.entity + n - 3, "__c") == 0;
-        snprintf(out->topic, sizeof out->topic, "/data/%.*sChangeEvent", (int)(custom ? n - 1 : n), peek.entity);
+        snprintf(out->topic, sizeof out->topic, "/data/%.*sChangeEvent", (int)(custom ? n - 1 : n),
+                 peek.entity);
         header_peek_release(&peek);
     } else {
         return bad(l, e, number, "no topic, and neither a schema nor a header that tells it");
     }
-    if (!topic_name_has_prefix(span_of_str(out->topic)) || !topics_add(&l->sim->topics, out->topic, out->schema_id))
+    if (!topic_name_has_prefix(span_of_str(out->topic)) ||
+        !topics_add(&l->sim->topics, out->topic, out->schema_id))
         return bad(l, e, number, "a topic is /data/… or /event/…, and there is room for 64");
     return 0;
 }
@@ -241,7 +245,7 @@ static void publish(struct sim *s, const struct loaded *l)
         .payload = buf_span(&l->payload),
         .entity = is_change ? peek.entity : strrchr(topic->name, '/') + 1,
         .change_type = is_change ? sim_change_type_name((enum sim_change_type)peek.change_type) : NULL,
-        .record_ids = (const char (*)[19])peek.record_ids,
+        .record_ids = (const char(*)[19])peek.record_ids,
         .n_record_ids = peek.n_record_ids,
         .counter = l->counter == UINT64_MAX ? 0 : l->counter,
     };

@@ -3,10 +3,9 @@
  *
  * A file is one JSON object:
  *   {"topic": "/data/AccountChangeEvent",      optional, for events that do not say
- *    "schema_file": "Account.avsc",            optional, likewise; relative to the file or the folder above it
- *    "schema_id": "…",                         optional, likewise
- *    "schema_files": ["Contact.avsc", …],      optional, more schemas to serve
- *    "events": [{"payload_b64": "…",           required: the bare Avro datum
+ *    "schema_file": "Account.avsc",            optional, likewise; relative to the file or the folder above
+ * it "schema_id": "…",                         optional, likewise "schema_files": ["Contact.avsc", …],
+ * optional, more schemas to serve "events": [{"payload_b64": "…",           required: the bare Avro datum
  *                "event_id": "…",              else a new UUID
  *                "replay_id_hex": "…",         8 or 10 bytes; else the next one
  *                "schema_file", "schema_id", "topic": as above}]}

@@ -46,8 +46,9 @@ static void set_instance_url(struct sim *s, const struct sim_options *o, int por
     }
     if (split_address(o->http, host, service) < 0 || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
         snprintf(host, sizeof host, "127.0.0.1");
-    snprintf(s->session.instance_url, sizeof s->session.instance_url, strchr(host, ':') ? "%s://[%.200s]:%d" : "%s://%.200s:%d",
-             o->tls_dir ? "https" : "http", host, port);
+    snprintf(s->session.instance_url, sizeof s->session.instance_url,
+             strchr(host, ':') ? "%s://[%.200s]:%d" : "%s://%.200s:%d", o->tls_dir ? "https" : "http", host,
+             port);
 }
 
 static int write_ports(const char *path, int grpc_port, int http_port, struct err *e)
@@ -64,15 +65,17 @@ static void announce(const struct sim *s, const struct sim_options *o, int grpc_
     char host[256], service[8];
     if (split_address(o->listen, host, service) < 0)
         host[0] = 0;
-    log_info("sim", "Pub/Sub API on %s:%d, %s; login at %s (client %s); org %s", host, grpc_port, o->tls_dir ? "TLS" : "plaintext",
-             s->session.instance_url, o->client_id, s->org.id);
+    log_info("sim", "Pub/Sub API on %s:%d, %s; login at %s (client %s); org %s", host, grpc_port,
+             o->tls_dir ? "TLS" : "plaintext", s->session.instance_url, o->client_id, s->org.id);
     if (http_port <= 0)
         return;
     if (s->bench)
-        log_info("sim", "benchmark: %llu events of %zu bytes from number %llu on", (unsigned long long)o->count,
-                 bench_payload_bytes(s->bench), (unsigned long long)o->bench_first);
+        log_info("sim", "benchmark: %llu events of %zu bytes from number %llu on",
+                 (unsigned long long)o->count, bench_payload_bytes(s->bench),
+                 (unsigned long long)o->bench_first);
     else if (s->to_publish == UINT64_MAX)
-        log_info("sim", "%llu events on the bus; publishing at %g events/s without end", (unsigned long long)(s->bus.next - 1), o->rate);
+        log_info("sim", "%llu events on the bus; publishing at %g events/s without end",
+                 (unsigned long long)(s->bus.next - 1), o->rate);
     else
         log_info("sim", "%llu events on the bus; publishing %llu more", (unsigned long long)(s->bus.next - 1),
                  (unsigned long long)s->to_publish);
@@ -93,12 +96,14 @@ static int serve(struct sim *s, const struct sim_options *o, struct err *e)
     pthread_mutex_lock(&s->lock);
     set_instance_url(s, o, http_port);
     pthread_mutex_unlock(&s->lock);
-    if (server_open(&server, s, o->listen, &pem, &grpc_port, e) < 0 || write_ports(o->ports_file, grpc_port, http_port, e) < 0)
+    if (server_open(&server, s, o->listen, &pem, &grpc_port, e) < 0 ||
+        write_ports(o->ports_file, grpc_port, http_port, e) < 0)
         goto out;
     announce(s, o, grpc_port, http_port);
     rc = server_run(server, &stop, e);
-    log_info("sim", "ending: %llu streams, %llu responses, %llu events sent, %llu published", (unsigned long long)s->streams,
-             (unsigned long long)s->responses, (unsigned long long)s->events_sent, (unsigned long long)(s->bus.next - 1));
+    log_info("sim", "ending: %llu streams, %llu responses, %llu events sent, %llu published",
+             (unsigned long long)s->streams, (unsigned long long)s->responses,
+             (unsigned long long)s->events_sent, (unsigned long long)(s->bus.next - 1));
 out:
     if (server)
         server_close(server);
@@ -110,7 +115,8 @@ out:
 static void list(const struct sim *s)
 {
     for (unsigned i = 0; i < s->topics.n; i++)
-        printf("%-34s %s\n", s->topics.list[i].name, s->topics.list[i].schema_id[0] ? s->topics.list[i].schema_id : "(several schemas)");
+        printf("%-34s %s\n", s->topics.list[i].name,
+               s->topics.list[i].schema_id[0] ? s->topics.list[i].schema_id : "(several schemas)");
 }
 
 static int exit_code_of(const struct err *e)

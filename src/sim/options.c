@@ -9,7 +9,17 @@
 #include <stdlib.h>
 
 enum kind { K_TEXT, K_LIST, K_INT, K_SECONDS, K_SHARE, K_NUMBER, K_FLAG, K_SPECIAL, K_HEADING };
-enum special { S_TIME = 1, S_PENDING_ZERO, S_BENCH, S_LOG_FORMAT, S_VERBOSE, S_HELP, S_VERSION, S_LIST, S_SEED };
+enum special {
+    S_TIME = 1,
+    S_PENDING_ZERO,
+    S_BENCH,
+    S_LOG_FORMAT,
+    S_VERBOSE,
+    S_HELP,
+    S_VERSION,
+    S_LIST,
+    S_SEED
+};
 
 struct option_spec {
     const char *name;
@@ -23,51 +33,76 @@ struct option_spec {
 
 static const struct option_spec specs[] = {
     {NULL, K_HEADING, 0, NULL, "Where it listens"},
-    {"listen", K_TEXT, AT(listen), "HOST:PORT", "gRPC (Pub/Sub API); default 127.0.0.1:7443, port 0 picks one"},
-    {"http", K_TEXT, AT(http), "HOST:PORT", "OAuth token endpoint and /sim/…; default 127.0.0.1:7480, port 0 picks one"},
-    {"tls", K_TEXT, AT(tls_dir), "DIR", "TLS on both ports; makes DIR/ca.pem, server.pem, server.key unless there"},
-    {"tls-name", K_TEXT, AT(tls_name), "NAME", "put this name into the certificate instead of localhost, 127.0.0.1, ::1"},
-    {"ports-file", K_TEXT, AT(ports_file), "FILE", "written once listening: grpc=PORT and http=PORT, one per line"},
+    {"listen", K_TEXT, AT(listen), "HOST:PORT",
+     "gRPC (Pub/Sub API); default 127.0.0.1:7443, port 0 picks one"},
+    {"http", K_TEXT, AT(http), "HOST:PORT",
+     "OAuth token endpoint and /sim/…; default 127.0.0.1:7480, port 0 picks one"},
+    {"tls", K_TEXT, AT(tls_dir), "DIR",
+     "TLS on both ports; makes DIR/ca.pem, server.pem, server.key unless there"},
+    {"tls-name", K_TEXT, AT(tls_name), "NAME",
+     "put this name into the certificate instead of localhost, 127.0.0.1, ::1"},
+    {"ports-file", K_TEXT, AT(ports_file), "FILE",
+     "written once listening: grpc=PORT and http=PORT, one per line"},
     {NULL, K_HEADING, 0, NULL, "What happens in the company"},
     {"seed", K_SPECIAL, S_SEED, "N", "same seed, same ids and values; default 1"},
-    {"rate", K_NUMBER, AT(rate), "EVENTS/S", "events per second; 0: as fast as clients take them; default 10, and 0 with --count"},
-    {"count", K_INT, AT(count), "N", "publish N events, then only keepalives; at rate 0 all at once at the start; default: without end"},
-    {"prefill", K_INT, AT(prefill), "N", "N events are on the bus before it listens, committed 2 h to 1 h ago"},
+    {"rate", K_NUMBER, AT(rate), "EVENTS/S",
+     "events per second; 0: as fast as clients take them; default 10, and 0 with --count"},
+    {"count", K_INT, AT(count), "N",
+     "publish N events, then only keepalives; at rate 0 all at once at the start; default: without end"},
+    {"prefill", K_INT, AT(prefill), "N",
+     "N events are on the bus before it listens, committed 2 h to 1 h ago"},
     {"hold", K_FLAG, AT(hold), NULL, "publish nothing of --rate and --count before the first Subscribe"},
-    {"start-time", K_SPECIAL, S_TIME, "TIME", "RFC 3339; commit stamps go on from there by the seed, not by the clock"},
-    {"retain", K_INT, AT(retain), "N", "events kept for replay (and never longer than 72 h); default 1000000"},
-    {"channel", K_LIST, AT(channels), "NAME=TOPIC,…", "a channel, as /data/Sales__chn=/data/AccountChangeEvent,…; repeatable"},
-    {"load", K_LIST, AT(load_files), "FILE", "serve these events (JSON, see below) instead of the workload; repeatable"},
+    {"start-time", K_SPECIAL, S_TIME, "TIME",
+     "RFC 3339; commit stamps go on from there by the seed, not by the clock"},
+    {"retain", K_INT, AT(retain), "N",
+     "events kept for replay (and never longer than 72 h); default 1000000"},
+    {"channel", K_LIST, AT(channels), "NAME=TOPIC,…",
+     "a channel, as /data/Sales__chn=/data/AccountChangeEvent,…; repeatable"},
+    {"load", K_LIST, AT(load_files), "FILE",
+     "serve these events (JSON, see below) instead of the workload; repeatable"},
     {"schema", K_LIST, AT(schema_files), "FILE", "serve this Avro schema too, under its true id; repeatable"},
-    {"ledger", K_TEXT, AT(ledger), "FILE", "append one JSON line per published event, before it is sent to anyone"},
+    {"ledger", K_TEXT, AT(ledger), "FILE",
+     "append one JSON line per published event, before it is sent to anyone"},
     {NULL, K_HEADING, 0, NULL, "How the service behaves"},
     {"batch", K_INT, AT(batch), "N", "at most N events per response; default 100"},
     {"cap", K_INT, AT(cap), "N", "a stream is never owed more than N events; default 100, as the service"},
-    {"keepalive", K_SECONDS, AT(keepalive_ms), "SECONDS", "empty response after so long without one; default 120"},
-    {"pending-zero", K_SECONDS, AT(pending_zero_ms), "SECONDS", "close a stream that owes nothing for so long; default 70"},
+    {"keepalive", K_SECONDS, AT(keepalive_ms), "SECONDS",
+     "empty response after so long without one; default 120"},
+    {"pending-zero", K_SECONDS, AT(pending_zero_ms), "SECONDS",
+     "close a stream that owes nothing for so long; default 70"},
     {"pending-zero-status", K_SPECIAL, S_PENDING_ZERO, "ok|unavailable|stall", "how that ends; default ok"},
-    {"schema-delay", K_SECONDS, AT(schema_delay_ms), "SECONDS", "time GetSchema takes; default 0 (the real one: about 1)"},
-    {"auth-delay", K_SECONDS, AT(auth_delay_ms), "SECONDS", "time until Subscribe refuses a bad token; default 10"},
+    {"schema-delay", K_SECONDS, AT(schema_delay_ms), "SECONDS",
+     "time GetSchema takes; default 0 (the real one: about 1)"},
+    {"auth-delay", K_SECONDS, AT(auth_delay_ms), "SECONDS",
+     "time until Subscribe refuses a bad token; default 10"},
     {"replay-bytes", K_INT, AT(replay_id_bytes), "8|10", "length of replay ids; default 10, as the service"},
-    {"min-ping", K_SECONDS, AT(min_ping_ms), "SECONDS", "GOAWAY (too many pings) for HTTP/2 pings that come faster; default: never"},
+    {"min-ping", K_SECONDS, AT(min_ping_ms), "SECONDS",
+     "GOAWAY (too many pings) for HTTP/2 pings that come faster; default: never"},
     {NULL, K_HEADING, 0, NULL, "Who may call"},
     {"client-id", K_TEXT, AT(client_id), "ID", "default demo"},
     {"client-secret", K_TEXT, AT(client_secret), "SECRET", "default demo-secret"},
     {"org-id", K_TEXT, AT(org_id), "ID", "15 or 18 characters; default 00DSM0000000001"},
-    {"static-token", K_TEXT, AT(static_token), "TOKEN", "an access token that is accepted besides those it issued"},
+    {"static-token", K_TEXT, AT(static_token), "TOKEN",
+     "an access token that is accepted besides those it issued"},
     {"instance-url", K_TEXT, AT(instance_url), "URL", "default: the URL of the --http port"},
     {"deny-topic", K_LIST, AT(denied), "TOPIC", "no permission for this topic; repeatable"},
     {NULL, K_HEADING, 0, NULL, "What goes wrong (shares are numbers from 0 to 1)"},
-    {"duplicates", K_SHARE, AT(workload.duplicates), "SHARE", "events repeated: same event id, new replay id"},
-    {"shared-replay", K_SHARE, AT(workload.shared_replay), "SHARE", "transactions that are several events under one id and replay id, one record each"},
+    {"duplicates", K_SHARE, AT(workload.duplicates), "SHARE",
+     "events repeated: same event id, new replay id"},
+    {"shared-replay", K_SHARE, AT(workload.shared_replay), "SHARE",
+     "transactions that are several events under one id and replay id, one record each"},
     {"undecodable", K_SHARE, AT(workload.undecodable), "SHARE", "transactions that are a damaged payload"},
-    {"unknown-schema-every", K_INT, AT(workload.unknown_schema_every), "N", "every Nth event names a schema nobody knows"},
-    {"refuse-schema", K_LIST, AT(refused_schemas), "ID|NAME", "GetSchema refuses this schema (id, or record name as Order__e); repeatable"},
+    {"unknown-schema-every", K_INT, AT(workload.unknown_schema_every), "N",
+     "every Nth event names a schema nobody knows"},
+    {"refuse-schema", K_LIST, AT(refused_schemas), "ID|NAME",
+     "GetSchema refuses this schema (id, or record name as Order__e); repeatable"},
     {"oversize", K_INT, AT(workload.oversize), "BYTES", "one event is larger than BYTES"},
     {"oversize-at", K_INT, AT(workload.oversize_at), "N", "it is about the Nth event; default 10"},
     {NULL, K_HEADING, 0, NULL, "Benchmark"},
-    {"bench", K_SPECIAL, S_BENCH, "full|update", "serve --count pre-encoded Account events on /data/AccountChangeEvent, 100 per response"},
-    {"bench-first", K_INT, AT(bench_first), "N", "number of the first one; default 1, so that a later run can go on with new ids"},
+    {"bench", K_SPECIAL, S_BENCH, "full|update",
+     "serve --count pre-encoded Account events on /data/AccountChangeEvent, 100 per response"},
+    {"bench-first", K_INT, AT(bench_first), "N",
+     "number of the first one; default 1, so that a later run can go on with new ids"},
     {NULL, K_HEADING, 0, NULL, "Output"},
     {"list", K_SPECIAL, S_LIST, NULL, "print topics and schema ids, and exit"},
     {"log-format", K_SPECIAL, S_LOG_FORMAT, "text|json", "default text"},
@@ -91,9 +126,12 @@ static const char outro[] =
     "Over HTTP: POST /services/oauth2/token, GET /sim/state (the company's rows), GET /sim/stats (counts),\n"
     "POST /sim/revoke (all tokens die), POST /sim/drop (all streams end with UNAVAILABLE).\n"
     "\n"
-    "A file for --load: {\"topic\":…, \"schema_file\":…, \"schema_files\":[…], \"events\":[{\"payload_b64\":…, \"topic\":…,\n"
-    "\"event_id\":…, \"schema_id\":…, \"schema_file\":…, \"replay_id_hex\":…}]}. Only payload_b64 is required in an event:\n"
-    "topic and schema may stand at the top, the topic follows from the schema, ids are made up. Schema files are\n"
+    "A file for --load: {\"topic\":…, \"schema_file\":…, \"schema_files\":[…], "
+    "\"events\":[{\"payload_b64\":…, \"topic\":…,\n"
+    "\"event_id\":…, \"schema_id\":…, \"schema_file\":…, \"replay_id_hex\":…}]}. Only payload_b64 is "
+    "required in an event:\n"
+    "topic and schema may stand at the top, the topic follows from the schema, ids are made up. Schema files "
+    "are\n"
     "looked for beside the file and one folder up.\n"
     "\n"
     "Ends at SIGINT or SIGTERM with exit code 0; 2: wrong options; 4: a port cannot be opened.\n";
@@ -109,7 +147,8 @@ void options_help(void)
         }
         snprintf(left, sizeof left, "--%s%s%s", specs[i].name, specs[i].argument ? " " : "",
                  specs[i].argument ? specs[i].argument : "");
-        printf("  %-34s %s%s%s\n", left, strlen(left) > 34 ? "\n                                     " : "", specs[i].help, "");
+        printf("  %-34s %s%s%s\n", left, strlen(left) > 34 ? "\n                                     " : "",
+               specs[i].help, "");
     }
     fputs(outro, stdout);
 }
@@ -129,7 +168,8 @@ static int parse_number(const char *text, double max, double *out)
     return 0;
 }
 
-static int choose(struct err *e, const struct option_spec *spec, const char *value, const char *const *names, size_t n)
+static int choose(struct err *e, const struct option_spec *spec, const char *value, const char *const *names,
+                  size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (strcmp(value, names[i]) == 0)
@@ -138,9 +178,11 @@ static int choose(struct err *e, const struct option_spec *spec, const char *val
     return -1;
 }
 
-static int apply_special(struct sim_options *o, const struct option_spec *spec, const char *value, struct err *e)
+static int apply_special(struct sim_options *o, const struct option_spec *spec, const char *value,
+                         struct err *e)
 {
-    static const char *const ends[] = {"ok", "unavailable", "stall"}, *const benches[] = {"off", "full", "update"},
+    static const char *const ends[] = {"ok", "unavailable", "stall"},
+                             *const benches[] = {"off", "full", "update"},
                              *const formats[] = {"text", "json"};
     int chosen = 0;
     int64_t n;
@@ -198,7 +240,9 @@ static int apply(struct sim_options *o, const struct option_spec *spec, const ch
         return 0;
     }
     case K_INT:
-        return text_parse_int(value, 0, INT64_MAX / 4, to) < 0 ? bad(e, spec, value, "a whole number from 0 on") : 0;
+        return text_parse_int(value, 0, INT64_MAX / 4, to) < 0
+                   ? bad(e, spec, value, "a whole number from 0 on")
+                   : 0;
     case K_SECONDS:
         if (parse_number(value, 1e7, &number) < 0)
             return bad(e, spec, value, "seconds, as 120 or 0.5");
@@ -276,7 +320,8 @@ static void make_long_options(struct option *longs)
     for (size_t i = 0; i < ARRAY_LEN(specs); i++)
         if (specs[i].name) {
             spec_of[n] = &specs[i];
-            longs[n++] = (struct option){specs[i].name, specs[i].argument ? required_argument : no_argument, NULL, 0};
+            longs[n++] = (struct option){specs[i].name, specs[i].argument ? required_argument : no_argument,
+                                         NULL, 0};
         }
 }
 
@@ -288,7 +333,8 @@ static int unknown_option(const char *given, struct err *e)
         if (specs[i].name)
             names[n++] = specs[i].name;
     const char *nearest = text_nearest(strncmp(given, "--", 2) == 0 ? given + 2 : given, names, n);
-    return err_set(e, ERR_CONFIG, "options", 0, "%s: unknown option, or its value is missing%s%s%s (see --help)", given,
+    return err_set(e, ERR_CONFIG, "options", 0,
+                   "%s: unknown option, or its value is missing%s%s%s (see --help)", given,
                    nearest ? "; did you mean --" : "", nearest ? nearest : "", nearest ? "?" : "");
 }
 

@@ -28,10 +28,10 @@ struct sim_options {
     const char *ports_file, *ledger;
     const char *client_id, *client_secret, *org_id, *static_token, *instance_url;
     double rate;
-    int64_t count;   /* -1: without end */
+    int64_t count; /* -1: without end */
     int64_t prefill;
     int64_t batch, cap, retain;
-    bool hold;       /* publish nothing before the first Subscribe */
+    bool hold; /* publish nothing before the first Subscribe */
     int64_t keepalive_ms, schema_delay_ms, auth_delay_ms, pending_zero_ms, min_ping_ms;
     enum pending_zero pending_zero;
     int64_t replay_id_bytes;

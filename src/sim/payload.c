@@ -3,8 +3,9 @@
 #include "base/err.h"
 #include "sim/encode.h"
 
-static const char *const type_names[] = {"CREATE",     "UPDATE",     "DELETE",       "UNDELETE",    "GAP_CREATE",
-                                         "GAP_UPDATE", "GAP_DELETE", "GAP_UNDELETE", "GAP_OVERFLOW"};
+static const char *const type_names[] = {"CREATE",     "UPDATE",       "DELETE",
+                                         "UNDELETE",   "GAP_CREATE",   "GAP_UPDATE",
+                                         "GAP_DELETE", "GAP_UNDELETE", "GAP_OVERFLOW"};
 
 const char *sim_change_type_name(enum sim_change_type type)
 {
@@ -93,7 +94,8 @@ static void add_value(struct buf *out, const struct field_val *v)
 /* A leaf is sent when there is a value, and, in an UPDATE, when it changed. */
 static bool is_sent(const struct change_event *event, unsigned leaf)
 {
-    return event->row && event->row->leaves[leaf].tag != TAG_NULL && (!event->marks || event->marks->changed[leaf]);
+    return event->row && event->row->leaves[leaf].tag != TAG_NULL &&
+           (!event->marks || event->marks->changed[leaf]);
 }
 
 static void add_nullable(struct buf *out, const struct change_event *event, unsigned leaf)
@@ -104,7 +106,8 @@ static void add_nullable(struct buf *out, const struct change_event *event, unsi
         add_value(out, &event->row->leaves[leaf]);
 }
 
-static void add_compound(struct buf *out, const struct change_event *event, unsigned leaf, unsigned n, int branch)
+static void add_compound(struct buf *out, const struct change_event *event, unsigned leaf, unsigned n,
+                         int branch)
 {
     bool present = false;
     for (unsigned i = 0; i < n; i++)

@@ -13,8 +13,17 @@
 #include "sim/org.h"
 
 /* By index in the schema's enum. */
-enum sim_change_type { SIM_CREATE, SIM_UPDATE, SIM_DELETE, SIM_UNDELETE, SIM_GAP_CREATE, SIM_GAP_UPDATE,
-                       SIM_GAP_DELETE, SIM_GAP_UNDELETE, SIM_GAP_OVERFLOW };
+enum sim_change_type {
+    SIM_CREATE,
+    SIM_UPDATE,
+    SIM_DELETE,
+    SIM_UNDELETE,
+    SIM_GAP_CREATE,
+    SIM_GAP_UPDATE,
+    SIM_GAP_DELETE,
+    SIM_GAP_UNDELETE,
+    SIM_GAP_OVERFLOW
+};
 const char *sim_change_type_name(enum sim_change_type type);
 
 struct transaction {

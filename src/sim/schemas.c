@@ -18,7 +18,8 @@ static int check_with_avro_c(struct span json, struct err *e)
 int schemas_add(struct schemas *s, struct span json, char id_out[23], struct err *e)
 {
     struct schema schema = {.json = BUF_INIT};
-    if (canonical_schema_id(json, schema.id, schema.record, sizeof schema.record, e) < 0 || check_with_avro_c(json, e) < 0)
+    if (canonical_schema_id(json, schema.id, schema.record, sizeof schema.record, e) < 0 ||
+        check_with_avro_c(json, e) < 0)
         return -1;
     if (id_out)
         memcpy(id_out, schema.id, sizeof schema.id);

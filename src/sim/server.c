@@ -34,15 +34,16 @@ static void grpc_log(gpr_log_func_args *args)
 
 static grpc_event next_event(struct server *server, int64_t wait_ms)
 {
-    gpr_timespec deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(wait_ms, GPR_TIMESPAN));
+    gpr_timespec deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                         gpr_time_from_millis(wait_ms, GPR_TIMESPAN));
     return grpc_completion_queue_next(server->queue, deadline, NULL);
 }
 
 static void request_call(struct server *server)
 {
     struct call *c = server->next_call = call_new();
-    grpc_call_error error = grpc_server_request_call(server->grpc, &c->grpc, &c->details, &c->metadata, server->queue,
-                                                     server->queue, &c->tags[TAG_NEW]);
+    grpc_call_error error = grpc_server_request_call(server->grpc, &c->grpc, &c->details, &c->metadata,
+                                                     server->queue, server->queue, &c->tags[TAG_NEW]);
     if (error != GRPC_CALL_OK)
         BUG("grpc_server_request_call: %s", grpc_call_error_to_string(error));
 }
@@ -55,7 +56,8 @@ static enum call_kind kind_of(const struct call *c)
     } methods[] = {{"/eventbus.v1.PubSub/Subscribe", CALL_SUBSCRIBE},
                    {"/eventbus.v1.PubSub/GetTopic", CALL_GET_TOPIC},
                    {"/eventbus.v1.PubSub/GetSchema", CALL_GET_SCHEMA}};
-    struct span method = span_of(GRPC_SLICE_START_PTR(c->details.method), GRPC_SLICE_LENGTH(c->details.method));
+    struct span method = span_of(GRPC_SLICE_START_PTR(c->details.method),
+                                 GRPC_SLICE_LENGTH(c->details.method));
     for (size_t i = 0; i < ARRAY_LEN(methods); i++)
         if (span_equal_str(method, methods[i].method))
             return methods[i].kind;
@@ -64,7 +66,9 @@ static enum call_kind kind_of(const struct call *c)
 
 static void on_new(struct server *server, struct call *c)
 {
-    struct failure f = {.status = GRPC_STATUS_UNIMPLEMENTED, .code = NULL, .text = "The simulator does not offer this method."};
+    struct failure f = {.status = GRPC_STATUS_UNIMPLEMENTED,
+                        .code = NULL,
+                        .text = "The simulator does not offer this method."};
     c->next = server->calls;
     c->link = &server->calls;
     if (c->next)
@@ -90,7 +94,8 @@ static void on_message(struct server *server, struct call *c, bool ok, int64_t n
     } else if (c->received) {
         unary_request(server->sim, c, now_ms);
     } else {
-        struct failure f = {.status = GRPC_STATUS_INVALID_ARGUMENT, .code = NULL, .text = "The request is missing."};
+        struct failure f = {
+            .status = GRPC_STATUS_INVALID_ARGUMENT, .code = NULL, .text = "The request is missing."};
         call_fail(c, &f);
     }
 }
@@ -117,7 +122,8 @@ static void handle(struct server *server, grpc_event event, int64_t now_ms)
     case TAG_OVER:
         c->over = true;
         if (c->kind == CALL_SUBSCRIBE)
-            log_info("stream", "%llu is closed after %llu events", (unsigned long long)c->number, (unsigned long long)c->sent);
+            log_info("stream", "%llu is closed after %llu events", (unsigned long long)c->number,
+                     (unsigned long long)c->sent);
         break;
     case TAG_MESSAGE:
         on_message(server, c, event.success, now_ms);
@@ -208,7 +214,8 @@ static grpc_server_credentials *credentials(const struct server_tls *tls)
     if (!tls->certificate_pem)
         return grpc_insecure_server_credentials_create();
     grpc_ssl_pem_key_cert_pair pair = {tls->key_pem, tls->certificate_pem};
-    return grpc_ssl_server_credentials_create_ex(NULL, &pair, 1, GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, NULL);
+    return grpc_ssl_server_credentials_create_ex(NULL, &pair, 1, GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
+                                                 NULL);
 }
 
 static grpc_arg integer_arg(const char *name, int value)
@@ -239,7 +246,8 @@ static grpc_server *make_server(const struct sim *s)
     return grpc_server_create(&list, NULL);
 }
 
-int server_open(struct server **out, struct sim *sim, const char *address, const struct server_tls *tls, int *port, struct err *e)
+int server_open(struct server **out, struct sim *sim, const char *address, const struct server_tls *tls,
+                int *port, struct err *e)
 {
     gpr_set_log_function(grpc_log);
     grpc_init();
@@ -260,7 +268,8 @@ int server_open(struct server **out, struct sim *sim, const char *address, const
     }
     server_close(server);
     *out = NULL;
-    return err_set(e, ERR_CONFIG, "listen", 0, "cannot listen on %s: the port is in use, or the address is not one of this machine",
+    return err_set(e, ERR_CONFIG, "listen", 0,
+                   "cannot listen on %s: the port is in use, or the address is not one of this machine",
                    address);
 }
 

@@ -23,8 +23,8 @@ struct server_tls {
     const char *certificate_pem, *key_pem; /* NULL: plaintext */
 };
 
-MUST_CHECK int server_open(struct server **server, struct sim *sim, const char *address, const struct server_tls *tls,
-                           int *port, struct err *e);
+MUST_CHECK int server_open(struct server **server, struct sim *sim, const char *address,
+                           const struct server_tls *tls, int *port, struct err *e);
 MUST_CHECK int server_run(struct server *server, const atomic_bool *stop, struct err *e);
 void server_close(struct server *server);
 

@@ -41,10 +41,11 @@ static bool url_equal(struct span given, const char *expected)
     return span_equal_str(given, expected);
 }
 
-enum session_verdict session_check(const struct session *s, struct span access_token, struct span instance_url,
-                                   struct span tenant_id)
+enum session_verdict session_check(const struct session *s, struct span access_token,
+                                   struct span instance_url, struct span tenant_id)
 {
-    if (!access_token.n || !tenant_id.n || !instance_url.p || instance_url.n < 8 || memcmp(instance_url.p, "http", 4) != 0)
+    if (!access_token.n || !tenant_id.n || !instance_url.p || instance_url.n < 8 ||
+        memcmp(instance_url.p, "http", 4) != 0)
         return SESSION_HEADERS_INVALID;
     /* The 15-character form of the organization id means the same org. */
     bool tenant = span_equal_str(tenant_id, s->org_id) ||

@@ -22,7 +22,7 @@ struct session {
     char client_secret[256];
     char static_token[256]; /* "": none */
     char tokens[SESSION_MAX_TOKENS][128];
-    unsigned n_issued; /* in total */
+    unsigned n_issued;  /* in total */
     unsigned n_revoked; /* tokens issued before this number are dead */
 };
 
@@ -33,8 +33,8 @@ void session_revoke_all(struct session *s);
 
 enum session_verdict { SESSION_OK, SESSION_HEADERS_INVALID, SESSION_REFUSED };
 /* The three metadata values; p is NULL where one is missing. */
-enum session_verdict session_check(const struct session *s, struct span access_token, struct span instance_url,
-                                   struct span tenant_id);
+enum session_verdict session_check(const struct session *s, struct span access_token,
+                                   struct span instance_url, struct span tenant_id);
 bool session_client_ok(const struct session *s, struct span client_id, struct span client_secret);
 
 #endif

@@ -40,7 +40,8 @@ static int apply_lists(struct sim *s, struct err *e)
     for (unsigned i = 0; i < o->denied.n; i++) {
         struct topic *topic = topics_find(&s->topics, span_of_str(o->denied.items[i]));
         if (!topic)
-            return err_set(e, ERR_CONFIG, "options", 0, "--deny-topic %s: there is no such topic (see --list)", o->denied.items[i]);
+            return err_set(e, ERR_CONFIG, "options", 0,
+                           "--deny-topic %s: there is no such topic (see --list)", o->denied.items[i]);
         topic->denied = true;
     }
     for (unsigned i = 0; i < o->refused_schemas.n; i++) {
@@ -49,7 +50,8 @@ static int apply_lists(struct sim *s, struct err *e)
         if (!schema)
             schema = schemas_find_record(&s->schemas, name);
         if (!schema)
-            return err_set(e, ERR_CONFIG, "options", 0, "--refuse-schema %s: there is no such schema (see --list)", name);
+            return err_set(e, ERR_CONFIG, "options", 0,
+                           "--refuse-schema %s: there is no such schema (see --list)", name);
         schema->refused = true;
     }
     return 0;
@@ -124,7 +126,8 @@ static void set_session(struct sim *s)
     snprintf(s->session.org_id, sizeof s->session.org_id, "%s", s->org.id);
     snprintf(s->session.client_id, sizeof s->session.client_id, "%s", o->client_id);
     snprintf(s->session.client_secret, sizeof s->session.client_secret, "%s", o->client_secret);
-    snprintf(s->session.static_token, sizeof s->session.static_token, "%s", o->static_token ? o->static_token : "");
+    snprintf(s->session.static_token, sizeof s->session.static_token, "%s",
+             o->static_token ? o->static_token : "");
 }
 
 int sim_open(struct sim *s, const struct sim_options *options, struct err *e)
@@ -136,7 +139,8 @@ int sim_open(struct sim *s, const struct sim_options *options, struct err *e)
     record_id_checksum(options->org_id, org_id);
     org_init(&s->org, org_id);
     set_session(s);
-    bus_init(&s->bus, &s->topics, options->workload.seed, (size_t)options->replay_id_bytes, (uint64_t)options->retain);
+    bus_init(&s->bus, &s->topics, options->workload.seed, (size_t)options->replay_id_bytes,
+             (uint64_t)options->retain);
     if (options->ledger && bus_open_ledger(&s->bus, options->ledger, e) < 0)
         return -1;
     if (options->bench)

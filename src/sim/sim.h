@@ -36,8 +36,8 @@ struct sim {
     int64_t began_us;    /* monotonic; when publishing at a rate began, 0: not yet */
     uint64_t paced;      /* events published since then */
     uint64_t streams, responses, events_sent; /* for /sim/stats and the closing line */
-    bool drop_streams;   /* POST /sim/drop: the server ends every stream */
-    struct err failure;  /* the ledger failed: stop */
+    bool drop_streams;                        /* POST /sim/drop: the server ends every stream */
+    struct err failure;                       /* the ledger failed: stop */
 };
 
 MUST_CHECK int sim_open(struct sim *s, const struct sim_options *options, struct err *e);

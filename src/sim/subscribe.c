@@ -25,7 +25,8 @@ static int feed_start(struct sim *s, struct call *c, const Eventbus__V1__FetchRe
 }
 
 /* Append up to max events behind c->at; returns how many, and the replay id of the last. */
-static int feed_take(struct sim *s, struct call *c, int max, struct buf *out, uint8_t *id, struct span *latest)
+static int feed_take(struct sim *s, struct call *c, int max, struct buf *out, uint8_t *id,
+                     struct span *latest)
 {
     if (s->bench) {
         int n = bench_take(s->bench, &c->at, max, out);
@@ -74,7 +75,8 @@ static int find_topic(struct sim *s, struct call *c, const char *name, struct fa
 {
     struct span topic = span_of_str(name);
     if (!topic.n) {
-        failure_set(f, GRPC_STATUS_INVALID_ARGUMENT, "topic.validation.empty", c, "The topic name can't be blank.");
+        failure_set(f, GRPC_STATUS_INVALID_ARGUMENT, "topic.validation.empty", c,
+                    "The topic name can't be blank.");
         return -1;
     }
     if (!topic_name_has_prefix(topic)) {
@@ -85,7 +87,8 @@ static int find_topic(struct sim *s, struct call *c, const char *name, struct fa
     c->topic = topics_find(&s->topics, topic);
     if (!c->topic) {
         failure_set(f, GRPC_STATUS_NOT_FOUND, "topic.not.found", c,
-                    "The topic information for org CORE/prod/%s and topic %.100s not found. Ensure the topic name is correct "
+                    "The topic information for org CORE/prod/%s and topic %.100s not found. Ensure the topic "
+                    "name is correct "
                     "and that the topic exists.",
                     s->org.id, name);
         return -1;
@@ -145,14 +148,16 @@ static void end_with(struct call *c, const struct failure *f)
 }
 
 /* The first request of a stream: identity first, and a refusal of it comes late, as the service's does. */
-static int first_request(struct sim *s, struct call *c, const Eventbus__V1__FetchRequest *request, int64_t now_ms)
+static int first_request(struct sim *s, struct call *c, const Eventbus__V1__FetchRequest *request,
+                         int64_t now_ms)
 {
     struct failure f;
     c->number = ++s->streams;
     c->flow.cap = (int32_t)s->options->cap;
     c->batches.state = s->options->workload.seed ^ c->number * 0x9e3779b97f4a7c15ull;
     if (!call_allowed(c, &s->session, &c->failure)) {
-        log_info("stream", "%llu on %s: %s", (unsigned long long)c->number, request->topic_name, c->failure.text);
+        log_info("stream", "%llu on %s: %s", (unsigned long long)c->number, request->topic_name,
+                 c->failure.text);
         c->fails = true;
         c->due_ms = now_ms + s->options->auth_delay_ms;
         return 0;
@@ -182,7 +187,8 @@ static int handle(struct sim *s, struct call *c, const Eventbus__V1__FetchReques
         end_with(c, &f);
         return -1;
     }
-    log_debug("stream", "%llu asked %d, owed %d", (unsigned long long)c->number, request->num_requested, c->flow.pending);
+    log_debug("stream", "%llu asked %d, owed %d", (unsigned long long)c->number, request->num_requested,
+              c->flow.pending);
     return 0;
 }
 
@@ -209,7 +215,8 @@ static void send_response(struct sim *s, struct call *c, int max, int64_t now_ms
         latest = feed_head(s, c, id);
     flow_delivered(&c->flow, n);
     wire_add_response_tail(&out, latest, span_of_str(c->rpc_id), c->flow.pending);
-    log_debug("stream", "%llu is sent %d events, %zu bytes, owed %d", (unsigned long long)c->number, n, out.len, c->flow.pending);
+    log_debug("stream", "%llu is sent %d events, %zu bytes, owed %d", (unsigned long long)c->number, n,
+              out.len, c->flow.pending);
     call_write(c, &out);
     c->last_response_ms = now_ms;
     c->sent += (uint64_t)n;
@@ -280,7 +287,8 @@ void subscribe_request(struct sim *s, struct call *c, int64_t now_ms)
         if (request) {
             rc = handle(s, c, request, now_ms);
         } else {
-            failure_set(&f, GRPC_STATUS_INVALID_ARGUMENT, "subscription.fetch.request.invalid", c, "The request is malformed.");
+            failure_set(&f, GRPC_STATUS_INVALID_ARGUMENT, "subscription.fetch.request.invalid", c,
+                        "The request is malformed.");
             end_with(c, &f);
         }
     }

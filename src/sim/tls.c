@@ -29,7 +29,8 @@ static int add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
 }
 
 /* A certificate over `key`; issuer NULL: self-signed, a CA. */
-static X509 *make_certificate(EVP_PKEY *key, const char *common_name, const char *names, X509 *issuer, EVP_PKEY *issuer_key)
+static X509 *make_certificate(EVP_PKEY *key, const char *common_name, const char *names, X509 *issuer,
+                              EVP_PKEY *issuer_key)
 {
     X509 *cert = X509_new();
     uint64_t serial;
@@ -44,7 +45,8 @@ static X509 *make_certificate(EVP_PKEY *key, const char *common_name, const char
     X509_set_pubkey(cert, key);
     X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)common_name, -1, -1, 0);
     X509_set_issuer_name(cert, X509_get_subject_name(issuer ? issuer : cert));
-    int rc = add_extension(cert, issuer ? issuer : cert, NID_basic_constraints, issuer ? "critical,CA:FALSE" : "critical,CA:TRUE");
+    int rc = add_extension(cert, issuer ? issuer : cert, NID_basic_constraints,
+                           issuer ? "critical,CA:FALSE" : "critical,CA:TRUE");
     rc |= add_extension(cert, issuer ? issuer : cert, NID_key_usage,
                         issuer ? "critical,digitalSignature" : "critical,keyCertSign,cRLSign");
     rc |= add_extension(cert, issuer ? issuer : cert, NID_subject_key_identifier, "hash");
@@ -65,7 +67,8 @@ static int write_pem(const char *dir, const char *file, X509 *cert, EVP_PKEY *ke
     BIO *memory = BIO_new(BIO_s_mem());
     char *bytes;
     int rc = -1;
-    if (memory && (cert ? PEM_write_bio_X509(memory, cert) : PEM_write_bio_PrivateKey(memory, key, NULL, NULL, 0, NULL, NULL))) {
+    if (memory && (cert ? PEM_write_bio_X509(memory, cert)
+                        : PEM_write_bio_PrivateKey(memory, key, NULL, NULL, 0, NULL, NULL))) {
         long n = BIO_get_mem_data(memory, &bytes);
         char *path = xasprintf("%s/%s", dir, file);
         rc = file_replace(path, bytes, (size_t)n, cert ? 0644 : 0600, e);
@@ -116,7 +119,8 @@ int sim_tls_load(struct sim_tls *tls, const char *dir, const char *name, struct 
         rc = make_files(dir, names, e);
         free(names);
     }
-    if (rc == 0 && (file_read(certificate, MAX_PEM, &tls->certificate, e) < 0 || file_read(key, MAX_PEM, &tls->key, e) < 0))
+    if (rc == 0 && (file_read(certificate, MAX_PEM, &tls->certificate, e) < 0 ||
+                    file_read(key, MAX_PEM, &tls->key, e) < 0))
         rc = -1;
     free(certificate);
     free(key);

@@ -17,7 +17,10 @@ struct sim_tls {
     struct buf certificate, key; /* PEM */
 };
 
-#define SIM_TLS_INIT {BUF_INIT, BUF_INIT}
+#define SIM_TLS_INIT                                                                                         \
+    {                                                                                                        \
+        BUF_INIT, BUF_INIT                                                                                   \
+    }
 
 /* name: the certificate's only name, instead of localhost, 127.0.0.1 and ::1; may be NULL. */
 MUST_CHECK int sim_tls_load(struct sim_tls *tls, const char *dir, const char *name, struct err *e);

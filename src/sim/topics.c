@@ -17,7 +17,8 @@ unsigned topics_index(const struct topics *t, const struct topic *topic)
 
 bool topic_name_has_prefix(struct span name)
 {
-    return (name.n > 7 && memcmp(name.p, "/event/", 7) == 0) || (name.n > 6 && memcmp(name.p, "/data/", 6) == 0);
+    return (name.n > 7 && memcmp(name.p, "/event/", 7) == 0) ||
+           (name.n > 6 && memcmp(name.p, "/data/", 6) == 0);
 }
 
 static struct topic *add(struct topics *t, const char *name)
@@ -57,14 +58,16 @@ int topics_add_channel(struct topics *t, const char *definition, struct err *e)
     size_t len = strcspn(definition, "=");
     snprintf(name, sizeof name, "%.*s", (int)len, definition);
     if (!topic_name_has_prefix(span_of_str(name)) || len >= sizeof name || topics_find(t, span_of_str(name)))
-        return err_set(e, ERR_CONFIG, "channel", 0, "'%s': give /data/NAME__chn=TOPIC,TOPIC, a new name", definition);
+        return err_set(e, ERR_CONFIG, "channel", 0, "'%s': give /data/NAME__chn=TOPIC,TOPIC, a new name",
+                       definition);
     uint64_t members = 0;
     const char *p = definition[len] ? definition + len + 1 : "";
     while (*p) {
         size_t n = strcspn(p, ",");
         const struct topic *member = topics_find(t, span_of(p, n));
         if (!member)
-            return err_set(e, ERR_CONFIG, "channel", 0, "'%s': there is no topic '%.*s'", definition, (int)n, p);
+            return err_set(e, ERR_CONFIG, "channel", 0, "'%s': there is no topic '%.*s'", definition, (int)n,
+                           p);
         members |= member->members;
         p += n + (p[n] == ',');
     }

@@ -45,7 +45,8 @@ static void get_topic(struct sim *s, struct call *c, const char *name)
     }
     if (!topic) {
         snprintf(message, sizeof message,
-                 "The topic information for org CORE/prod/%s and topic %.100s not found. Ensure the topic name is correct "
+                 "The topic information for org CORE/prod/%s and topic %.100s not found. Ensure the topic "
+                 "name is correct "
                  "and that the topic exists.",
                  s->org.id, name);
         refuse(c, GRPC_STATUS_NOT_FOUND, "topic.not.found", message);
@@ -67,16 +68,19 @@ static void get_schema(struct sim *s, struct call *c, const char *id)
 {
     log_debug("call", "GetSchema %s", id);
     if (!*id) {
-        refuse(c, GRPC_STATUS_INVALID_ARGUMENT, "schema.validation.failed", "Schema validation failed. The schema ID can't be blank.");
+        refuse(c, GRPC_STATUS_INVALID_ARGUMENT, "schema.validation.failed",
+               "Schema validation failed. The schema ID can't be blank.");
         return;
     }
     struct schema *schema = schemas_find(&s->schemas, span_of_str(id));
     if (!schema) {
-        refuse(c, GRPC_STATUS_NOT_FOUND, "schema.validation.failed", "Schema validation failed. The schema ID isn't known.");
+        refuse(c, GRPC_STATUS_NOT_FOUND, "schema.validation.failed",
+               "Schema validation failed. The schema ID isn't known.");
         return;
     }
     if (schema->refused) {
-        refuse(c, GRPC_STATUS_INVALID_ARGUMENT, "schema.validation.failed", "Schema validation failed. The schema ID is refused.");
+        refuse(c, GRPC_STATUS_INVALID_ARGUMENT, "schema.validation.failed",
+               "Schema validation failed. The schema ID is refused.");
         return;
     }
     Eventbus__V1__SchemaInfo info = EVENTBUS__V1__SCHEMA_INFO__INIT;
@@ -98,13 +102,15 @@ void unary_request(struct sim *s, struct call *c, int64_t now_ms)
     call_message(c, &bytes);
     bool understood = false;
     if (c->kind == CALL_GET_TOPIC) {
-        Eventbus__V1__TopicRequest *request = eventbus__v1__topic_request__unpack(NULL, bytes.len, bytes.data);
+        Eventbus__V1__TopicRequest *request = eventbus__v1__topic_request__unpack(NULL, bytes.len,
+                                                                                  bytes.data);
         if ((understood = request != NULL)) {
             get_topic(s, c, request->topic_name);
             eventbus__v1__topic_request__free_unpacked(request, NULL);
         }
     } else {
-        Eventbus__V1__SchemaRequest *request = eventbus__v1__schema_request__unpack(NULL, bytes.len, bytes.data);
+        Eventbus__V1__SchemaRequest *request = eventbus__v1__schema_request__unpack(NULL, bytes.len,
+                                                                                    bytes.data);
         if ((understood = request != NULL)) {
             get_schema(s, c, request->schema_id);
             eventbus__v1__schema_request__free_unpacked(request, NULL);

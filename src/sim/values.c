@@ -6,18 +6,20 @@
 #include <stdio.h>
 
 static const char *const company_first[] = {
-    "Acme",  "Müller & Söhne", "Blue Harbor", "Åkerlund",  "Société Générale de Bois", "Kowalski",  "東京精密",
-    "Nova",  "Ōsaka Trading",  "Red Pine",    "São Bento", "Green Valley",             "Ångström",  "Dvořák",
-    "Orion", "Peñalosa",       "Delta",       "Northwind", "Ísland",                   "Żubrówka"};
-static const char *const company_last[] = {"Inc.",  "GmbH", "AG",     "Ltd.",    "S.A.",     "AB",
+    "Acme",      "Müller & Söhne", "Blue Harbor", "Åkerlund",      "Société Générale de Bois",
+    "Kowalski",  "東京精密",       "Nova",        "Ōsaka Trading", "Red Pine",
+    "São Bento", "Green Valley",   "Ångström",    "Dvořák",        "Orion",
+    "Peñalosa",  "Delta",          "Northwind",   "Ísland",        "Żubrówka"};
+static const char *const company_last[] = {"Inc.", "GmbH", "AG",         "Ltd.",       "S.A.",      "AB",
                                            "K.K.", "LLC",  "Sp. z o.o.", "& Partners", "Logistics", "Foods"};
-static const char *const first_names[] = {"Ana",   "Björn", "Chloé", "Dmitri", "Élodie", "Fatima", "Grace", "Hiroshi", "Ingrid",
-                                          "José",  "Kim",   "Łukasz", "Maria", "Noah",   "Olga",   "Priya", "Søren",   "Zoë"};
-static const char *const last_names[] = {"Andersson", "Brown",  "Çelik",   "Dubois", "Eriksen", "Fischer", "García",
-                                         "Hernández", "Ivanov", "Jensen",  "Kowalska", "Lefèvre", "Müller", "Nguyễn",
-                                         "O'Neill",   "Øster",  "Sørensen", "山田"};
-static const char *const streets[] = {"Main Street", "Bahnhofstraße", "Rue de l'Église", "Calle Mayor", "Storgatan",
-                                      "Market Square", "Harbour Road", "桜通り"};
+static const char *const first_names[] = {"Ana",   "Björn",   "Chloé",  "Dmitri", "Élodie", "Fatima",
+                                          "Grace", "Hiroshi", "Ingrid", "José",   "Kim",    "Łukasz",
+                                          "Maria", "Noah",    "Olga",   "Priya",  "Søren",  "Zoë"};
+static const char *const last_names[] = {"Andersson", "Brown",     "Çelik",   "Dubois", "Eriksen",  "Fischer",
+                                         "García",    "Hernández", "Ivanov",  "Jensen", "Kowalska", "Lefèvre",
+                                         "Müller",    "Nguyễn",    "O'Neill", "Øster",  "Sørensen", "山田"};
+static const char *const streets[] = {"Main Street", "Bahnhofstraße", "Rue de l'Église", "Calle Mayor",
+                                      "Storgatan",   "Market Square", "Harbour Road",    "桜通り"};
 static const struct {
     const char *city, *state, *state_code, *postal, *country, *country_code;
 } places[] = {
@@ -31,11 +33,16 @@ static const struct {
     {"Kraków", NULL, NULL, "30-001", "Poland", "PL"},
     {"東京", NULL, NULL, "100-0001", "Japan", "JP"},
 };
-static const char *const sentences[] = {
-    "Called back, will decide next week.", "Asked for \"volume pricing\" again.", "Besuch geplant für nächsten Dienstag.",
-    "Très intéressé par l'offre.",         "Contract sent\tby courier.",          "Waiting for legal \\ finance.",
-    "Renewal at risk 😟",                  "Happy customer 🎉 – reference call.", "Προσφορά εστάλη.",
-    "Needs <b>invoice</b> & delivery note."};
+static const char *const sentences[] = {"Called back, will decide next week.",
+                                        "Asked for \"volume pricing\" again.",
+                                        "Besuch geplant für nächsten Dienstag.",
+                                        "Très intéressé par l'offre.",
+                                        "Contract sent\tby courier.",
+                                        "Waiting for legal \\ finance.",
+                                        "Renewal at risk 😟",
+                                        "Happy customer 🎉 – reference call.",
+                                        "Προσφορά εστάλη.",
+                                        "Needs <b>invoice</b> & delivery note."};
 static const char *const salutations[] = {"Mr.", "Ms.", "Dr.", "Prof."};
 
 #define DRAW(rng, list) ((list)[rng_below((rng), ARRAY_LEN(list))])
@@ -196,7 +203,8 @@ void val_draw(struct field_val *v, struct rng *rng, const struct entity_field *f
         set_boolean(v, rng_below(rng, 2));
         return;
     case VALUE_DATE: /* some before 1970: birthdays */
-        val_set_int(v, (now_ms / day + (int64_t)rng_below(rng, 730) - (rng_below(rng, 8) ? 365 : 25000)) * day);
+        val_set_int(v,
+                    (now_ms / day + (int64_t)rng_below(rng, 730) - (rng_below(rng, 8) ? 365 : 25000)) * day);
         return;
     case VALUE_TIME:
         val_set_int(v, (int64_t)rng_below(rng, 96) * 900000);
@@ -211,18 +219,19 @@ void val_draw(struct field_val *v, struct rng *rng, const struct entity_field *f
         draw_company(rng, text);
         break;
     case VALUE_PHONE:
-        snprintf(text, sizeof text, "+%u %u %07u", (unsigned)(1 + rng_below(rng, 98)), (unsigned)(100 + rng_below(rng, 899)),
-                 (unsigned)rng_below(rng, 10000000));
+        snprintf(text, sizeof text, "+%u %u %07u", (unsigned)(1 + rng_below(rng, 98)),
+                 (unsigned)(100 + rng_below(rng, 899)), (unsigned)rng_below(rng, 10000000));
         break;
     case VALUE_EMAIL:
-        snprintf(text, sizeof text, "user%u@example-%u.com", (unsigned)rng_below(rng, 100000), (unsigned)rng_below(rng, 500));
+        snprintf(text, sizeof text, "user%u@example-%u.com", (unsigned)rng_below(rng, 100000),
+                 (unsigned)rng_below(rng, 500));
         break;
     case VALUE_URL:
         snprintf(text, sizeof text, "https://www.example-%u.com/", (unsigned)rng_below(rng, 100000));
         break;
     case VALUE_CODE:
-        snprintf(text, sizeof text, "%c%c-%05u", (char)('A' + rng_below(rng, 26)), (char)('A' + rng_below(rng, 26)),
-                 (unsigned)rng_below(rng, 100000));
+        snprintf(text, sizeof text, "%c%c-%05u", (char)('A' + rng_below(rng, 26)),
+                 (char)('A' + rng_below(rng, 26)), (unsigned)rng_below(rng, 100000));
         break;
     case VALUE_PICK:
         choice(field->choices, rng_below(rng, count_choices(field->choices)), text, sizeof text);
@@ -274,15 +283,25 @@ void val_draw_component(struct field_val *v, struct rng *rng, enum field_type ty
     }
     if (type == TYPE_ADDRESS) {
         size_t at = rng_below(rng, ARRAY_LEN(places));
-        const char *const texts[] = {NULL, places[at].city, "State", places[at].postal, places[at].country, "ST",
-                                     places[at].country_code, NULL, NULL, "Address"};
+        const char *const texts[] = {NULL,
+                                     places[at].city,
+                                     "State",
+                                     places[at].postal,
+                                     places[at].country,
+                                     "ST",
+                                     places[at].country_code,
+                                     NULL,
+                                     NULL,
+                                     "Address"};
         if (component == 0)
             draw_street(rng, v);
         else
             val_set_text(v, texts[component]);
         return;
     }
-    val_set_text(v, component == 0 ? DRAW(rng, salutations) : component == 1 ? DRAW(rng, first_names) : DRAW(rng, last_names));
+    val_set_text(v, component == 0   ? DRAW(rng, salutations)
+                    : component == 1 ? DRAW(rng, first_names)
+                                     : DRAW(rng, last_names));
 }
 
 void val_draw_compound(struct field_val *leaves, struct rng *rng, enum field_type type, bool person)
@@ -345,6 +364,7 @@ void draw_uuid(struct rng *rng, char out[37])
 void draw_transaction_key(struct rng *rng, char out[37])
 {
     uint64_t high = rng_next(rng), low = rng_next(rng);
-    snprintf(out, 37, "000%05x-%04x-%04x-%04x-%012llx", (unsigned)(high >> 44), (unsigned)(high >> 16 & 0xffff),
-             (unsigned)(high & 0xffff), (unsigned)(low >> 48), (unsigned long long)(low & 0xffffffffffffull));
+    snprintf(out, 37, "000%05x-%04x-%04x-%04x-%012llx", (unsigned)(high >> 44),
+             (unsigned)(high >> 16 & 0xffff), (unsigned)(high & 0xffff), (unsigned)(low >> 48),
+             (unsigned long long)(low & 0xffffffffffffull));
 }

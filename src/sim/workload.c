@@ -13,9 +13,12 @@
 enum { MERGE_MAX = 4, ROWS_ENOUGH = 12, ROWS_MAX = 1500 };
 
 static const char *const origins[] = {
-    "com/salesforce/api/soap/66.0;client=SfdcInternalAPI/", "com/salesforce/api/soap/66.0;client=SfdcInternalAPI/",
-    "com/salesforce/api/rest/66.0;client=sync",             "com/salesforce/api/bulkapi/66.0",
-    "com/salesforce/api/soap/66.0;client=devconsole",       "",
+    "com/salesforce/api/soap/66.0;client=SfdcInternalAPI/",
+    "com/salesforce/api/soap/66.0;client=SfdcInternalAPI/",
+    "com/salesforce/api/rest/66.0;client=sync",
+    "com/salesforce/api/bulkapi/66.0",
+    "com/salesforce/api/soap/66.0;client=devconsole",
+    "",
 };
 
 static bool chance(struct workload *w, double p)
@@ -45,7 +48,7 @@ static void publish_repeat(struct workload *w, unsigned i)
     struct repeat *r = &w->repeats[i];
     r->publication.payload = buf_span(&r->payload);
     r->publication.event_id = span_of(r->event_id, r->publication.event_id.n);
-    r->publication.record_ids = (const char (*)[19])r->record_ids;
+    r->publication.record_ids = (const char(*)[19])r->record_ids;
     bus_publish(w->bus, &r->publication);
     struct repeat last = w->repeats[--w->n_repeats];
     w->repeats[w->n_repeats] = *r;
@@ -62,7 +65,8 @@ static void publish(struct workload *w, const struct entity *entity, struct publ
     p->payload = buf_span(&w->payload);
     p->schema_id = span_of_str(w->schema_id[entity - entities]);
     if (p->note && strcmp(p->note, "unknown schema") == 0) {
-        snprintf(w->unknown_id, sizeof w->unknown_id, "unknown%015llu", (unsigned long long)w->published % 1000000000000000ull);
+        snprintf(w->unknown_id, sizeof w->unknown_id, "unknown%015llu",
+                 (unsigned long long)w->published % 1000000000000000ull);
         p->schema_id = span_of_str(w->unknown_id);
     }
     uint64_t index = bus_publish(w->bus, p);
@@ -72,7 +76,8 @@ static void publish(struct workload *w, const struct entity *entity, struct publ
         remember_repeat(w, p, index);
 }
 
-static void publish_change(struct workload *w, const struct change_event *event, bool shares_replay_id, const char *note)
+static void publish_change(struct workload *w, const struct change_event *event, bool shares_replay_id,
+                           const char *note)
 {
     if (!shares_replay_id) /* a hole now and then: an object nobody subscribed to */
         w->tx.sequence += rng_below(&w->rng, 10) ? 1 : 2;
@@ -88,12 +93,12 @@ static void publish_change(struct workload *w, const struct change_event *event,
     publish(w, event->entity, &p);
 }
 
-static void publish_row(struct workload *w, const struct table *t, enum sim_change_type type, const struct row *row,
-                        const struct leaf_marks *marks)
+static void publish_row(struct workload *w, const struct table *t, enum sim_change_type type,
+                        const struct row *row, const struct leaf_marks *marks)
 {
     struct change_event event = {.entity = t->entity,
                                  .type = type,
-                                 .record_ids = (const char (*)[19])row->id,
+                                 .record_ids = (const char(*)[19])row->id,
                                  .n_record_ids = 1,
                                  .row = type == SIM_DELETE ? NULL : row,
                                  .marks = marks};
@@ -142,7 +147,8 @@ static void draw_plain(struct workload *w, struct field_val *leaf, const struct 
 }
 
 /* Fields the platform itself fills in. */
-static bool fill_system(struct workload *w, struct field_val *leaf, const struct entity_field *field, uint64_t number)
+static bool fill_system(struct workload *w, struct field_val *leaf, const struct entity_field *field,
+                        uint64_t number)
 {
     char text[32];
     switch (field->value) {
@@ -166,7 +172,8 @@ static bool fill_system(struct workload *w, struct field_val *leaf, const struct
     }
 }
 
-static void fill_new(struct workload *w, const struct entity *entity, struct field_val *leaves, bool person, uint64_t number)
+static void fill_new(struct workload *w, const struct entity *entity, struct field_val *leaves, bool person,
+                     uint64_t number)
 {
     for (unsigned f = 0; f < entity->n_fields; leaves += type_leaves(entity->fields[f++].type)) {
         const struct entity_field *field = &entity->fields[f];
@@ -191,7 +198,8 @@ static unsigned field_named(const struct entity *entity, const char *name)
 }
 
 /* LastModifiedDate changes with every update; LastModifiedById only when another user made it. */
-static void mark_modified(struct workload *w, const struct entity *entity, struct row *row, struct leaf_marks *marks)
+static void mark_modified(struct workload *w, const struct entity *entity, struct row *row,
+                          struct leaf_marks *marks)
 {
     unsigned date = entity_first_leaf(entity, field_named(entity, "LastModifiedDate"));
     unsigned by = entity_first_leaf(entity, field_named(entity, "LastModifiedById"));
@@ -203,7 +211,8 @@ static void mark_modified(struct workload *w, const struct entity *entity, struc
     }
 }
 
-static void mark(struct leaf_marks *marks, unsigned leaf, const struct field_val *before, const struct field_val *after)
+static void mark(struct leaf_marks *marks, unsigned leaf, const struct field_val *before,
+                 const struct field_val *after)
 {
     if (val_equal(before, after))
         return;
@@ -222,8 +231,8 @@ static void change_plain(struct workload *w, struct row *row, const struct entit
     val_clear(&before);
 }
 
-static void change_compound(struct workload *w, struct row *row, const struct entity_field *field, unsigned leaf,
-                            struct leaf_marks *marks)
+static void change_compound(struct workload *w, struct row *row, const struct entity_field *field,
+                            unsigned leaf, struct leaf_marks *marks)
 {
     unsigned n, first = leaf;
     type_components(field->type, &n);
@@ -250,7 +259,10 @@ static void change_compound(struct workload *w, struct row *row, const struct en
     }
 }
 
-enum changeable { ANY_FIELD, PLAIN_FIELDS /* what several records can be given at once: no names, no addresses */ };
+enum changeable {
+    ANY_FIELD,
+    PLAIN_FIELDS /* what several records can be given at once: no names, no addresses */
+};
 
 static void change_fields(struct workload *w, const struct entity *entity, struct row *row, unsigned n,
                           enum changeable which, struct leaf_marks *marks)
@@ -259,7 +271,8 @@ static void change_fields(struct workload *w, const struct entity *entity, struc
     for (unsigned f = 0; f < entity->n_fields; f++) {
         const struct entity_field *field = &entity->fields[f];
         if (field->value >= VALUE_FIRST_CHANGEABLE &&
-            (which == ANY_FIELD || (!type_components(field->type, &components) && strcmp(field->name, "Name") != 0)))
+            (which == ANY_FIELD ||
+             (!type_components(field->type, &components) && strcmp(field->name, "Name") != 0)))
             changeable[n_changeable++] = f;
     }
     while (n--) {
@@ -299,8 +312,9 @@ static void ids_of(struct row *const *rows, unsigned n, char ids[][19])
 /* Objects with records, in the proportion a sales team touches them. */
 static struct table *draw_table(struct workload *w)
 {
-    static const enum entity_number often[] = {ENTITY_ACCOUNT, ENTITY_ACCOUNT,     ENTITY_ACCOUNT, ENTITY_CONTACT,
-                                               ENTITY_CONTACT, ENTITY_OPPORTUNITY, ENTITY_OPPORTUNITY, ENTITY_INVOICE};
+    static const enum entity_number often[] = {ENTITY_ACCOUNT,     ENTITY_ACCOUNT, ENTITY_ACCOUNT,
+                                               ENTITY_CONTACT,     ENTITY_CONTACT, ENTITY_OPPORTUNITY,
+                                               ENTITY_OPPORTUNITY, ENTITY_INVOICE};
     return &w->org->tables[often[rng_below(&w->rng, ARRAY_LEN(often))]];
 }
 
@@ -367,14 +381,19 @@ static bool merged_update(struct workload *w, bool as_group)
         for (unsigned leaf = 0; leaf < leaves; leaf++)
             if (marks.changed[leaf])
                 val_copy(&rows[i]->leaves[leaf], &rows[0]->leaves[leaf]);
-    struct change_event event = {.entity = t->entity, .type = SIM_UPDATE, .record_ids = (const char (*)[19])ids,
-                                 .n_record_ids = n, .row = rows[0], .marks = &marks};
+    struct change_event event = {.entity = t->entity,
+                                 .type = SIM_UPDATE,
+                                 .record_ids = (const char(*)[19])ids,
+                                 .n_record_ids = n,
+                                 .row = rows[0],
+                                 .marks = &marks};
     if (!as_group) {
         publish_change(w, &event, false, NULL);
         return true;
     }
-    for (unsigned i = 0; i < n; i++) { /* one event, split up again: same id, same replay id, one record each */
-        event.record_ids = (const char (*)[19])ids[i];
+    for (unsigned i = 0; i < n;
+         i++) { /* one event, split up again: same id, same replay id, one record each */
+        event.record_ids = (const char(*)[19])ids[i];
         event.n_record_ids = 1;
         publish_change(w, &event, i > 0, NULL);
     }
@@ -407,8 +426,12 @@ static bool do_split_update(struct workload *w)
     mark_modified(w, t->entity, rows[1], &second);
     for (unsigned leaf = 0; leaf < ENTITY_MAX_LEAVES; leaf++)
         shared.changed[leaf] |= second.changed[leaf];
-    struct change_event event = {.entity = t->entity, .type = SIM_UPDATE, .record_ids = (const char (*)[19])ids,
-                                 .n_record_ids = 2, .row = rows[0], .marks = &shared};
+    struct change_event event = {.entity = t->entity,
+                                 .type = SIM_UPDATE,
+                                 .record_ids = (const char(*)[19])ids,
+                                 .n_record_ids = 2,
+                                 .row = rows[0],
+                                 .marks = &shared};
     publish_change(w, &event, false, NULL);
     for (int i = 0; i < 2; i++)
         publish_row(w, t, SIM_UPDATE, rows[i], &own[i]);
@@ -423,7 +446,8 @@ static bool do_geocode(struct workload *w)
     struct leaf_marks marks = {{0}, {0}};
     if (!row)
         return false;
-    unsigned leaf = entity_first_leaf(t->entity, field_named(t->entity, rng_below(&w->rng, 2) ? "BillingAddress" : "ShippingAddress"));
+    unsigned leaf = entity_first_leaf(
+        t->entity, field_named(t->entity, rng_below(&w->rng, 2) ? "BillingAddress" : "ShippingAddress"));
     if (row->leaves[leaf + 1].tag == TAG_NULL)
         return false;
     w->tx.user = w->org->users[0];
@@ -448,7 +472,8 @@ static bool do_delete(struct workload *w)
     unsigned wanted = rng_below(&w->rng, 5) ? 1 : 2 + (unsigned)rng_below(&w->rng, MERGE_MAX - 1);
     unsigned n = draw_rows(w, t, rows, wanted);
     ids_of(rows, n, ids);
-    struct change_event event = {.entity = t->entity, .type = SIM_DELETE, .record_ids = (const char (*)[19])ids, .n_record_ids = n};
+    struct change_event event = {
+        .entity = t->entity, .type = SIM_DELETE, .record_ids = (const char(*)[19])ids, .n_record_ids = n};
     publish_change(w, &event, false, NULL);
     for (unsigned i = 0; i < n; i++)
         table_delete(t, rows[i]);
@@ -511,15 +536,19 @@ static bool do_undecodable(struct workload *w, const char *note)
     if (!row)
         return false;
     marks.changed[entity_first_leaf(t->entity, field_named(t->entity, "LastModifiedDate"))] = true;
-    struct change_event event = {.entity = t->entity, .type = SIM_UPDATE, .record_ids = (const char (*)[19])row->id,
-                                 .n_record_ids = 1, .row = row, .marks = &marks};
+    struct change_event event = {.entity = t->entity,
+                                 .type = SIM_UPDATE,
+                                 .record_ids = (const char(*)[19])row->id,
+                                 .n_record_ids = 1,
+                                 .row = row,
+                                 .marks = &marks};
     w->tx.sequence = 1;
     buf_clear(&w->payload);
     payload_change(&w->payload, &event, &w->tx);
     if (!note)
         note = damage(w, &w->payload);
     struct publication p = {
-        .change_type = "UPDATE", .record_ids = (const char (*)[19])row->id, .n_record_ids = 1, .note = note};
+        .change_type = "UPDATE", .record_ids = (const char(*)[19])row->id, .n_record_ids = 1, .note = note};
     publish(w, t->entity, &p);
     return true;
 }
@@ -605,8 +634,8 @@ void workload_finish(struct workload *w)
         publish_repeat(w, 0);
 }
 
-int workload_init(struct workload *w, const struct workload_options *options, struct org *org, struct bus *bus,
-                  struct topics *topics, struct schemas *schemas, struct err *e)
+int workload_init(struct workload *w, const struct workload_options *options, struct org *org,
+                  struct bus *bus, struct topics *topics, struct schemas *schemas, struct err *e)
 {
     memset(w, 0, sizeof *w);
     w->options = *options;

@@ -48,11 +48,11 @@ struct workload {
     const struct topic *topic[ENTITY_COUNT];
     char schema_id[ENTITY_COUNT][23]; /* a loaded schema may have given the topic another one */
     struct transaction tx;
-    int64_t clock_ms;       /* of the last commit */
+    int64_t clock_ms; /* of the last commit */
     int64_t commit_number;
-    int64_t shift_ms;       /* added to the wall clock: prefilled events lie in the past */
-    uint64_t published;     /* events, repeats not counted */
-    uint64_t left;          /* events this step may still publish */
+    int64_t shift_ms;                /* added to the wall clock: prefilled events lie in the past */
+    uint64_t published;              /* events, repeats not counted */
+    uint64_t left;                   /* events this step may still publish */
     const struct field_val *filling; /* the row being made */
     struct buf payload;
     char event_id[37];
@@ -66,7 +66,8 @@ MUST_CHECK int workload_init(struct workload *w, const struct workload_options *
                              struct bus *bus, struct topics *topics, struct schemas *schemas, struct err *e);
 void workload_release(struct workload *w);
 
-/* One transaction of at least one and at most `max` events. Returns how many were published, repeats not counted. */
+/* One transaction of at least one and at most `max` events. Returns how many were published, repeats not
+ * counted. */
 uint64_t workload_step(struct workload *w, uint64_t max);
 /* Publish the repeats that still wait. */
 void workload_finish(struct workload *w);

@@ -1,4 +1,5 @@
-/* The simulator's pure parts: bitmaps, flow control, positions, schema ids, sessions, options, the benchmark's ring. */
+/* The simulator's pure parts: bitmaps, flow control, positions, schema ids, sessions, options, the
+ * benchmark's ring. */
 #include "base/alloc.h"
 #include "base/file.h"
 #include "sim/bench.h"
@@ -31,7 +32,8 @@ static void assert_bitmap(const char *expected, const unsigned *bits, size_t n, 
 }
 
 #define BITMAP(expected, parent, ...)                                                                        \
-    assert_bitmap(expected, (const unsigned[]){__VA_ARGS__}, ARRAY_LEN(((const unsigned[]){__VA_ARGS__})), parent)
+    assert_bitmap(expected, (const unsigned[]){__VA_ARGS__}, ARRAY_LEN(((const unsigned[]){__VA_ARGS__})),   \
+                  parent)
 
 static void test_bitmaps(void **state)
 {
@@ -118,7 +120,8 @@ static void test_bus_positions(void **state)
     uint64_t at;
     (void)state;
     bus_init(&b, topics, 7, 10, 4);
-    assert_int_equal(bus_locate(&b, bus_head_replay_id(&b, id), &at), 0); /* a keepalive's id on an empty bus */
+    assert_int_equal(bus_locate(&b, bus_head_replay_id(&b, id), &at),
+                     0); /* a keepalive's id on an empty bus */
     assert_int_equal(at, 1);
     publish(&b, "/data/AccountChangeEvent", false, "one");
     uint64_t first = b.counter;
@@ -209,17 +212,22 @@ static void test_canonical_form(void **state)
     struct err e = ERR_INIT;
     (void)state;
     assert_form("{\"type\":\"int\"}", "\"int\"");
-    assert_form("{\"doc\":\"d\",\"fields\":[{\"default\":null,\"type\":[\"null\",{\"type\":\"string\"}],\"name\":\"f\",\"doc\":\"x\"}],"
+    assert_form("{\"doc\":\"d\",\"fields\":[{\"default\":null,\"type\":[\"null\",{\"type\":\"string\"}],"
+                "\"name\":\"f\",\"doc\":\"x\"}],"
                 "\"namespace\":\"a.b\",\"name\":\"R\",\"type\":\"record\",\"uuid\":\"u\"}",
-                "{\"name\":\"a.b.R\",\"type\":\"record\",\"fields\":[{\"name\":\"f\",\"type\":[\"null\",\"string\"]}]}");
+                "{\"name\":\"a.b.R\",\"type\":\"record\",\"fields\":[{\"name\":\"f\",\"type\":[\"null\","
+                "\"string\"]}]}");
     /* An enum put into no namespace keeps its short name; a reference by short name is written in full. */
     assert_form("{\"type\":\"record\",\"name\":\"R\",\"namespace\":\"n\",\"fields\":["
-                "{\"name\":\"e\",\"type\":{\"type\":\"enum\",\"name\":\"E\",\"namespace\":\"\",\"symbols\":[\"A\",\"B\"]}},"
-                "{\"name\":\"x\",\"type\":{\"type\":\"record\",\"name\":\"X\",\"fields\":[]}},{\"name\":\"y\",\"type\":\"X\"},"
+                "{\"name\":\"e\",\"type\":{\"type\":\"enum\",\"name\":\"E\",\"namespace\":\"\",\"symbols\":["
+                "\"A\",\"B\"]}},"
+                "{\"name\":\"x\",\"type\":{\"type\":\"record\",\"name\":\"X\",\"fields\":[]}},{\"name\":"
+                "\"y\",\"type\":\"X\"},"
                 "{\"name\":\"z\",\"type\":{\"type\":\"array\",\"items\":\"string\"}}]}",
                 "{\"name\":\"n.R\",\"type\":\"record\",\"fields\":["
                 "{\"name\":\"e\",\"type\":{\"name\":\"E\",\"type\":\"enum\",\"symbols\":[\"A\",\"B\"]}},"
-                "{\"name\":\"x\",\"type\":{\"name\":\"n.X\",\"type\":\"record\",\"fields\":[]}},{\"name\":\"y\",\"type\":\"n.X\"},"
+                "{\"name\":\"x\",\"type\":{\"name\":\"n.X\",\"type\":\"record\",\"fields\":[]}},{\"name\":"
+                "\"y\",\"type\":\"n.X\"},"
                 "{\"name\":\"z\",\"type\":{\"type\":\"array\",\"items\":\"string\"}}]}");
     assert_int_equal(canonical_form(span_of_str("{\"type\":"), &out, &e), -1);
     assert_int_equal(canonical_form(span_of_str("{\"type\":\"record\",\"name\":\"R\"}"), &out, &e), -1);
@@ -233,8 +241,8 @@ static void test_doc_does_not_change_id(void **state)
     char a[23], b[23], c[23], name[64];
     (void)state;
 #define ORDER(doc, type)                                                                                     \
-    "{\"type\":\"record\",\"name\":\"X__e\",\"namespace\":\"com.sforce.eventbus\",\"fields\":[{\"name\":\"F\",\"type\":\"" type  \
-    "\",\"doc\":\"" doc "\"}]}"
+    "{\"type\":\"record\",\"name\":\"X__e\",\"namespace\":\"com.sforce.eventbus\",\"fields\":[{\"name\":"    \
+    "\"F\",\"type\":\"" type "\",\"doc\":\"" doc "\"}]}"
     assert_int_equal(canonical_schema_id(span_of_str(ORDER("one", "long")), a, name, sizeof name, &e), 0);
     assert_int_equal(canonical_schema_id(span_of_str(ORDER("two", "long")), b, NULL, 0, &e), 0);
     assert_int_equal(canonical_schema_id(span_of_str(ORDER("one", "string")), c, NULL, 0, &e), 0);
@@ -248,9 +256,12 @@ static void test_doc_does_not_change_id(void **state)
 static void test_published_ids(void **state)
 {
     static const char *const known[][2] = {
-        {"Order_Event__e.avsc", "_CADE3qaegX3ECEW0rlbYA"},          {"Test_Event__e.avsc", "6L0yfG1TjHj3IeYaje5uZQ"},
-        {"Low_Ink__e.avsc", "5E5OtZj5_Gm6Vax9XMXH9A"},              {"CM_Test_Event_Two__e.avsc", "K98aAtiNFBjA-PJlcvaQ2g"},
-        {"AccountChangeEvent.i8wgJwwM.avsc", "i8wgJwwM-AVcDbFkbRl5Nw"}, {"AccountChangeEvent.4egfTTax.avsc", "4egfTTaxua4Y39nYlBXfNg"},
+        {"Order_Event__e.avsc", "_CADE3qaegX3ECEW0rlbYA"},
+        {"Test_Event__e.avsc", "6L0yfG1TjHj3IeYaje5uZQ"},
+        {"Low_Ink__e.avsc", "5E5OtZj5_Gm6Vax9XMXH9A"},
+        {"CM_Test_Event_Two__e.avsc", "K98aAtiNFBjA-PJlcvaQ2g"},
+        {"AccountChangeEvent.i8wgJwwM.avsc", "i8wgJwwM-AVcDbFkbRl5Nw"},
+        {"AccountChangeEvent.4egfTTax.avsc", "4egfTTaxua4Y39nYlBXfNg"},
     };
     const char *folder = getenv("TIDEMARK_FIXTURES");
     (void)state;
@@ -284,7 +295,8 @@ static void test_record_ids(void **state)
     assert_string_not_equal(id, other);
 }
 
-static enum session_verdict check(const struct session *s, const char *token, const char *url, const char *org)
+static enum session_verdict check(const struct session *s, const char *token, const char *url,
+                                  const char *org)
 {
     return session_check(s, span_of_str(token), span_of_str(url), span_of_str(org));
 }
@@ -372,7 +384,8 @@ static Eventbus__V1__FetchResponse *take(struct bench *b, uint64_t *next, int ma
 
 static void test_bench_identity(void **state)
 {
-    struct bench_profile profile = {.first = 51, .count = 10000, .replay_id_bytes = 10, .full = true, .seed = 1};
+    struct bench_profile profile = {
+        .first = 51, .count = 10000, .replay_id_bytes = 10, .full = true, .seed = 1};
     struct bench *b = bench_new(&profile, "0123456789012345678901");
     char(*ids)[37] = xcalloc(10000, sizeof *ids);
     uint64_t next = bench_first(b);
@@ -437,20 +450,13 @@ static void test_bench_resume(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bitmaps),
-        cmocka_unit_test(test_flow),
-        cmocka_unit_test(test_replay_ids),
-        cmocka_unit_test(test_bus_positions),
-        cmocka_unit_test(test_channels),
-        cmocka_unit_test(test_wire),
-        cmocka_unit_test(test_canonical_form),
-        cmocka_unit_test(test_doc_does_not_change_id),
-        cmocka_unit_test(test_published_ids),
-        cmocka_unit_test(test_record_ids),
-        cmocka_unit_test(test_session),
-        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_bench_identity),
-        cmocka_unit_test(test_bench_resume),
+        cmocka_unit_test(test_bitmaps),        cmocka_unit_test(test_flow),
+        cmocka_unit_test(test_replay_ids),     cmocka_unit_test(test_bus_positions),
+        cmocka_unit_test(test_channels),       cmocka_unit_test(test_wire),
+        cmocka_unit_test(test_canonical_form), cmocka_unit_test(test_doc_does_not_change_id),
+        cmocka_unit_test(test_published_ids),  cmocka_unit_test(test_record_ids),
+        cmocka_unit_test(test_session),        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_bench_identity), cmocka_unit_test(test_bench_resume),
     };
     return cmocka_run_group_tests_name("sim", tests, NULL, NULL);
 }

@@ -108,7 +108,8 @@ static avro_value_iface_t *class_of(struct mirror *m, const char *id)
     struct schema *schema = schemas_find(&m->sim->schemas, span_of_str(id));
     avro_schema_t parsed;
     assert_non_null(schema);
-    assert_int_equal(avro_schema_from_json_length((const char *)schema->json.data, schema->json.len, &parsed), 0);
+    assert_int_equal(avro_schema_from_json_length((const char *)schema->json.data, schema->json.len, &parsed),
+                     0);
     struct reader *r = &m->readers[m->n_readers++];
     snprintf(r->id, sizeof r->id, "%s", id);
     r->class = avro_generic_class_from_schema(parsed);
@@ -183,13 +184,16 @@ static void apply_compound(json_t *row, const char *name, json_t *value, json_t 
 
 static void apply_update(struct mirror *m, json_t *row, json_t *event, json_t *header)
 {
-    json_t *changed = json_object_get(header, "changedFields"), *nulled = json_object_get(header, "nulledFields"), *value;
+    json_t *changed = json_object_get(header, "changedFields"),
+           *nulled = json_object_get(header, "nulledFields"), *value;
     const char *key;
     unsigned field = 0;
     json_object_foreach(event, key, value)
     {
         if (field > 0 && json_is_object(value)) {
-            m->person_names += strcmp(key, "Name") == 0 && strcmp(json_string_value(json_object_get(header, "entityName")), "Account") == 0;
+            m->person_names += strcmp(key, "Name") == 0 &&
+                               strcmp(json_string_value(json_object_get(header, "entityName")), "Account") ==
+                                   0;
             apply_compound(row, key, value, changed, field);
         } else if (named(changed, field, -1)) {
             assert_true(!json_is_null(value) || named(nulled, field, -1)); /* nulledFields decides */
@@ -319,7 +323,8 @@ static void test_mirror_equals_state(void **state)
         json_t *whole = json_loadb((const char *)text.data, text.len, 0, NULL);
         assert_non_null(whole);
         assert_true(json_equal(json_object_get(whole, "entities"), m.rows));
-        assert_true(m.kinds[SIM_CREATE] > 100 && m.kinds[SIM_UPDATE] > 100 && m.kinds[SIM_DELETE] > 20 && m.kinds[SIM_UNDELETE] > 20);
+        assert_true(m.kinds[SIM_CREATE] > 100 && m.kinds[SIM_UPDATE] > 100 && m.kinds[SIM_DELETE] > 20 &&
+                    m.kinds[SIM_UNDELETE] > 20);
         assert_true(m.nested_only > 10 && m.nulled > 20 && m.several_ids > 20);
         person_names += m.person_names;
         assert_true(m.above_2_53 == m.kinds[0] + m.kinds[1] + m.kinds[2] + m.kinds[3]);
@@ -356,7 +361,8 @@ static void test_seed_decides(void **state)
     assert_true(first != fingerprint(43));
 }
 
-/* Repeats have the same id and bytes under a new replay id; groups share id and replay id, one record each. */
+/* Repeats have the same id and bytes under a new replay id; groups share id and replay id, one record each.
+ */
 static void test_repeats_and_groups(void **state)
 {
     static struct sim s;
@@ -374,7 +380,8 @@ static void test_repeats_and_groups(void **state)
             Eventbus__V1__FetchResponse *b = response_of(bus_at(&s.bus, k));
             const Eventbus__V1__ProducerEvent *x = a->events[0]->event, *y = b->events[0]->event;
             if (strcmp(x->id, y->id) == 0) {
-                bool same_bytes = x->payload.len == y->payload.len && memcmp(x->payload.data, y->payload.data, x->payload.len) == 0;
+                bool same_bytes = x->payload.len == y->payload.len &&
+                                  memcmp(x->payload.data, y->payload.data, x->payload.len) == 0;
                 bool same_replay = bus_at(&s.bus, i)->counter == bus_at(&s.bus, k)->counter;
                 assert_true(same_bytes || same_replay || groups);
                 groups += same_replay && !same_bytes;
@@ -428,7 +435,8 @@ static void test_prefill_lies_back(void **state)
     assert_int_equal(s.bus.next - s.bus.first, 50);
     for (uint64_t i = s.bus.first; i < s.bus.next; i++) {
         Eventbus__V1__FetchResponse *r = response_of(bus_at(&s.bus, i));
-        json_t *event = decode(&m, r->events[0]->event), *header = json_object_get(event, "ChangeEventHeader");
+        json_t *event = decode(&m, r->events[0]->event),
+               *header = json_object_get(event, "ChangeEventHeader");
         if (header) {
             int64_t age_ms = clock_wall_ms() - json_integer_value(json_object_get(header, "commitTimestamp"));
             assert_true(age_ms > 3500000 && age_ms < 7300000);
