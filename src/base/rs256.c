@@ -24,16 +24,18 @@ static bool has_block(struct span pem, const char *kind)
 static int not_a_key(struct span pem, bool encrypted, struct err *e)
 {
     if (encrypted)
-        return err_set(e, ERR_CONFIG, "rs256", 0,
-                       "is encrypted with a passphrase: give it unencrypted (openssl pkey -in FILE -out FILE), readable "
-                       "by this user only");
+        return err_set(
+            e, ERR_CONFIG, "rs256", 0,
+            "is encrypted with a passphrase: give it unencrypted (openssl pkey -in FILE -out FILE), readable "
+            "by this user only");
     if (has_block(pem, "PRIVATE KEY-----"))
-        return err_set(e, ERR_CONFIG, "rs256", 0, "holds a private key that is damaged, or of a kind OpenSSL cannot read");
-    if (has_block(pem, "PUBLIC KEY-----") || has_block(pem, "BEGIN CERTIFICATE-----"))
         return err_set(e, ERR_CONFIG, "rs256", 0,
-                       "holds a %s; wanted is the private key that belongs to it",
+                       "holds a private key that is damaged, or of a kind OpenSSL cannot read");
+    if (has_block(pem, "PUBLIC KEY-----") || has_block(pem, "BEGIN CERTIFICATE-----"))
+        return err_set(e, ERR_CONFIG, "rs256", 0, "holds a %s; wanted is the private key that belongs to it",
                        has_block(pem, "PUBLIC KEY-----") ? "public key" : "certificate");
-    return err_set(e, ERR_CONFIG, "rs256", 0, "holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)");
+    return err_set(e, ERR_CONFIG, "rs256", 0,
+                   "holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)");
 }
 
 /* gives (EVP_PKEY_free) */
@@ -50,11 +52,12 @@ static EVP_PKEY *read_key(struct span pem, struct err *e)
     if (!key) {
         not_a_key(pem, encrypted, e);
     } else if (EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA) {
-        err_set(e, ERR_CONFIG, "rs256", 0, "is not an RSA key: RS256 needs one (openssl genrsa -out FILE 2048)");
+        err_set(e, ERR_CONFIG, "rs256", 0,
+                "is not an RSA key: RS256 needs one (openssl genrsa -out FILE 2048)");
         goto refuse;
     } else if (EVP_PKEY_get_bits(key) < FEWEST_BITS) {
-        err_set(e, ERR_CONFIG, "rs256", 0, "is an RSA key of %d bits: RS256 needs %d or more", EVP_PKEY_get_bits(key),
-                FEWEST_BITS);
+        err_set(e, ERR_CONFIG, "rs256", 0, "is an RSA key of %d bits: RS256 needs %d or more",
+                EVP_PKEY_get_bits(key), FEWEST_BITS);
         goto refuse;
     }
     return key;
