@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static const struct command commands[] = {
     {"run", "the daemon: keep targets in step", cli_run,
@@ -82,22 +81,10 @@ static int unknown_command(const char *name)
     return EXIT_USAGE;
 }
 
-/* A page of the store's map that cannot be read: the file was cut under us, or the disk fails. */
-static void on_sigbus(int signal_number)
-{
-    static const char text[] = "tidemark: cannot read the store: data.mdb is shorter than it says, or the disk fails; "
-                               "restore a backup (SIGBUS)\n";
-    (void)signal_number;
-    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
-    (void)ignored;
-    _exit(EXIT_STORE);
-}
-
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN); /* a write to a reader that left is an error to handle, not to die of */
     signal(SIGXFSZ, SIG_IGN); /* likewise a file that may not grow */
-    signal(SIGBUS, on_sigbus);
     umask(0027);
     if (argc < 2) {
         print_commands(stderr);

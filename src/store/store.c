@@ -7,6 +7,7 @@
 #include "base/killpoint.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "store/guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -265,6 +266,7 @@ int store_open(const char *folder, enum store_mode mode, int64_t max_size, struc
         goto fail;
     if (open_environment(st, e) != 0 || check_file_length(st, e) != 0)
         goto fail;
+    guard_watch(st->folder);
     store_check_readers(st);
     if (store_begin(st, mode != STORE_READ_ONLY, &txn, e) != 0)
         goto fail;
@@ -285,8 +287,10 @@ void store_close(struct store *st)
 {
     if (!st)
         return;
-    if (st->env)
+    if (st->env) {
+        guard_unwatch(st->folder);
         mdb_env_close(st->env);
+    }
     if (st->lock_fd >= 0)
         close(st->lock_fd); /* and with it the lock */
     free(st->folder);
