@@ -71,7 +71,7 @@ class Source(unittest.TestCase):
     def test_no_sleeping_tests(self):
         """no sleep as synchronisation in tests"""
         found = self.find(r"\b(sleep|usleep|nanosleep)\s*\(", c_files("tests"))
-        scripts = [p for p in sorted((ROOT / "tests").rglob("*.py")) 
+        scripts = [p for p in sorted((ROOT / "tests").rglob("*.py"))
                    if p.name != "waiting.py" and p.parent.name not in ("static", "bench")]
         found += self.find(r"time\.sleep\(|\bsleep\(", scripts, lambda path: path.read_text(encoding="utf-8"))
         self.complain(found, "wait for a condition with a deadline (tests/e2e/lib/waiting.py) instead")
