@@ -21,8 +21,9 @@ import tap
 
 SANITIZERS = suites.ROOT / "tests/harness/sanitizers"
 ENVIRONMENT = {
-    # Leaks count; what a library of the distribution leaks is listed.
-    "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:exitcode=86",
+    # Leaks count; what a library of the distribution leaks is listed. detect_stack_use_after_return stays off:
+    # GCC 12 places variables that want 64 bytes (the state of XXH3) at 32 then, and UBSan rightly complains.
+    "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=0:exitcode=86",
     "LSAN_OPTIONS": f"suppressions={SANITIZERS}/leaks.txt:print_suppressions=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=86",
     # Debian's gRPC is not instrumented: without this TSan reports hand-overs inside it.

@@ -10,51 +10,45 @@ import unittest
 
 
 class TapResult(unittest.TestResult):
+    """One line per case, whatever happens to it: what fails after a failure (a cleanup) is only told."""
+
     def __init__(self, total):
         super().__init__()
-        self.number, self.bad = 0, False
-        self.broken = {}
+        self.number, self.bad, self.said = 0, False, set()
         print(f"1..{total}", flush=True)
 
-    @staticmethod
-    def title(test):
-        return (test.shortDescription() or test.id().split(".", 1)[-1]).replace("#", "no.")
-
     def line(self, test, good, note=""):
+        if test.id() in self.said:
+            return
+        self.said.add(test.id())
         self.number += 1
         self.bad |= not good
-        print(f"{'ok' if good else 'not ok'} {self.number} - {self.title(test)}{note}", flush=True)
+        title = (test.shortDescription() or test.id().split(".", 1)[-1]).replace("#", "no.")
+        print(f"{'ok' if good else 'not ok'} {self.number} - {title}{note}", flush=True)
 
-    def tell(self, error):
-        for line in "".join(traceback.format_exception(*error)).splitlines():
-            print(f"# {line}")
-
-    def addSuccess(self, test):
-        if not self.broken.pop(test.id(), False):
-            self.line(test, True)
-
-    def addError(self, test, err):
-        self.tell(err)
+    def failed(self, test, error, where=""):
+        text = where + "".join(traceback.format_exception(*error))
+        print(*(f"# {line}" for line in text.splitlines()), sep="\n")
         self.line(test, False)
 
-    addFailure = addError
+    def addSuccess(self, test):
+        self.line(test, True)
+
+    def addError(self, test, err):
+        self.failed(test, err)
+
+    def addFailure(self, test, err):
+        self.failed(test, err)
 
     def addSubTest(self, test, subtest, err):
         if err is not None:
-            print(f"# in {subtest}")
-            self.tell(err)
-            if not self.broken.get(test.id()):
-                self.broken[test.id()] = True
-                self.line(test, False)
+            self.failed(test, err, f"in {subtest}\n")
 
     def addSkip(self, test, reason):
         self.line(test, True, f" # SKIP {reason}")
 
-    def addExpectedFailure(self, test, err):
-        self.line(test, False, " (an expected failure is not a result)")
-
     def addUnexpectedSuccess(self, test):
-        self.line(test, True)
+        self.line(test, False, " (expected to fail, and did not)")
 
 
 def main(module="__main__"):
