@@ -46,7 +46,8 @@ static const struct command commands[] = {
      "                            (2026-05-06T14:30:00Z, by commit time, inclusive) or an age (-2h)\n"
      "      --dry-run             say what would be read again, and change nothing"},
     {"incidents", "what may have lost data, and what was done about it", cli_incidents,
-     "list [--all] [--json]\n\n"
+     "list [--all] [--json] | close ID [--note TEXT]\n\n"
+     "close records that a person has dealt with it: who, when, and the note. Daemon up or down.\n\n"
      "      --all                 closed ones, too: every replay that was ordered is among them\n"
      "      --json                one JSON object per line"},
     {"dlq", "dead letters: look at what could not be delivered", cli_dlq,

@@ -1,5 +1,10 @@
 #include "admin/commands.h"
 
+#include "base/log.h"
+#include "base/text.h"
+#include "store/incidents.h"
+
+#include <inttypes.h>
 #include <stdio.h>
 
 static int find_subscription(const struct config *c, const char *name, uint32_t *index, struct err *e)
@@ -28,10 +33,30 @@ static int replay(const struct daemon_parts *parts, const struct command_request
     return result < 0 ? -1 : 0;
 }
 
+static int close_incident(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer,
+                          struct err *e)
+{
+    struct store_txn txn;
+    int64_t number;
+    const char *id = request->argument(request->ctx, "id");
+    if (text_parse_int(id, 1, INT64_MAX, &number) != 0)
+        return err_set(e, ERR_CONFIG, "admin", 0, "id is the number of an incident, not '%s'", id);
+    if (store_begin(parts->store, true, &txn, e) != 0)
+        return -1;
+    if (incident_order_close(&txn, (uint64_t)number, request->by, request->argument(request->ctx, "note"), answer, e) != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    if (store_commit(&txn, e) != 0)
+        return -1;
+    log_info("incidents", "incident %" PRId64 " closed by %s", number, request->by);
+    return 0;
+}
+
 static const struct {
     const char *path;
     int (*run)(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer, struct err *e);
-} commands[] = {{"/replay", replay}};
+} commands[] = {{"/replay", replay}, {"/incidents/close", close_incident}};
 
 bool command_exists(const char *path)
 {

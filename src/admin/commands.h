@@ -2,6 +2,7 @@
  * commands: what changes the state of a running daemon, on a person's order.
  *
  *   POST /replay?subscription=NAME&from=POSITION[&dry_run=1]   read again from there (intake/replay.h)
+ *   POST /incidents/close?id=N[&note=TEXT]                     a person has dealt with it (store/incidents.h)
  *
  * The server asks for authority before it calls command_run.
  *

@@ -1,18 +1,22 @@
 /*
- * tidemark incidents: read from the store, whether a daemon runs or not.
+ * tidemark incidents: list reads the store, whether a daemon runs or not; close is an order to the daemon, or with the
+ * daemon down a change of the store itself.
  */
 #include "cli/cli.h"
+#include "cli/order.h"
 
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/json.h"
 #include "base/table.h"
+#include "base/text.h"
 #include "cli/look.h"
 #include "store/incidents.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct listing {
     bool all, json;
@@ -50,6 +54,9 @@ static void add_json(struct buf *b, const struct incident *i)
     add_time(b, "since", i->since_ms);
     add_time(b, "until", i->until_ms);
     add_string(b, "text", i->text);
+    add_time(b, "closed_at", i->closed_ms);
+    add_string(b, "closed_by", i->closed_by);
+    add_string(b, "note", i->note);
     buf_add_str(b, "}\n");
 }
 
@@ -69,7 +76,10 @@ static int add(void *ctx, const struct incident *i)
     table_cell(&l->table, "%s", incident_state_name(i->state));
     table_cell(&l->table, "%s", i->kind);
     table_cell(&l->table, "%s", i->subject);
-    table_cell(&l->table, "%s", i->text);
+    if (i->closed_ms)
+        table_cell(&l->table, "%s; closed by %s%s%s", i->text, i->closed_by, *i->note ? ": " : "", i->note);
+    else
+        table_cell(&l->table, "%s", i->text);
     return 0;
 }
 
@@ -100,27 +110,102 @@ static int list(const struct config *config, struct listing *l)
     return cli_finish_output(EXIT_OK);
 }
 
+/* --- close ---------------------------------------------------------------------------------------- */
+
+static int close_in_store(const struct config *config, int64_t number, const char *note, struct buf *answer, struct err *e)
+{
+    struct store *st;
+    struct store_txn txn;
+    char by[64];
+    snprintf(by, sizeof by, "uid %ld, daemon down", (long)getuid());
+    if (store_open(config->store.path, STORE_MAINTAIN, config->store.max_size, &st, e) != 0)
+        return -1;
+    int rc = store_begin(st, true, &txn, e);
+    if (rc == 0) {
+        rc = incident_order_close(&txn, (uint64_t)number, by, note, answer, e);
+        if (rc == 0)
+            rc = store_commit(&txn, e);
+        else
+            store_abort(&txn);
+    }
+    store_close(st);
+    return rc;
+}
+
+static int close_incident(const struct config *config, const char *id, int64_t number, const char *note)
+{
+    struct buf answer = BUF_INIT;
+    struct err e = ERR_INIT;
+    struct order order;
+    int code;
+    order_begin(&order, "/incidents/close");
+    order_argument(&order, "id", id);
+    order_argument(&order, "note", note);
+    int rc = order_send(&order, config, &code);
+    order_release(&order);
+    if (rc == 0)
+        return cli_finish_output(code);
+    code = close_in_store(config, number, note, &answer, &e) == 0 ? EXIT_OK : cli_fail(&e);
+    if (code == EXIT_OK)
+        fwrite(answer.data, 1, answer.len, stdout);
+    buf_release(&answer);
+    return code == EXIT_OK ? cli_finish_output(EXIT_OK) : code;
+}
+
+/* --- arguments ------------------------------------------------------------------------------------ */
+
+/* The number of the incident to close; 0: list. */
+static int64_t read_arguments(const struct command *self, int argc, char **argv, const struct listing *l, const char *note)
+{
+    const char *what = optind < argc ? argv[optind] : NULL;
+    int64_t number;
+    if (!what)
+        cli_usage_error(self, "what? list or close");
+    if (strcmp(what, "list") == 0) {
+        if (note)
+            cli_usage_error(self, "--note goes with close");
+        if (argc - optind > 1)
+            cli_usage_error(self, "unexpected argument '%s'", argv[optind + 1]);
+        return 0;
+    }
+    if (strcmp(what, "close") != 0)
+        cli_usage_error(self, "'%s' is not list or close", what);
+    if (l->all || l->json)
+        cli_usage_error(self, "--all and --json go with list");
+    if (argc - optind != 2)
+        cli_usage_error(self, "close takes the ID of one incident");
+    if (text_parse_int(argv[optind + 1], 1, INT64_MAX, &number) != 0)
+        cli_usage_error(self, "ID is a number from 1 on, not '%s'", argv[optind + 1]);
+    return number;
+}
+
 int cli_incidents(const struct command *self, int argc, char **argv)
 {
-    enum { JSON = 1, ALL };
-    static const struct option own[] = {{"json", no_argument, NULL, JSON}, {"all", no_argument, NULL, ALL}, {0}};
+    enum { JSON = 1, ALL, NOTE };
+    static const struct option own[] = {
+        {"json", no_argument, NULL, JSON}, {"all", no_argument, NULL, ALL}, {"note", required_argument, NULL, NOTE}, {0}};
     struct common_options common;
     struct listing l = {.out = BUF_INIT};
+    const char *note = NULL;
     int c;
     cli_common_init(&common);
     while ((c = cli_next_option(self, &common, argc, argv, "", own)) != -1) {
         if (c == JSON)
             l.json = true;
-        else
+        else if (c == ALL)
             l.all = true;
+        else
+            note = optarg;
     }
-    if (optind >= argc || strcmp(argv[optind], "list") != 0)
-        cli_usage_error(self, "what? list");
-    if (argc - optind > 1)
-        cli_usage_error(self, "unexpected argument '%s'", argv[optind + 1]);
+    int64_t number = read_arguments(self, argc, argv, &l, note);
     struct config *config = cli_load_config(&common, CONFIG_OFFLINE);
     if (!config)
         return EXIT_USAGE;
+    if (number) {
+        int closed = close_incident(config, argv[optind + 1], number, note ? note : "");
+        config_free(config);
+        return closed;
+    }
     table_init(&l.table, "rlllll");
     int code = list(config, &l);
     table_release(&l.table);

@@ -2,12 +2,11 @@
  * tidemark replay: an order to the daemon over its socket; with the daemon down, to the store itself.
  */
 #include "cli/cli.h"
+#include "cli/order.h"
 
-#include "admin/server.h"
 #include "base/text.h"
 #include "intake/replay.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,34 +16,17 @@ struct replay_options {
     bool dry_run;
 };
 
-static void add_escaped(struct buf *b, const char *text)
-{
-    for (; *text; text++)
-        if (isalnum((unsigned char)*text) || strchr("-._~", *text))
-            buf_add_char(b, *text);
-        else
-            buf_addf(b, "%%%02X", (unsigned char)*text);
-}
-
 /* 0: the daemon answered, *code is the exit code; -1: there is no daemon. */
 static int ask_daemon(const struct config *config, const struct replay_options *o, int *code)
 {
-    struct buf path = BUF_INIT, body = BUF_INIT;
-    struct err e = ERR_INIT;
-    buf_add_str(&path, "/replay?subscription=");
-    add_escaped(&path, o->subscription);
-    buf_add_str(&path, "&from=");
-    add_escaped(&path, o->from);
-    if (o->dry_run)
-        buf_add_str(&path, "&dry_run=1");
-    int http = admin_request(config->store.path, "POST", (char *)path.data, &body, &e);
-    if (http >= 0) {
-        fwrite(body.data, 1, body.len, http == 200 ? stdout : stderr);
-        *code = http == 200 ? EXIT_OK : http == 400 ? EXIT_USAGE : EXIT_STORE;
-    }
-    buf_release(&path);
-    buf_release(&body);
-    return http < 0 ? -1 : 0;
+    struct order order;
+    order_begin(&order, "/replay");
+    order_argument(&order, "subscription", o->subscription);
+    order_argument(&order, "from", o->from);
+    order_argument(&order, "dry_run", o->dry_run ? "1" : "");
+    int rc = order_send(&order, config, code);
+    order_release(&order);
+    return rc;
 }
 
 static int change_record(struct store_txn *txn, const struct config *config, const struct subscription_config *sub,
