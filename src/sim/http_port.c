@@ -1,23 +1,23 @@
 #include "sim/http_port.h"
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/digest.h"
-#include "base/json.h"
+#include "base/text.h"
 #include "sim/sim.h"
 
 #include <microhttpd.h>
 #include <netdb.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <stdio.h>
-#include <strings.h>
+#include <time.h>
 
 enum { MAX_BODY = 64 << 10 };
 
 struct http_port {
     struct sim *sim;
     struct MHD_Daemon *daemon;
+    pthread_mutex_t lock; /* of closing */
+    pthread_cond_t closing_cond;
+    bool closing;
 };
 
 struct request {
@@ -28,124 +28,44 @@ struct request {
 struct answer {
     unsigned status;
     struct buf body;
+    const char *content_type; /* NULL: JSON */
+    const char *location;
+    int retry_after_s;
+    int64_t delay_ms; /* before it goes out */
 };
-
-/* --- form fields and Basic credentials ------------------------------------------------------------ */
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-static void add_unescaped(struct buf *out, const char *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] == '%' && i + 2 < n + 0 && hex_digit(p[i + 1]) >= 0 && hex_digit(p[i + 2]) >= 0) {
-            buf_add_char(out, (char)(hex_digit(p[i + 1]) << 4 | hex_digit(p[i + 2])));
-            i += 2;
-        } else {
-            buf_add_char(out, p[i] == '+' ? ' ' : p[i]);
-        }
-    }
-}
-
-/* The value of a form field, unescaped; false when it is not there. */
-static bool form_field(const struct buf *body, const char *name, struct buf *out)
-{
-    const char *p = body->data ? (const char *)body->data : "";
-    size_t name_len = strlen(name);
-    while (*p) {
-        size_t n = strcspn(p, "&");
-        if (n > name_len && memcmp(p, name, name_len) == 0 && p[name_len] == '=') {
-            add_unescaped(out, p + name_len + 1, n - name_len - 1);
-            return true;
-        }
-        p += n + (p[n] == '&');
-    }
-    return false;
-}
-
-static bool basic_credentials(struct MHD_Connection *connection, struct buf *id, struct buf *secret)
-{
-    const char *header = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
-    struct buf plain = BUF_INIT;
-    bool found = false;
-    if (header && strncasecmp(header, "Basic ", 6) == 0 &&
-        base64_decode(&plain, header + 6, strlen(header + 6)) == 0 && plain.len) {
-        size_t n = strcspn((const char *)plain.data, ":");
-        if (n < plain.len) {
-            buf_add(id, plain.data, n);
-            buf_add(secret, plain.data + n + 1, plain.len - n - 1);
-            found = true;
-        }
-    }
-    buf_release(&plain);
-    return found;
-}
 
 /* --- the token endpoint --------------------------------------------------------------------------- */
 
-static void token_error(struct answer *a, const char *error, const char *description)
-{
-    a->status = 400;
-    buf_addf(&a->body, "{\"error\":\"%s\",\"error_description\":\"%s\"}", error, description);
-}
-
-static void add_signature(struct buf *out, const struct session *session, const char *id,
-                          const char *issued_at)
-{
-    unsigned char mac[EVP_MAX_MD_SIZE], text[EVP_MAX_MD_SIZE * 2];
-    unsigned n = 0;
-    struct buf data = BUF_INIT;
-    buf_addf(&data, "%s%s", id, issued_at);
-    HMAC(EVP_sha256(), session->client_secret, (int)strlen(session->client_secret), data.data, data.len, mac,
-         &n);
-    EVP_EncodeBlock(text, mac, (int)n);
-    buf_add_str(out, (const char *)text);
-    buf_release(&data);
-}
-
-static void issue(struct sim *s, struct answer *a)
-{
-    struct session *session = &s->session;
-    char id[400], issued_at[24];
-    snprintf(id, sizeof id, "%s/id/%s/%s", session->instance_url, session->org_id, s->org.users[1]);
-    snprintf(issued_at, sizeof issued_at, "%lld", (long long)clock_wall_ms());
-    a->status = 200;
-    buf_addf(&a->body, "{\"access_token\":\"%s\",\"signature\":\"", session_issue(session));
-    add_signature(&a->body, session, id, issued_at);
-    buf_addf(&a->body,
-             "\",\"scope\":\"api "
-             "id\",\"instance_url\":\"%s\",\"id\":\"%s\",\"token_type\":\"Bearer\",\"issued_at\":\"%s\"}",
-             session->instance_url, id, issued_at);
-}
-
 static void token(struct sim *s, struct MHD_Connection *connection, const struct request *r, struct answer *a)
 {
-    struct buf grant = BUF_INIT, id = BUF_INIT, secret = BUF_INIT;
-    form_field(&r->body, "grant_type", &grant);
-    if (!basic_credentials(connection, &id, &secret)) {
-        form_field(&r->body, "client_id", &id);
-        form_field(&r->body, "client_secret", &secret);
+    struct oauth_answer given = {.body = BUF_INIT};
+    oauth_token(&s->oauth, &s->session, s->org.users[1], buf_span(&r->body),
+                MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization"), &given);
+    *a = (struct answer){given.status,   given.body,          given.content_type,
+                         given.location, given.retry_after_s, given.delay_ms};
+}
+
+static const char *argument(struct MHD_Connection *connection, const char *name, const char *fallback)
+{
+    const char *value = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, name);
+    return value ? value : fallback;
+}
+
+static void token_fault(struct sim *s, struct MHD_Connection *connection, struct answer *a)
+{
+    const char *kind = argument(connection, "kind", "");
+    const char *late = strcmp(kind, "slow") == 0 ? "5" : "0";
+    int64_t count, seconds;
+    if (text_parse_int(argument(connection, "count", "1"), 0, INT64_MAX, &count) == 0 &&
+        text_parse_int(argument(connection, "seconds", late), 0, 3600, &seconds) == 0 &&
+        oauth_set_fault(&s->oauth, kind, count, seconds * 1000)) {
+        a->status = 204;
+        return;
     }
-    if (!span_equal_str(buf_span(&grant), "client_credentials"))
-        token_error(a, "unsupported_grant_type", "grant type not supported");
-    else if (!span_equal_str(buf_span(&id), s->session.client_id))
-        token_error(a, "invalid_client_id", "client identifier invalid");
-    else if (!session_client_ok(&s->session, buf_span(&id), buf_span(&secret)))
-        token_error(a, "invalid_client", "invalid client credentials");
-    else
-        issue(s, a);
-    log_info("oauth", "%s: %s", grant.len ? (const char *)grant.data : "no grant type",
-             a->status == 200 ? "token issued" : (const char *)a->body.data);
-    if (secret.data)
-        wipe(secret.data, secret.len);
-    buf_release(&grant);
-    buf_release(&id);
-    buf_release(&secret);
+    a->status = 400;
+    buf_add_str(&a->body, "{\"message\":\"expected kind=KIND&count=N&seconds=S, KIND one of ");
+    oauth_fault_names(&a->body);
+    buf_add_str(&a->body, "\"}\n");
 }
 
 /* --- the simulator's own pages -------------------------------------------------------------------- */
@@ -159,10 +79,11 @@ static void stats(struct sim *s, struct answer *a)
              (unsigned long long)(s->bus.next - s->bus.first));
     hex_add(out, bus_head_replay_id(&s->bus, id));
     buf_addf(out,
-             "\",\"left\":%lld,\"streams\":%llu,\"responses\":%llu,\"events_sent\":%llu,\"tokens\":%u,"
-             "\"topics\":{",
+             "\",\"left\":%lld,\"streams\":%llu,\"responses\":%llu,\"events_sent\":%llu,\"tokens\":%u,",
              s->to_publish == UINT64_MAX ? -1 : (long long)s->to_publish, (unsigned long long)s->streams,
              (unsigned long long)s->responses, (unsigned long long)s->events_sent, s->session.n_issued);
+    buf_addf(out, "\"token_requests\":%llu,\"token_refusals\":%llu,\"topics\":{",
+             (unsigned long long)s->oauth.requests, (unsigned long long)s->oauth.refused);
     for (unsigned i = 0; i < s->topics.n; i++)
         buf_addf(out, "%s\"%s\":%llu", i ? "," : "", s->topics.list[i].name,
                  (unsigned long long)s->topics.list[i].published);
@@ -184,6 +105,8 @@ static void route(struct sim *s, struct MHD_Connection *connection, const char *
         a->status = 413;
     } else if (post && strcmp(url, "/services/oauth2/token") == 0) {
         token(s, connection, r, a);
+    } else if (post && strcmp(url, "/sim/token-fault") == 0) {
+        token_fault(s, connection, a);
     } else if (get && strcmp(url, "/sim/state") == 0) {
         state(s, a);
     } else if (get && strcmp(url, "/sim/stats") == 0) {
@@ -204,15 +127,44 @@ static void route(struct sim *s, struct MHD_Connection *connection, const char *
 
 /* --- libmicrohttpd -------------------------------------------------------------------------------- */
 
-static enum MHD_Result reply(struct MHD_Connection *connection, struct answer *a)
+/* Seconds pass, but not when the simulator ends. */
+static void hold_back(struct http_port *h, int64_t delay_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += delay_ms / 1000;
+    pthread_mutex_lock(&h->lock);
+    while (!h->closing && pthread_cond_timedwait(&h->closing_cond, &h->lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void add_date(struct MHD_Response *response, int64_t ms)
+{
+    char text[40];
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm tm;
+    strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&seconds, &tm));
+    MHD_add_response_header(response, "Date", text);
+}
+
+static enum MHD_Result reply(struct http_port *h, struct MHD_Connection *connection, struct answer *a)
 {
     size_t n = a->body.len;
     struct MHD_Response *response = MHD_create_response_from_buffer(n, buf_detach(&a->body),
                                                                     MHD_RESPMEM_MUST_FREE);
     if (!response)
         return MHD_NO;
-    MHD_add_response_header(response, "Content-Type", "application/json;charset=UTF-8");
+    char seconds[16];
+    MHD_add_response_header(response, "Content-Type",
+                            a->content_type ? a->content_type : "application/json;charset=UTF-8");
     MHD_add_response_header(response, "Cache-Control", "no-store");
+    add_date(response, oauth_now_ms(&h->sim->oauth));
+    if (a->location)
+        MHD_add_response_header(response, "Location", a->location);
+    snprintf(seconds, sizeof seconds, "%d", a->retry_after_s);
+    if (a->retry_after_s)
+        MHD_add_response_header(response, "Retry-After", seconds);
     enum MHD_Result rc = MHD_queue_response(connection, a->status, response);
     MHD_destroy_response(response);
     return rc;
@@ -224,7 +176,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 {
     struct http_port *h = cls;
     struct request *r = *context;
-    struct answer a = {0, BUF_INIT};
+    struct answer a = {.body = BUF_INIT};
     (void)version;
     if (!r) {
         *context = xcalloc(1, sizeof *r);
@@ -241,7 +193,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     pthread_mutex_lock(&h->sim->lock);
     route(h->sim, connection, method, url, r, &a);
     pthread_mutex_unlock(&h->sim->lock);
-    return reply(connection, &a);
+    if (a.delay_ms)
+        hold_back(h, a.delay_ms);
+    return reply(h, connection, &a);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
@@ -279,7 +233,9 @@ int split_address(const char *address, char host[256], char port[8])
 static struct MHD_Daemon *start(struct http_port *h, const struct addrinfo *address,
                                 const struct server_tls *tls)
 {
-    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | (address->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0);
+    /* A thread for each connection: one may be held back. */
+    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
+                     (address->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0);
     struct MHD_OptionItem options[] = {
         {MHD_OPTION_SOCK_ADDR, 0, address->ai_addr},
         {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, NULL},
@@ -292,6 +248,13 @@ static struct MHD_Daemon *start(struct http_port *h, const struct addrinfo *addr
     if (tls->key_pem)
         flags |= MHD_USE_TLS;
     return MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+}
+
+static void free_port(struct http_port *h)
+{
+    pthread_cond_destroy(&h->closing_cond);
+    pthread_mutex_destroy(&h->lock);
+    free(h);
 }
 
 int http_port_open(struct http_port **out, struct sim *sim, const char *address, const struct server_tls *tls,
@@ -307,10 +270,12 @@ int http_port_open(struct http_port **out, struct sim *sim, const char *address,
         return err_set(e, ERR_CONFIG, "http", 0, "%s: %s", address, gai_strerror(rc));
     struct http_port *h = xcalloc(1, sizeof *h);
     h->sim = sim;
+    pthread_mutex_init(&h->lock, NULL);
+    pthread_cond_init(&h->closing_cond, NULL);
     h->daemon = start(h, list, tls);
     freeaddrinfo(list);
     if (!h->daemon) {
-        free(h);
+        free_port(h);
         return err_set(e, ERR_CONFIG, "http", 0,
                        "cannot listen on %s: the port is in use, or the address is not one of this machine",
                        address);
@@ -324,6 +289,10 @@ void http_port_close(struct http_port *h)
 {
     if (!h)
         return;
+    pthread_mutex_lock(&h->lock);
+    h->closing = true;
+    pthread_cond_broadcast(&h->closing_cond);
+    pthread_mutex_unlock(&h->lock);
     MHD_stop_daemon(h->daemon);
-    free(h);
+    free_port(h);
 }

@@ -1,13 +1,14 @@
 /*
  * http_port: the simulator's HTTP side.
  *
- *   POST /services/oauth2/token   client_credentials, form fields or HTTP Basic
+ *   POST /services/oauth2/token   see oauth.h
  *   GET  /sim/state               the company's rows, to compare a mirror with
  *   GET  /sim/stats               counts per topic, of streams and of responses
  *   POST /sim/revoke              every token issued so far dies
  *   POST /sim/drop                every open stream ends with UNAVAILABLE
+ *   POST /sim/token-fault         what the next token requests get instead (oauth.h)
  *
- * Thread: libmicrohttpd runs its own; it takes the simulator's lock.
+ * Thread: libmicrohttpd runs its own, one for each connection; they take the simulator's lock.
  * Errors: -1 with ERR_CONFIG when the address cannot be opened.
  */
 #ifndef SIM_HTTP_PORT_H

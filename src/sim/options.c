@@ -85,6 +85,20 @@ static const struct option_spec specs[] = {
     {"static-token", K_TEXT, AT(static_token), "TOKEN",
      "an access token that is accepted besides those it issued"},
     {"instance-url", K_TEXT, AT(instance_url), "URL", "default: the URL of the --http port"},
+    {"username", K_TEXT, AT(username), "NAME",
+     "for password and JWT logins; default integration@demo.example"},
+    {"password", K_TEXT, AT(password), "TEXT",
+     "password and security token, one behind the other; default demo-passworddemo-token"},
+    {"jwt-key", K_TEXT, AT(jwt_key), "FILE",
+     "public key or certificate (PEM) that must have signed a JWT; default: any signature does"},
+    {"jwt-audience", K_TEXT, AT(jwt_audience), "URL",
+     "the only audience a JWT may name; default: both login hosts, and this one"},
+    {"refresh-token", K_TEXT, AT(refresh_token), "TOKEN",
+     "the refresh token that is good; default demo-refresh"},
+    {"rotate-refresh", K_FLAG, AT(rotate_refresh), NULL,
+     "each refresh brings a new refresh token; using an old one ends the grant"},
+    {"clock-ahead", K_SECONDS, AT(clock_ahead_ms), "SECONDS",
+     "the login server's clock is ahead of this machine's"},
     {"deny-topic", K_LIST, AT(denied), "TOPIC", "no permission for this topic; repeatable"},
     {NULL, K_HEADING, 0, NULL, "What goes wrong (shares are numbers from 0 to 1)"},
     {"duplicates", K_SHARE, AT(workload.duplicates), "SHARE",
@@ -114,8 +128,9 @@ static const struct option_spec specs[] = {
 static const char intro[] =
     "tidemark-sim: a simulator of an org, as the Pub/Sub API shows it.\n"
     "\n"
-    "It answers GetTopic, GetSchema and Subscribe, issues tokens (client_credentials), and lets a small\n"
-    "company work: accounts, contacts, opportunities, invoices and orders on\n"
+    "It answers GetTopic, GetSchema and Subscribe, issues tokens (client_credentials, jwt_bearer,\n"
+    "refresh_token, password), and lets a small company work: accounts, contacts, opportunities,\n"
+    "invoices and orders on\n"
     "  /data/AccountChangeEvent /data/ContactChangeEvent /data/OpportunityChangeEvent\n"
     "  /data/Invoice__ChangeEvent /event/Order__e, and /data/ChangeEvents with all changes.\n"
     "\n"
@@ -124,7 +139,9 @@ static const char intro[] =
 static const char outro[] =
     "\n"
     "Over HTTP: POST /services/oauth2/token, GET /sim/state (the company's rows), GET /sim/stats (counts),\n"
-    "POST /sim/revoke (all tokens die), POST /sim/drop (all streams end with UNAVAILABLE).\n"
+    "POST /sim/revoke (all tokens die), POST /sim/drop (all streams end with UNAVAILABLE),\n"
+    "POST /sim/token-fault?kind=KIND&count=N&seconds=S (the next N logins get that;\n"
+    "a wrong KIND lists them).\n"
     "\n"
     "A file for --load: {\"topic\":…, \"schema_file\":…, \"schema_files\":[…], "
     "\"events\":[{\"payload_b64\":…, \"topic\":…,\n"
@@ -267,6 +284,9 @@ static void set_defaults(struct sim_options *o)
     o->http = "127.0.0.1:7480";
     o->client_id = "demo";
     o->client_secret = "demo-secret";
+    o->username = "integration@demo.example";
+    o->password = "demo-passworddemo-token";
+    o->refresh_token = "demo-refresh";
     o->org_id = "00DSM0000000001";
     o->rate = -1;
     o->count = -1;

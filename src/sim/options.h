@@ -27,6 +27,9 @@ struct sim_options {
     const char *tls_dir, *tls_name;
     const char *ports_file, *ledger;
     const char *client_id, *client_secret, *org_id, *static_token, *instance_url;
+    const char *username, *password, *refresh_token, *jwt_key, *jwt_audience;
+    bool rotate_refresh;
+    int64_t clock_ahead_ms;
     double rate;
     int64_t count; /* -1: without end */
     int64_t prefill;

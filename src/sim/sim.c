@@ -139,6 +139,8 @@ int sim_open(struct sim *s, const struct sim_options *options, struct err *e)
     record_id_checksum(options->org_id, org_id);
     org_init(&s->org, org_id);
     set_session(s);
+    if (oauth_open(&s->oauth, options, e) < 0)
+        return -1;
     bus_init(&s->bus, &s->topics, options->workload.seed, (size_t)options->replay_id_bytes,
              (uint64_t)options->retain);
     if (options->ledger && bus_open_ledger(&s->bus, options->ledger, e) < 0)
@@ -168,6 +170,7 @@ void sim_close(struct sim *s)
     org_release(&s->org);
     schemas_release(&s->schemas);
     bench_free(s->bench);
+    oauth_close(&s->oauth);
     pthread_mutex_destroy(&s->lock);
 }
 

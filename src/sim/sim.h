@@ -11,6 +11,7 @@
 
 #include "sim/bench.h"
 #include "sim/bus.h"
+#include "sim/oauth.h"
 #include "sim/options.h"
 #include "sim/org.h"
 #include "sim/schemas.h"
@@ -30,6 +31,7 @@ struct sim {
     struct org org;
     struct workload workload;
     struct session session;
+    struct oauth oauth;
     struct bench *bench; /* NULL outside benchmarks */
     uint64_t to_publish; /* events the workload may still publish; UINT64_MAX: without end */
     bool subscribed;     /* a Subscribe was accepted once (--hold) */
