@@ -76,7 +76,7 @@ static const struct entity *wide_account(void)
 
 void bench_schema_json(struct buf *out)
 {
-    entity_schema_json(out, wide_account());
+    entity_schema_json(out, wide_account(), false);
 }
 
 static void draw_leaves(struct rng *rng, struct field_val *leaves, struct leaf_marks *marks, unsigned percent)

@@ -41,6 +41,8 @@ static const struct entity_field account_fields[] = {
     FIELD("Description", TYPE_STRING, VALUE_TEXT, "Data:StringPlusClob"),
     PICK("Rating", "Data:DynamicEnum", "Hot|Warm|Cold"),
     FIELD("Site", TYPE_STRING, VALUE_CODE, "Data:Text"),
+    {"Region__c", TYPE_STRING, VALUE_PICK, "Data:DynamicEnum:00NSM00000A0008", FIELD_LATER,
+     "North|South|Ost|Île-de-France"},
     SYSTEM_FIELDS,
     FIELD("Jigsaw", TYPE_STRING, VALUE_NONE, "Data:Text"),
     PICK("CleanStatus", "Data:StaticEnum", "Pending|Matched|Different"),
@@ -205,9 +207,17 @@ unsigned entity_leaves(const struct entity *entity)
     return entity_first_leaf(entity, entity->n_fields);
 }
 
-unsigned entity_schema_index(const struct entity *entity, unsigned f)
+bool entity_has_field(const struct entity *entity, unsigned f, bool extended)
 {
-    return entity->key_prefix ? f + 1 : f;
+    return extended || !(entity->fields[f].flags & FIELD_LATER);
+}
+
+unsigned entity_schema_index(const struct entity *entity, unsigned f, bool extended)
+{
+    unsigned index = entity->key_prefix ? 1 : 0;
+    for (unsigned i = 0; i < f; i++)
+        index += entity_has_field(entity, i, extended);
+    return index;
 }
 
 /* --- schema JSON ------------------------------------------------------------------------------- */
@@ -294,23 +304,20 @@ static void add_field(struct buf *out, const struct entity_field *field, unsigne
              nullable ? ",\"default\":null" : "");
 }
 
-void schema_json_of(struct buf *out, const char *record, bool is_change, const struct entity_field *fields,
-                    unsigned n_fields)
+void entity_schema_json(struct buf *out, const struct entity *entity, bool extended)
 {
     unsigned defined = 0;
+    bool is_change = entity->key_prefix != NULL;
     buf_addf(out, "{\"type\":\"record\",\"name\":\"%s\",\"namespace\":\"com.sforce.eventbus\",\"fields\":[",
-             record);
+             entity->record);
     if (is_change)
         buf_add_str(out, header_json);
-    for (unsigned i = 0; i < n_fields; i++) {
-        if (i || is_change)
+    for (unsigned f = 0; f < entity->n_fields; f++) {
+        if (!entity_has_field(entity, f, extended))
+            continue;
+        if (f || is_change)
             buf_add_char(out, ',');
-        add_field(out, &fields[i], &defined);
+        add_field(out, &entity->fields[f], &defined);
     }
     buf_add_str(out, "]}");
-}
-
-void entity_schema_json(struct buf *out, const struct entity *entity)
-{
-    schema_json_of(out, entity->record, entity->key_prefix != NULL, entity->fields, entity->n_fields);
 }

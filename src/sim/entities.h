@@ -64,6 +64,7 @@ enum value_kind {
 
 enum {
     FIELD_REQUIRED = 1 << 0, /* set by every create, never nulled */
+    FIELD_LATER = 1 << 2,    /* an administrator adds it while the simulator runs (--schema-change-at) */
     FIELD_NOT_NULL = 1 << 1, /* no union with null in the schema (platform events' first two) */
 };
 
@@ -111,13 +112,12 @@ unsigned type_leaves(enum field_type type);
 /* The first leaf of field f, and how many leaves the whole object has. */
 unsigned entity_first_leaf(const struct entity *entity, unsigned f);
 unsigned entity_leaves(const struct entity *entity);
+/* Is field f there? `extended`: the fields that come later have been added. */
+bool entity_has_field(const struct entity *entity, unsigned f, bool extended);
 /* Index of field f in the event record: behind the header, if there is one. */
-unsigned entity_schema_index(const struct entity *entity, unsigned f);
+unsigned entity_schema_index(const struct entity *entity, unsigned f, bool extended);
 
 /* Append the schema JSON. */
-void entity_schema_json(struct buf *out, const struct entity *entity);
-/* The same for any table of fields (the benchmark's wide Account). */
-void schema_json_of(struct buf *out, const char *record, bool is_change, const struct entity_field *fields,
-                    unsigned n_fields);
+void entity_schema_json(struct buf *out, const struct entity *entity, bool extended);
 
 #endif

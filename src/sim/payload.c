@@ -13,8 +13,9 @@ const char *sim_change_type_name(enum sim_change_type type)
 }
 
 /* The bits of one header array: which field each marked leaf belongs to decides where its bit goes. */
-static void add_bitmaps(struct buf *out, const struct entity *entity, const bool *marked)
+static void add_bitmaps(struct buf *out, const struct change_event *event, const bool *marked)
 {
+    const struct entity *entity = event->entity;
     struct buf texts[32];
     struct span items[32];
     size_t n = 0;
@@ -26,7 +27,7 @@ static void add_bitmaps(struct buf *out, const struct entity *entity, const bool
         unsigned n_components, first = leaf;
         if (!type_components(type, &n_components) || type == TYPE_SWITCHABLE_NAME) {
             if (marked[leaf])
-                mask_set(&top, entity_schema_index(entity, f));
+                mask_set(&top, entity_schema_index(entity, f, event->extended));
             first++;
         }
         struct field_mask nested = {{0}};
@@ -35,7 +36,7 @@ static void add_bitmaps(struct buf *out, const struct entity *entity, const bool
                 mask_set(&nested, i);
         BUG_IF(n + 2 > ARRAY_LEN(texts));
         /* texts[0] is kept for the top level, which comes first. */
-        if (bitmap_nested_text(&texts[n + 1], entity_schema_index(entity, f), &nested))
+        if (bitmap_nested_text(&texts[n + 1], entity_schema_index(entity, f, event->extended), &nested))
             n++;
     }
     bool has_top = bitmap_text(&texts[0], &top);
@@ -48,6 +49,9 @@ static void add_bitmaps(struct buf *out, const struct entity *entity, const bool
 
 static void add_header(struct buf *out, const struct change_event *event, const struct transaction *tx)
 {
+    bool diffed[ENTITY_MAX_LEAVES] = {false};
+    if (event->diff)
+        diffed[event->diff_leaf] = true;
     enc_string(out, span_of_str(event->entity->name));
     enc_long(out, (int64_t)event->n_record_ids);
     for (size_t i = 0; i < event->n_record_ids; i++)
@@ -61,9 +65,9 @@ static void add_header(struct buf *out, const struct change_event *event, const 
     enc_long(out, tx->commit_number);
     enc_string(out, span_of_str(tx->user));
     if (event->marks) {
-        add_bitmaps(out, event->entity, event->marks->nulled);
-        enc_long(out, 0); /* diffFields */
-        add_bitmaps(out, event->entity, event->marks->changed);
+        add_bitmaps(out, event, event->marks->nulled);
+        add_bitmaps(out, event, diffed);
+        add_bitmaps(out, event, event->marks->changed);
     } else {
         enc_long(out, 0);
         enc_long(out, 0);
@@ -102,7 +106,9 @@ static void add_nullable(struct buf *out, const struct change_event *event, unsi
 {
     bool sent = is_sent(event, leaf);
     enc_long(out, sent ? 1 : 0);
-    if (sent)
+    if (sent && event->diff && leaf == event->diff_leaf)
+        enc_string(out, span_of_str(event->diff));
+    else if (sent)
         add_value(out, &event->row->leaves[leaf]);
 }
 
@@ -118,26 +124,25 @@ static void add_compound(struct buf *out, const struct change_event *event, unsi
             add_nullable(out, event, leaf + i);
 }
 
+static void add_field(struct buf *out, const struct change_event *event, enum field_type type, unsigned leaf)
+{
+    unsigned n;
+    type_components(type, &n);
+    if (type == TYPE_SWITCHABLE_NAME && event->row && event->row->is_person)
+        add_compound(out, event, leaf + 1, n, 2);
+    else if (n && type != TYPE_SWITCHABLE_NAME)
+        add_compound(out, event, leaf, n, 1);
+    else
+        add_nullable(out, event, leaf);
+}
+
 void payload_change(struct buf *out, const struct change_event *event, const struct transaction *tx)
 {
     add_header(out, event, tx);
     unsigned leaf = 0;
-    for (unsigned f = 0; f < event->entity->n_fields; f++) {
-        enum field_type type = event->entity->fields[f].type;
-        unsigned n;
-        type_components(type, &n);
-        if (type == TYPE_SWITCHABLE_NAME) {
-            if (event->row && event->row->is_person)
-                add_compound(out, event, leaf + 1, n, 2);
-            else
-                add_nullable(out, event, leaf);
-        } else if (n) {
-            add_compound(out, event, leaf, n, 1);
-        } else {
-            add_nullable(out, event, leaf);
-        }
-        leaf += type_leaves(type);
-    }
+    for (unsigned f = 0; f < event->entity->n_fields; leaf += type_leaves(event->entity->fields[f++].type))
+        if (entity_has_field(event->entity, f, event->extended))
+            add_field(out, event, event->entity->fields[f].type, leaf);
 }
 
 void payload_platform(struct buf *out, const struct entity *entity, const struct field_val *leaves)

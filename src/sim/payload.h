@@ -48,6 +48,9 @@ struct change_event {
     size_t n_record_ids;
     const struct row *row;          /* values; NULL for DELETE and gaps */
     const struct leaf_marks *marks; /* UPDATE only */
+    bool extended;                  /* by the schema with the fields that were added later */
+    const char *diff;               /* sent in place of the value of leaf diff_leaf; NULL: no diff */
+    unsigned diff_leaf;
 };
 
 void payload_change(struct buf *out, const struct change_event *event, const struct transaction *tx);

@@ -6,6 +6,9 @@
 #include "sim/workload_parts.h"
 
 #include "base/clock.h"
+#include "base/log.h"
+
+#include <stdio.h>
 
 enum { ROWS_ENOUGH = 12, ROWS_MAX = 1500 };
 
@@ -259,13 +262,31 @@ static bool run_special(struct workload *w)
         return special_undecodable(w, "unknown schema");
     if (workload_chance(w, o->undecodable))
         return special_undecodable(w, NULL);
+    if (workload_chance(w, o->gaps))
+        return special_gap(w);
+    if (workload_chance(w, o->diffs))
+        return special_diff(w);
     return workload_chance(w, o->shared_replay) && do_shared_replay(w);
+}
+
+/* An administrator adds a field: the next event of the object names another schema. */
+static void change_schema(struct workload *w)
+{
+    w->extended = true;
+    for (unsigned i = 0; i < ENTITY_COUNT; i++)
+        if (strcmp(w->schema_id[false][i], w->schema_id[true][i]) != 0) {
+            snprintf(w->topic[i]->schema_id, sizeof w->topic[i]->schema_id, "%s", w->schema_id[true][i]);
+            log_info("sim", "%s has one more field: schema %s instead of %s", entities[i].name,
+                     w->schema_id[true][i], w->schema_id[false][i]);
+        }
 }
 
 uint64_t workload_step(struct workload *w, uint64_t max)
 {
     uint64_t before = w->published;
     w->left = max;
+    if (!w->extended && w->options.schema_change_at && w->published + 1 >= w->options.schema_change_at)
+        change_schema(w);
     begin_transaction(w);
     if (!run_special(w) && !run_ordinary(w))
         do_create(w);
@@ -284,6 +305,15 @@ void workload_finish(struct workload *w)
         workload_publish_repeat(w, 0);
 }
 
+static int add_schema(struct workload *w, struct schemas *schemas, unsigned i, bool extended, struct err *e)
+{
+    struct buf json = BUF_INIT;
+    entity_schema_json(&json, &entities[i], extended);
+    int rc = schemas_add(schemas, buf_span(&json), w->schema_id[extended][i], e);
+    buf_release(&json);
+    return rc;
+}
+
 int workload_init(struct workload *w, const struct workload_options *options, struct org *org,
                   struct bus *bus, struct topics *topics, struct schemas *schemas, struct err *e)
 {
@@ -296,18 +326,12 @@ int workload_init(struct workload *w, const struct workload_options *options, st
     /* Over 2^53: a client that reads it as a double shows it wrong. */
     w->commit_number = 9007199254740993 + (int64_t)rng_below(&w->rng, 1000000000);
     for (unsigned i = 0; i < ENTITY_COUNT; i++) {
-        struct buf json = BUF_INIT;
-        char *id = w->schema_id[i];
-        entity_schema_json(&json, &entities[i]);
-        int rc = schemas_add(schemas, buf_span(&json), id, e);
-        buf_release(&json);
-        if (rc < 0)
+        if (add_schema(w, schemas, i, false, e) < 0 || add_schema(w, schemas, i, true, e) < 0)
             return err_prefix(e, "%s", entities[i].name);
-        struct topic *topic = topics_add(topics, entities[i].topic, id);
-        if (!topic)
+        w->topic[i] = topics_add(topics, entities[i].topic, w->schema_id[false][i]);
+        if (!w->topic[i])
             return err_set(e, ERR_CONFIG, "workload", 0, "more than %d topics", TOPICS_MAX);
-        topic->has_workload = true;
-        w->topic[i] = topic;
+        w->topic[i]->has_workload = true;
     }
     return 0;
 }

@@ -22,9 +22,12 @@
 
 struct workload_options {
     uint64_t seed;
-    int64_t start_ms;              /* 0: stamps follow the wall clock */
-    double duplicates;             /* share of events repeated: same event id, new replay id */
-    double shared_replay;          /* share of transactions published as a group under one replay id */
+    int64_t start_ms;     /* 0: stamps follow the wall clock */
+    double duplicates;    /* share of events repeated: same event id, new replay id */
+    double shared_replay; /* share of transactions published as a group under one replay id */
+    double gaps;          /* share of transactions that tell less than happened: GAP_*, overflow, wildcards */
+    double diffs;         /* share of transactions that send a long text as a difference */
+    uint64_t schema_change_at;     /* Account has one more field from this event on; 0: never */
     double undecodable;            /* share of transactions that are a damaged payload */
     uint64_t unknown_schema_every; /* every Nth event names a schema nobody knows; 0: none */
     int64_t oversize;              /* bytes of one big event; 0: none */
@@ -45,8 +48,10 @@ struct workload {
     struct org *org;
     struct bus *bus;
     struct rng rng;
-    const struct topic *topic[ENTITY_COUNT];
-    char schema_id[ENTITY_COUNT][23]; /* a loaded schema may have given the topic another one */
+    struct topic *topic[ENTITY_COUNT];
+    bool extended; /* the fields that come later are there */
+    char schema_id[2][ENTITY_COUNT]
+                  [23]; /* before and after; a loaded schema may have given the topic another */
     struct transaction tx;
     int64_t clock_ms; /* of the last commit */
     int64_t commit_number;

@@ -57,7 +57,7 @@ void edit_fill_new(struct workload *w, const struct entity *entity, struct field
     for (unsigned f = 0; f < entity->n_fields; leaves += type_leaves(entity->fields[f++].type)) {
         const struct entity_field *field = &entity->fields[f];
         unsigned n;
-        if (fill_system(w, leaves, field, number))
+        if (!entity_has_field(entity, f, w->extended) || fill_system(w, leaves, field, number))
             continue;
         if (!(field->flags & FIELD_REQUIRED) && rng_below(&w->rng, 100) >= 60)
             continue;
@@ -143,7 +143,7 @@ void edit_fields(struct workload *w, const struct entity *entity, struct row *ro
     unsigned changeable[64], n_changeable = 0, components;
     for (unsigned f = 0; f < entity->n_fields; f++) {
         const struct entity_field *field = &entity->fields[f];
-        if (field->value >= VALUE_FIRST_CHANGEABLE &&
+        if (field->value >= VALUE_FIRST_CHANGEABLE && entity_has_field(entity, f, w->extended) &&
             (which == ANY_FIELD ||
              (!type_components(field->type, &components) && strcmp(field->name, "Name") != 0)))
             changeable[n_changeable++] = f;

@@ -56,5 +56,9 @@ void workload_publish_repeat(struct workload *w, unsigned i);
 /* note NULL: the payload is damaged. The row does not change. */
 bool special_undecodable(struct workload *w, const char *note);
 bool special_oversize(struct workload *w);
+/* A gap, an overflow or a wildcard: rows change, and the event does not say to what. */
+bool special_gap(struct workload *w);
+/* A long Description changes by one line, and only the difference is sent. */
+bool special_diff(struct workload *w);
 
 #endif

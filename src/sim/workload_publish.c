@@ -42,7 +42,7 @@ void workload_publish(struct workload *w, const struct entity *entity, struct pu
     p->entity = entity->name;
     p->event_id = span_of_str(w->event_id);
     p->payload = buf_span(&w->payload);
-    p->schema_id = span_of_str(w->schema_id[entity - entities]);
+    p->schema_id = span_of_str(w->schema_id[w->extended][entity - entities]);
     if (p->note && strcmp(p->note, "unknown schema") == 0) {
         snprintf(w->unknown_id, sizeof w->unknown_id, "unknown%015llu",
                  (unsigned long long)w->published % 1000000000000000ull);
@@ -60,8 +60,10 @@ void workload_publish_change(struct workload *w, const struct change_event *even
 {
     if (!shares_replay_id) /* a hole now and then: an object nobody subscribed to */
         w->tx.sequence += rng_below(&w->rng, 10) ? 1 : 2;
+    struct change_event now = *event;
+    now.extended = w->extended;
     buf_clear(&w->payload);
-    payload_change(&w->payload, event, &w->tx);
+    payload_change(&w->payload, &now, &w->tx);
     struct publication p = {
         .change_type = sim_change_type_name(event->type),
         .record_ids = event->record_ids,

@@ -3,6 +3,7 @@
  * built from the events must equal the rows the simulator says it holds.
  */
 #include "base/clock.h"
+#include "base/digest.h"
 #include "sim/sim.h"
 
 #include <avro.h>
@@ -25,7 +26,7 @@ struct mirror {
     struct reader readers[16];
     size_t n_readers;
     json_t *rows; /* entity -> id -> fields */
-    unsigned kinds[9];
+    unsigned kinds[9], diffs;
     unsigned nested_only, nulled, several_ids, person_names, above_2_53;
 };
 
@@ -182,6 +183,35 @@ static void apply_compound(json_t *row, const char *name, json_t *value, json_t 
         json_object_del(row, name);
 }
 
+/* One hunk of one line, as the service writes it; the hash is over the new value with its CRLFs. */
+static void apply_diff(struct mirror *m, json_t *row, const char *key, const char *diff)
+{
+    char hash[65] = "", expected[65];
+    unsigned number = 0, again = 0;
+    int body = 0;
+    uint8_t digest[32];
+    const char *old = json_string_value(json_object_get(row, key)), *line = old;
+    assert_non_null(old);
+    assert_int_equal(sscanf(diff, "--- \n+++ %64[0-9a-f]\n@@ -%u,1 +%u,1 @@%n", hash, &number, &again, &body),
+                     3);
+    assert_int_equal(number, again);
+    diff += body + 2; /* "\n-" */
+    size_t n = strcspn(diff, "\n");
+    for (unsigned i = 1; i < number; i++)
+        line = strstr(line, "\r\n") + 2;
+    assert_memory_equal(line, diff, n); /* the line that goes is there */
+    struct buf text = BUF_INIT;
+    buf_add(&text, old, (size_t)(line - old));
+    buf_add_str(&text, diff + n + 2);
+    buf_add_str(&text, line + n);
+    digest_sha256(buf_span(&text), digest);
+    hex_encode(span_of(digest, sizeof digest), expected);
+    assert_string_equal(hash, expected);
+    json_object_set_new(row, key, json_string((const char *)text.data));
+    buf_release(&text);
+    m->diffs++;
+}
+
 static void apply_update(struct mirror *m, json_t *row, json_t *event, json_t *header)
 {
     json_t *changed = json_object_get(header, "changedFields"),
@@ -195,6 +225,9 @@ static void apply_update(struct mirror *m, json_t *row, json_t *event, json_t *h
                                strcmp(json_string_value(json_object_get(header, "entityName")), "Account") ==
                                    0;
             apply_compound(row, key, value, changed, field);
+        } else if (named(json_object_get(header, "diffFields"), field, -1)) {
+            assert_true(named(changed, field, -1));
+            apply_diff(m, row, key, json_string_value(value));
         } else if (named(changed, field, -1)) {
             assert_true(!json_is_null(value) || named(nulled, field, -1)); /* nulledFields decides */
             m->nulled += json_is_null(value);
@@ -302,6 +335,17 @@ static void mirror_release(struct mirror *m)
     json_decref(m->rows);
 }
 
+static void assert_mirror_equals_state(const struct mirror *m, const struct sim *s)
+{
+    struct buf text = BUF_INIT;
+    org_state_json(&text, &s->org);
+    json_t *whole = json_loadb((const char *)text.data, text.len, 0, NULL);
+    assert_non_null(whole);
+    assert_true(json_equal(json_object_get(whole, "entities"), m->rows));
+    json_decref(whole);
+    buf_release(&text);
+}
+
 /* The events alone rebuild exactly the rows that GET /sim/state shows. */
 static void test_mirror_equals_state(void **state)
 {
@@ -312,28 +356,100 @@ static void test_mirror_equals_state(void **state)
         struct err e = ERR_INIT;
         struct sim_options o = quiet_options(&e);
         struct mirror m;
-        struct buf text = BUF_INIT;
         o.workload.seed = seed;
         o.workload.shared_replay = 0.05;
         o.count = 4000;
         run_workload(&s, &o);
         assert_int_equal(s.bus.next - s.bus.first, 4000); /* exactly the count */
         build_mirror(&m, &s);
-        org_state_json(&text, &s.org);
-        json_t *whole = json_loadb((const char *)text.data, text.len, 0, NULL);
-        assert_non_null(whole);
-        assert_true(json_equal(json_object_get(whole, "entities"), m.rows));
-        assert_true(m.kinds[SIM_CREATE] > 100 && m.kinds[SIM_UPDATE] > 100 && m.kinds[SIM_DELETE] > 20 &&
-                    m.kinds[SIM_UNDELETE] > 20);
+        assert_mirror_equals_state(&m, &s);
+        assert_true(m.kinds[SIM_CREATE] > 100 && m.kinds[SIM_UPDATE] > 100);
+        assert_true(m.kinds[SIM_DELETE] > 20 && m.kinds[SIM_UNDELETE] > 20);
         assert_true(m.nested_only > 10 && m.nulled > 20 && m.several_ids > 20);
-        person_names += m.person_names;
         assert_true(m.above_2_53 == m.kinds[0] + m.kinds[1] + m.kinds[2] + m.kinds[3]);
-        json_decref(whole);
-        buf_release(&text);
+        person_names += m.person_names;
         mirror_release(&m);
         sim_close(&s);
     }
     assert_true(person_names > 0);
+}
+
+/* A field appears in the middle: positions behind it shift, and each event is read by its own schema. */
+static void test_schema_change(void **state)
+{
+    static struct sim s;
+    struct err e = ERR_INIT;
+    struct sim_options o = quiet_options(&e);
+    struct mirror m;
+    char before[23];
+    (void)state;
+    o.workload.schema_change_at = 500;
+    o.count = 1500;
+    run_workload(&s, &o);
+    snprintf(before, sizeof before, "%s", s.workload.schema_id[false][ENTITY_ACCOUNT]);
+    build_mirror(&m, &s);
+    assert_mirror_equals_state(&m, &s);
+    assert_string_not_equal(topics_find(&s.topics, span_of_str("/data/AccountChangeEvent"))->schema_id,
+                            before);
+    assert_int_equal(m.n_readers, ENTITY_COUNT + 1); /* both schemas of Account were needed */
+    mirror_release(&m);
+    sim_close(&s);
+}
+
+static void test_differences(void **state)
+{
+    static struct sim s;
+    struct err e = ERR_INIT;
+    struct sim_options o = quiet_options(&e);
+    struct mirror m;
+    (void)state;
+    o.workload.diffs = 0.3;
+    o.count = 1000;
+    run_workload(&s, &o);
+    build_mirror(&m, &s);
+    assert_mirror_equals_state(&m, &s);
+    assert_true(m.diffs > 50);
+    mirror_release(&m);
+    sim_close(&s);
+}
+
+/* Gap events have a header and nothing else. */
+static void test_gaps(void **state)
+{
+    static struct sim s;
+    struct err e = ERR_INIT;
+    struct sim_options o = quiet_options(&e);
+    struct mirror m = {.sim = &s};
+    unsigned wildcards = 0;
+    (void)state;
+    o.workload.gaps = 0.5;
+    o.count = 1000;
+    run_workload(&s, &o);
+    for (uint64_t i = s.bus.first; i < s.bus.next; i++) {
+        Eventbus__V1__FetchResponse *r = response_of(bus_at(&s.bus, i));
+        json_t *event = decode(&m, r->events[0]->event),
+               *header = json_object_get(event, "ChangeEventHeader");
+        const char *id = header ? json_string_value(json_array_get(json_object_get(header, "recordIds"), 0))
+                                : "";
+        int64_t type = header ? json_integer_value(json_object_get(header, "changeType")) : SIM_CREATE;
+        wildcards += strlen(id) == 4 && id[3] == '*';
+        m.kinds[type]++;
+        if (type == SIM_GAP_OVERFLOW)
+            assert_string_equal(id, "000000000000000AAA");
+        if (type >= SIM_GAP_CREATE) {
+            json_t *body = full_image(event);
+            assert_int_equal(json_object_size(body), 0);
+            json_decref(body);
+        }
+        json_decref(event);
+        eventbus__v1__fetch_response__free_unpacked(r, NULL);
+    }
+    for (int type = SIM_GAP_CREATE; type <= SIM_GAP_OVERFLOW; type++)
+        assert_true(m.kinds[type] > 5);
+    assert_true(wildcards > 5);
+    m.rows = json_null();
+    mirror_release(&m);
+    sim_close(&s);
 }
 
 static uint64_t fingerprint(uint64_t seed)
@@ -452,9 +568,10 @@ static void test_prefill_lies_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mirror_equals_state), cmocka_unit_test(test_seed_decides),
-        cmocka_unit_test(test_repeats_and_groups),  cmocka_unit_test(test_bad_events),
-        cmocka_unit_test(test_prefill_lies_back),
+        cmocka_unit_test(test_mirror_equals_state), cmocka_unit_test(test_schema_change),
+        cmocka_unit_test(test_differences),         cmocka_unit_test(test_gaps),
+        cmocka_unit_test(test_seed_decides),        cmocka_unit_test(test_repeats_and_groups),
+        cmocka_unit_test(test_bad_events),          cmocka_unit_test(test_prefill_lies_back),
     };
     return cmocka_run_group_tests_name("sim_workload", tests, NULL, NULL);
 }
