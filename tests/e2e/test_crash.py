@@ -101,6 +101,33 @@ class Crash(case.Case):
         tidemark.write()
         return tidemark
 
+    def test_kill_points_on_one_store(self):
+        """one store, 60 lives that each end at a random kill point, recoveries among them"""
+        draw = random.Random(SEED + 2)
+        lives = LIMIT or 60
+        count = lives * 12
+        org = self.org("--seed", SEED + 2, "--rate", 150, "--count", count, "--duplicates", 0.05, "--shared-replay", 0.1,
+                       "--batch", 10, "--keepalive", 0.1)
+        tidemark = self.tidemark(org, topics=[orgs.ACCOUNTS, orgs.ORDERS])
+        points = {}
+        for life in range(lives):
+            at = draw.randrange(1, 40)
+            program = tidemark.run(env={"TIDEMARK_KILL_AT": str(at)}, name="tidemark")
+            self.started.append(program)
+            # Keepalives and events make visits; a life that waits for events of the bus's end is ended from outside.
+            waiting.until(lambda: not program.running() or len(org.ledger()) >= count, program.tail, 60)
+            if program.running():
+                program.kill()
+                continue
+            self.assertEqual(program.wait(), KILLED, f"life {life}, killed at visit {at}\n{program.tail()}")
+            point = program.err.rsplit("killpoint ", 1)[1].split()[0]
+            points[point] = points.get(point, 0) + 1
+        print("# " + ", ".join(f"{name} x {number}" for name, number in sorted(points.items())))
+        org.wait_published(count, 60)
+        self.expect(tidemark.run_until_idle(), 0)
+        self.check(org, tidemark)
+        self.unchanged_by_restart(tidemark)
+
     def test_kill_from_outside(self):
         """kill -9 at random moments, 50 times, on one store"""
         draw = random.Random(SEED)
