@@ -440,7 +440,7 @@ static void refresh_without_rotation(void **state)
     struct fixture f;
     struct stat before, after;
     begin(&f, AUTH_REFRESH_TOKEN);
-    put_token(&f, "  5Aep.first\n" + 2);
+    put_token(&f, "5Aep.first\n");
     stat(f.file, &before);
     fake_http_answer_json(f.server, 200, good);
     assert_int_equal(once(&f), 0);

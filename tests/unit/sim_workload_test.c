@@ -51,12 +51,12 @@ static struct sim_options quiet_options(struct err *e)
 static json_t *to_json(avro_value_t *v)
 {
     avro_value_t child;
-    const char *text;
-    size_t n;
-    int64_t l;
-    int32_t i;
-    double d;
-    int b;
+    const char *text = NULL;
+    size_t n = 0;
+    int64_t l = 0;
+    int32_t i = 0;
+    double d = 0;
+    int b = 0;
     switch (avro_value_get_type(v)) {
     case AVRO_UNION:
         assert_int_equal(avro_value_get_current_branch(v, &child), 0);
