@@ -14,6 +14,11 @@
  */
 enum { BLOCK_VERSION = 1, HEADER_BYTES = 40, EVENT_HEADER_BYTES = 12 };
 
+/* A block lies in neighbouring pages. Where small and large ones have come and gone, neighbours are free only in
+ * short runs: a map with plenty of free pages would be full for a large block. Only an event that is larger itself
+ * makes a larger one. */
+enum { MOST_BLOCK_BYTES = 64 << 10 };
+
 static const char head_key[] = "journal_head";
 
 struct event_header {
@@ -74,22 +79,28 @@ static uint8_t *write_event(uint8_t *p, const struct event_data *ev)
     return write_span(p, ev->payload);
 }
 
-int journal_append(struct store_txn *txn, const struct journal_block *block, const struct event_data *events, size_t n,
-                   uint64_t *first_seq, struct err *e)
+/* How many events, from the first on, go into one block: at least one, and no more than fit. */
+static size_t events_that_fit(const struct event_data *events, size_t n, size_t *bytes)
 {
-    BUG_IF(n == 0 || n > JOURNAL_MAX_BLOCK_EVENTS);
-    uint64_t head;
-    if (read_head(txn, &head, e) != 0)
-        return -1;
-    size_t bytes = HEADER_BYTES;
-    for (size_t i = 0; i < n; i++) {
+    size_t i = 0;
+    *bytes = HEADER_BYTES;
+    for (; i < n; i++) {
         const struct event_data *ev = &events[i];
         BUG_IF(ev->payload.n > UINT32_MAX || ev->event_id.n > UINT16_MAX || ev->schema_id.n > UINT16_MAX ||
                ev->replay_id.n > UINT16_MAX);
-        bytes += EVENT_HEADER_BYTES + ev->payload.n + ev->event_id.n + ev->schema_id.n + ev->replay_id.n;
+        size_t more = EVENT_HEADER_BYTES + ev->payload.n + ev->event_id.n + ev->schema_id.n + ev->replay_id.n;
+        if (i > 0 && *bytes + more > MOST_BLOCK_BYTES)
+            break;
+        *bytes += more;
     }
+    return i;
+}
+
+static int append_block(struct store_txn *txn, const struct journal_block *block, uint64_t first,
+                        const struct event_data *events, size_t n, size_t bytes, struct err *e)
+{
     uint8_t key[8], *p;
-    key_u64(key, head + 1);
+    key_u64(key, first);
     if (store_append(txn, DB_JOURNAL, span_of(key, sizeof key), bytes, &p, e) != 0)
         return -1;
     p = write_u32(p, BLOCK_VERSION);
@@ -102,8 +113,24 @@ int journal_append(struct store_txn *txn, const struct journal_block *block, con
     p = write_i64(p, block->source_ms);
     for (size_t i = 0; i < n; i++)
         p = write_event(p, &events[i]);
+    return 0;
+}
+
+int journal_append(struct store_txn *txn, const struct journal_block *block, const struct event_data *events, size_t n,
+                   uint64_t *first_seq, struct err *e)
+{
+    BUG_IF(n == 0 || n > JOURNAL_MAX_BLOCK_EVENTS);
+    uint64_t head;
+    if (read_head(txn, &head, e) != 0)
+        return -1;
     *first_seq = head + 1;
-    head += n;
+    for (size_t done = 0; done < n;) {
+        size_t bytes, fit = events_that_fit(events + done, n - done, &bytes);
+        if (append_block(txn, block, head + 1, events + done, fit, bytes, e) != 0)
+            return -1;
+        head += fit;
+        done += fit;
+    }
     return store_put(txn, DB_META, span_of_str(head_key), span_of(&head, sizeof head), e);
 }
 
@@ -169,7 +196,7 @@ static int seek_block(MDB_cursor *cursor, uint64_t seq, MDB_val *k, MDB_val *v)
     key_u64(key, seq);
     *k = (MDB_val){sizeof key, key};
     int rc = mdb_cursor_get(cursor, k, v, MDB_SET_RANGE);
-    if (rc == 0 && key_get_u64(k->mv_data) == seq)
+    if (rc == 0 && k->mv_size == sizeof key && key_get_u64(k->mv_data) == seq)
         return 0;
     if (rc != 0 && rc != MDB_NOTFOUND)
         return rc;
@@ -251,16 +278,18 @@ int journal_bounds(struct store_txn *txn, struct journal_bounds *out, struct err
         return -1;
     MDB_cursor *cursor;
     MDB_val k, v;
+    bool sane = true;
     int rc = mdb_cursor_open(txn->mdb, store_dbi(txn->st, DB_JOURNAL), &cursor);
     if (rc == 0) {
+        out->oldest = out->head + 1;
         rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST);
-        if (rc == 0 && k.mv_size == 8)
+        if (rc == 0 && (sane = k.mv_size == 8))
             out->oldest = key_get_u64(k.mv_data);
-        else if (rc == MDB_NOTFOUND)
-            out->oldest = out->head + 1;
         mdb_cursor_close(cursor);
     }
-    return rc == 0 || rc == MDB_NOTFOUND ? 0 : store_error(txn->st, rc, "cannot read the journal", e);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return store_error(txn->st, rc, "cannot read the journal", e);
+    return sane && out->oldest > 0 && out->oldest <= out->head + 1 ? 0 : damaged(txn, out->oldest, e);
 }
 
 int journal_trim(struct store_txn *txn, uint64_t settled, int64_t before_ms, bool for_space, size_t max_blocks,
