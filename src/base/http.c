@@ -1,6 +1,7 @@
 #include "base/http.h"
 
 #include "base/alloc.h"
+#include "base/proxy.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>
@@ -16,9 +17,10 @@ struct exchange {
     struct http_answer *answer;
     size_t max_answer;
     const atomic_bool *stop;
-    bool plain;        /* http://, so only loopback may get it */
-    bool too_large;    /* the answer passed max_answer */
-    bool not_loopback; /* connected elsewhere than the name promised */
+    struct proxy proxy; /* url NULL: directly */
+    bool plain;         /* http://, so only loopback may get it */
+    bool too_large;     /* the answer passed max_answer */
+    bool not_loopback;  /* connected elsewhere than the name promised */
 };
 
 void http_setup(void)
@@ -216,6 +218,21 @@ static int set_method(CURL *curl, const struct http_request *request, struct err
     return 0;
 }
 
+/* Always said, so that curl does not look into the environment by rules of its own. */
+static void set_proxy(CURL *curl, const struct proxy *proxy)
+{
+    curl_easy_setopt(curl, CURLOPT_PROXY, proxy->url ? proxy->url : "");
+    curl_easy_setopt(curl, CURLOPT_NOPROXY, "");
+    curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* the proxy's Date is not the server's */
+    if (!proxy->user)
+        return;
+    size_t n = strcspn(proxy->user, ":");
+    char *name = xmemdupz(proxy->user, n);
+    curl_easy_setopt(curl, CURLOPT_PROXYUSERNAME, name);
+    curl_easy_setopt(curl, CURLOPT_PROXYPASSWORD, proxy->user[n] ? proxy->user + n + 1 : "");
+    free(name);
+}
+
 static void set_options(CURL *curl, const struct http_request *request, struct exchange *x, char *why)
 {
     curl_easy_setopt(curl, CURLOPT_URL, request->url);
@@ -233,8 +250,7 @@ static void set_options(CURL *curl, const struct http_request *request, struct e
         curl_easy_setopt(curl, CURLOPT_CAINFO, request->ca_file);
         curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
     }
-    if (x->plain)
-        curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* loopback is not behind a proxy */
+    set_proxy(curl, &x->proxy);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
@@ -244,6 +260,21 @@ static void set_options(CURL *curl, const struct http_request *request, struct e
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
     curl_easy_setopt(curl, CURLOPT_PREREQFUNCTION, before_request);
     curl_easy_setopt(curl, CURLOPT_PREREQDATA, x);
+}
+
+/* Nothing came through a proxy: it is as likely as the server behind it. */
+static int describe_proxy_failure(int code, const char *reason, const char *where, const struct proxy *proxy,
+                                  struct err *e)
+{
+    if (strstr(reason, "response 407"))
+        return err_set(e, ERR_CONFIG, "http", code,
+                       "%s: the proxy %s wants other credentials (HTTP 407): check HTTPS_PROXY", where,
+                       proxy->url);
+    if (strstr(reason, "CONNECT tunnel failed"))
+        return err_set(e, ERR_RETRY, "http", code,
+                       "%s: the proxy %s does not let us through: check NO_PROXY and its rules (%s)", where,
+                       proxy->url, reason);
+    return err_set(e, ERR_RETRY, "http", code, "%s, through the proxy %s: %s", where, proxy->url, reason);
 }
 
 /* curl's result -> class and text. Says host and why, never the path, query, headers or body. */
@@ -289,6 +320,8 @@ static int describe_failure(CURLcode rc, const char *why, const char *where, con
     default:
         break;
     }
+    if (x->proxy.url)
+        return describe_proxy_failure(code, reason, where, &x->proxy, e);
     return err_set(e, ERR_RETRY, "http", code, "%s: %s", where, reason);
 }
 
@@ -307,7 +340,7 @@ int http_do(const struct http_request *request, struct http_answer *answer, stru
     int rc = -1;
 
     *answer = (struct http_answer){.body = BUF_INIT, .retry_after_s = -1};
-    if (read_url(request->url, &x.plain, where, e))
+    if (read_url(request->url, &x.plain, where, e) || (!x.plain && proxy_choose(where, &x.proxy, e)))
         return -1;
     CURL *curl = curl_easy_init();
     BUG_IF(!curl);
@@ -335,5 +368,6 @@ out:
         http_answer_release(answer);
     free_headers(headers);
     curl_easy_cleanup(curl);
+    proxy_release(&x.proxy);
     return rc;
 }

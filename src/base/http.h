@@ -2,7 +2,7 @@
  * http: one request, one answer, over libcurl.
  *
  * For OAuth and REST, not for events. TLS is verified against ca_file, or the system's roots when it
- * is NULL. HTTPS_PROXY and NO_PROXY are honoured (libcurl). Redirects are not followed: a login that
+ * is NULL. HTTPS_PROXY and NO_PROXY are honoured (proxy.h). Redirects are not followed: a login that
  * redirects would send the secret elsewhere. Answers over max_answer bytes are refused.
  *
  * Guarantees: secrets in the form or headers never appear in err texts; the request's copies are wiped.

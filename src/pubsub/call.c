@@ -138,7 +138,7 @@ void call_finish(struct call *c, struct pubsub_status *status)
                                      : code;
         snprintf(status->error_code, sizeof status->error_code, "%s", short_code);
         status->grpc_code = (int)c->status;
-        describe_status(status, details, p->endpoint, p->plaintext, p->max_message, c->had_answer);
+        describe_status(status, details, p->where, p->plaintext, p->max_message, c->had_answer);
     }
     status->reaction = pubsub_classify(status->grpc_code, status->error_code,
                                        c->local_text[0] ? "" : details);

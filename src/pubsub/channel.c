@@ -7,6 +7,7 @@
  * made is dropped, and the next call brings a new one, which connects at once: the owner alone decides when.
  */
 #include "base/alloc.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/http.h"
 #include "pubsub/internal.h"
@@ -96,18 +97,22 @@ static grpc_arg text_arg(const char *key, const char *value)
     return a;
 }
 
-static bool proxy_is_configured(void)
+/* "Proxy-Authorization:Basic …", as gRPC wants it in an argument; "": no proxy, or one that asks nobody. */
+static void add_proxy_header(struct buf *out, const struct proxy *proxy)
 {
-    const char *proxy = getenv("grpc_proxy");
-    if (!proxy)
-        proxy = getenv("https_proxy");
-    return proxy && *proxy;
+    buf_add_str(out, "");
+    if (!proxy->user)
+        return;
+    buf_add_str(out, "Proxy-Authorization:Basic ");
+    base64_add(out, span_of_str(proxy->user));
 }
 
 /* p->lock held. */
 static struct channel *make(struct pubsub *p)
 {
     int64_t timeout = p->keepalive_ms < KEEPALIVE_TIMEOUT_MS ? p->keepalive_ms : KEEPALIVE_TIMEOUT_MS;
+    struct buf header = BUF_INIT;
+    add_proxy_header(&header, &p->proxy);
     grpc_arg args[] = {
         int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, p->keepalive_ms),
         int_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, timeout),
@@ -117,10 +122,14 @@ static struct channel *make(struct pubsub *p)
         int_arg(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1), /* a new channel is a new connection */
         int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS),  /* really the connect timeout */
         int_arg(GRPC_ARG_DNS_ARES_QUERY_TIMEOUT_MS, CONNECT_TIMEOUT_MS), /* else two minutes */
-        int_arg(GRPC_ARG_ENABLE_HTTP_PROXY, !p->plaintext && proxy_is_configured()),
+        int_arg(GRPC_ARG_ENABLE_HTTP_PROXY, p->proxy.url != NULL),
         text_arg(GRPC_ARG_PRIMARY_USER_AGENT_STRING, "tidemark"),
+        /* The last two: through a proxy only. The second has no name in the public headers. */
+        text_arg(GRPC_ARG_HTTP_PROXY, p->proxy.url),
+        text_arg("grpc.http_connect_headers", (const char *)header.data),
     };
-    const grpc_channel_args all = {ARRAY_LEN(args), args};
+    size_t unused = !p->proxy.url ? 2 : header.len == 0;
+    const grpc_channel_args all = {ARRAY_LEN(args) - unused, args};
     grpc_channel_credentials *creds = p->plaintext
                                           ? grpc_insecure_credentials_create()
                                           : grpc_ssl_credentials_create_ex(p->root_pem, NULL, NULL, NULL);
@@ -128,6 +137,8 @@ static struct channel *make(struct pubsub *p)
     c->grpc = grpc_channel_create(p->endpoint, creds, &all);
     BUG_IF(!c->grpc); /* without an address to reach it is a channel whose calls fail */
     grpc_channel_credentials_release(creds);
+    wipe(header.data, header.len);
+    buf_release(&header);
     c->refs = 1;
     return c;
 }

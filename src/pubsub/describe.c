@@ -17,6 +17,8 @@ static const struct row {
      "the server's certificate is not trusted: set tls.ca_file when it comes from a private CA"},
     {"wrong version number", "the server does not speak TLS on this port: check pubsub_endpoint"},
     {"WRONG_VERSION_NUMBER", "the server does not speak TLS on this port: check pubsub_endpoint"},
+    {"proxy returned response code 407", "it wants other credentials (HTTP 407): check HTTPS_PROXY"},
+    {"proxy returned response code", "it does not let us through: check NO_PROXY and its rules"},
     {"DNS resolution failed", "the name does not resolve: check pubsub_endpoint and DNS"},
     {"Connection refused",
      "connection refused: check host and port in pubsub_endpoint, and that nothing blocks them"},

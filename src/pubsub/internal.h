@@ -18,6 +18,7 @@
 #define PUBSUB_INTERNAL_H
 
 #include "base/compiler.h"
+#include "base/proxy.h"
 #include "pubsub/pubsub.h"
 
 #include <grpc/grpc.h>
@@ -57,6 +58,8 @@ struct channel {
 struct pubsub {
     char *subject; /* for the log: "org NAME" */
     char *endpoint;
+    char *where; /* for people: the endpoint, and the proxy on the way */
+    struct proxy proxy;
     char *root_pem; /* NULL: the system's roots */
     bool plaintext;
     int64_t max_message;

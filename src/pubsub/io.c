@@ -15,18 +15,11 @@ static void log_grpc(gpr_log_func_args *args)
     log_debug("grpc", "%s:%d: %s", file ? file + 1 : args->file, args->line, args->message);
 }
 
-/* gRPC reads the lower-case names only; users and libcurl know both. */
-static void take_proxy_from(const char *upper, const char *lower)
-{
-    const char *value = getenv(upper);
-    if (value && *value && !getenv(lower))
-        setenv(lower, value, 1);
-}
-
 void pubsub_setup(void)
 {
-    take_proxy_from("HTTPS_PROXY", "https_proxy");
-    take_proxy_from("NO_PROXY", "no_proxy");
+    /* Which proxy is our choice (channel.c). gRPC would look at NO_PROXY once more, by a rule of its own; the
+     * variable that it prefers to it gets a value that fits no host. */
+    setenv("no_grpc_proxy", "none.invalid", 1);
     gpr_set_log_function(log_grpc);
     grpc_init();
 }
@@ -66,11 +59,18 @@ struct pubsub *pubsub_new(const struct org_config *org, struct err *e)
                 org->pubsub_endpoint);
         return NULL;
     }
-    if (!org->plaintext && channel_read_roots(org->ca_file, &root_pem, e))
+    struct proxy proxy = PROXY_INIT;
+    if (!org->plaintext &&
+        (proxy_choose(org->pubsub_endpoint, &proxy, e) || channel_read_roots(org->ca_file, &root_pem, e))) {
+        proxy_release(&proxy);
         return NULL;
+    }
     struct pubsub *p = xcalloc(1, sizeof *p);
     p->subject = xasprintf("org %s", org->name);
     p->endpoint = xstrdup(org->pubsub_endpoint);
+    p->proxy = proxy;
+    p->where = proxy.url ? xasprintf("%s, through the proxy %s", p->endpoint, proxy.url)
+                         : xstrdup(p->endpoint);
     p->root_pem = root_pem;
     p->plaintext = org->plaintext;
     p->max_message = org->max_message;
@@ -104,6 +104,8 @@ void pubsub_free(struct pubsub *p)
     pthread_mutex_destroy(&p->lock);
     buf_release(&p->scratch);
     free(p->root_pem);
+    proxy_release(&p->proxy);
+    free(p->where);
     free(p->endpoint);
     free(p->subject);
     free(p);
