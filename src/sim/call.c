@@ -229,3 +229,9 @@ bool call_allowed(const struct call *c, const struct session *session, struct fa
         return false;
     }
 }
+
+void call_fault_failure(const struct call *c, struct failure *f)
+{
+    failure_set(f, (grpc_status_code)c->fault.status, c->fault.code[0] ? c->fault.code : NULL, c,
+                "The simulator was told to fail this call.");
+}

@@ -12,6 +12,7 @@
 #define SIM_CALL_H
 
 #include "base/buf.h"
+#include "sim/faults.h"
 #include "sim/flow.h"
 #include "sim/sim.h"
 
@@ -19,7 +20,6 @@
 #include <grpc/grpc.h>
 
 enum tag_kind { TAG_NEW, TAG_OVER, TAG_MESSAGE, TAG_SENT, TAG_ENDED, TAG_KINDS, TAG_SHUTDOWN };
-enum call_kind { CALL_SUBSCRIBE, CALL_GET_TOPIC, CALL_GET_SCHEMA, CALL_UNKNOWN };
 
 struct call;
 
@@ -57,6 +57,10 @@ struct call {
     grpc_metadata trailing[2];
     grpc_slice details_text;
 
+    bool has_fault; /* scripted: what it meets instead of an answer */
+    struct fault fault;
+    int64_t fault_due_ms; /* streams: 0 until it has been sent what comes before */
+
     /* Subscribe */
     bool active, half_closed;
     struct topic *topic;
@@ -83,6 +87,8 @@ void call_fail(struct call *c, const struct failure *failure);
 /* The same, once the message on its way is out: one operation of a kind at a time. */
 void call_fail_after_write(struct call *c, const struct failure *failure);
 void call_finish_ok(struct call *c);
+/* The failure that c->fault asks for. */
+void call_fault_failure(const struct call *c, struct failure *f);
 
 /* The value of a metadata key (lower case); p is NULL when it is missing. */
 struct span call_metadata(const struct call *c, const char *key);

@@ -68,6 +68,22 @@ static void token_fault(struct sim *s, struct MHD_Connection *connection, struct
     buf_add_str(&a->body, "\"}\n");
 }
 
+static void call_fault(struct sim *s, struct MHD_Connection *connection, struct answer *a)
+{
+    struct err e = ERR_INIT;
+    struct fault_script script = {.method = argument(connection, "method", NULL),
+                                  .status = argument(connection, "status", NULL),
+                                  .code = argument(connection, "code", NULL),
+                                  .count = argument(connection, "count", NULL),
+                                  .seconds = argument(connection, "seconds", NULL),
+                                  .events = argument(connection, "events", NULL)};
+    a->status = 204;
+    if (faults_add(&s->faults, &script, &e) == 0)
+        return;
+    a->status = 400;
+    buf_addf(&a->body, "{\"message\":\"expected %s\"}\n", e.text);
+}
+
 /* --- the simulator's own pages -------------------------------------------------------------------- */
 
 static void stats(struct sim *s, struct answer *a)
@@ -78,8 +94,7 @@ static void stats(struct sim *s, struct answer *a)
     buf_addf(out, "{\"published\":%llu,\"held\":%llu,\"replay_id\":\"", (unsigned long long)(s->bus.next - 1),
              (unsigned long long)(s->bus.next - s->bus.first));
     hex_add(out, bus_head_replay_id(&s->bus, id));
-    buf_addf(out,
-             "\",\"left\":%lld,\"streams\":%llu,\"responses\":%llu,\"events_sent\":%llu,\"tokens\":%u,",
+    buf_addf(out, "\",\"left\":%lld,\"streams\":%llu,\"responses\":%llu,\"events_sent\":%llu,\"tokens\":%u,",
              s->to_publish == UINT64_MAX ? -1 : (long long)s->to_publish, (unsigned long long)s->streams,
              (unsigned long long)s->responses, (unsigned long long)s->events_sent, s->session.n_issued);
     buf_addf(out, "\"token_requests\":%llu,\"token_refusals\":%llu,\"topics\":{",
@@ -107,6 +122,8 @@ static void route(struct sim *s, struct MHD_Connection *connection, const char *
         token(s, connection, r, a);
     } else if (post && strcmp(url, "/sim/token-fault") == 0) {
         token_fault(s, connection, a);
+    } else if (post && strcmp(url, "/sim/call-fault") == 0) {
+        call_fault(s, connection, a);
     } else if (get && strcmp(url, "/sim/state") == 0) {
         state(s, a);
     } else if (get && strcmp(url, "/sim/stats") == 0) {

@@ -6,6 +6,7 @@
  *   GET  /sim/stats               counts per topic, of streams and of responses
  *   POST /sim/revoke              every token issued so far dies
  *   POST /sim/drop                every open stream ends with UNAVAILABLE
+ *   POST /sim/call-fault          what the next RPCs get instead (faults.h)
  *   POST /sim/token-fault         what the next token requests get instead (oauth.h)
  *
  * Thread: libmicrohttpd runs its own, one for each connection; they take the simulator's lock.

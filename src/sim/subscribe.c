@@ -172,6 +172,7 @@ static int first_request(struct sim *s, struct call *c, const Eventbus__V1__Fetc
     log_info("stream", "%llu opens on %s from %s %s", (unsigned long long)c->number, c->topic->name,
              preset_name(request->replay_preset), id);
     c->active = true;
+    c->has_fault = faults_take(&s->faults, CALL_SUBSCRIBE, &c->fault);
     s->subscribed = true;
     return 0;
 }
@@ -198,6 +199,8 @@ static int handle(struct sim *s, struct call *c, const Eventbus__V1__FetchReques
 static int draw_batch(const struct sim *s, struct call *c)
 {
     int most = c->flow.pending < s->options->batch ? c->flow.pending : (int)s->options->batch;
+    if (c->has_fault && c->fault.after_events - c->sent < (uint64_t)most)
+        most = (int)(c->fault.after_events - c->sent);
     if (s->bench || rng_below(&c->batches, 2))
         return most;
     return 1 + (int)rng_below(&c->batches, (uint64_t)most);
@@ -244,6 +247,21 @@ static int64_t watch_pending_zero(struct sim *s, struct call *c, int64_t now_ms)
     return -1;
 }
 
+/* The stream was sent what comes before its scripted end. */
+static int64_t meet_fault(struct call *c, int64_t now_ms)
+{
+    struct failure f;
+    if (c->fault.stall)
+        return -1;
+    if (!c->fault_due_ms)
+        c->fault_due_ms = now_ms + c->fault.delay_ms;
+    if (c->fault_due_ms > now_ms)
+        return c->fault_due_ms - now_ms;
+    call_fault_failure(c, &f);
+    end_with(c, &f);
+    return -1;
+}
+
 int64_t subscribe_advance(struct sim *s, struct call *c, int64_t now_ms)
 {
     if (!c->active || c->ending || c->sending || c->fails)
@@ -252,6 +270,8 @@ int64_t subscribe_advance(struct sim *s, struct call *c, int64_t now_ms)
         call_finish_ok(c);
         return -1;
     }
+    if (c->has_fault && c->sent >= c->fault.after_events)
+        return meet_fault(c, now_ms);
     if (!c->flow.pending)
         return watch_pending_zero(s, c, now_ms);
     if (feed_ready(s, c)) {

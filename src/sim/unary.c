@@ -99,6 +99,13 @@ void unary_request(struct sim *s, struct call *c, int64_t now_ms)
         c->fails = true;
         return;
     }
+    if (faults_take(&s->faults, c->kind, &c->fault)) {
+        log_info("call", "a fault as scripted");
+        c->due_ms = c->fault.stall ? 0 : now_ms + c->fault.delay_ms;
+        c->fails = true;
+        call_fault_failure(c, &c->failure);
+        return;
+    }
     call_message(c, &bytes);
     bool understood = false;
     if (c->kind == CALL_GET_TOPIC) {
