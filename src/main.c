@@ -3,6 +3,7 @@
  */
 #include "cli/cli.h"
 
+#include "base/secret.h"
 #include "base/text.h"
 
 #include <malloc.h>
@@ -96,6 +97,7 @@ static void set_up_heap(void)
 int main(int argc, char **argv)
 {
     set_up_heap();
+    secret_forbid_cores();
     signal(SIGPIPE, SIG_IGN); /* a write to a reader that left is an error to handle, not to die of */
     signal(SIGXFSZ, SIG_IGN); /* likewise a file that may not grow */
     umask(0027);
