@@ -20,6 +20,7 @@
 #define DELIVERY_DELIVERY_H
 
 #include "avro/schema_cache.h"
+#include "base/histogram.h"
 #include "config/config.h"
 #include "sink/sink.h"
 #include "store/journal_signal.h"
@@ -69,6 +70,8 @@ struct delivery_view {
     char reason[400]; /* "" when all is well */
     uint64_t cursor;
     int64_t last_progress_mono_ms; /* when it last settled something, or had nothing to do */
+    /* Of this process: received -> settled, and Salesforce commit -> delivered. */
+    struct histogram_view since_received, since_committed;
 };
 void delivery_describe(struct delivery_loop *d, struct delivery_view *out);
 /* When the loop last turned; it does about twice a second, unless its target holds it up; INT64_MAX once it has ended. */

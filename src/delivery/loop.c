@@ -1,4 +1,5 @@
 #include "delivery/batch.h"
+#include "delivery/latency.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -23,6 +24,7 @@ struct delivery_loop {
     char subject[STORE_MAX_NAME + 8];
     struct sink_record record; /* what the store holds */
     struct batch batch;
+    struct latency latency;
     unsigned failures;      /* in a row */
     int64_t last_submit_ms; /* monotonic */
     pthread_t thread;
@@ -282,6 +284,7 @@ static int deliver(struct delivery_loop *d, struct err *e)
         d->failures = 0;
         if (settle(d, &sb, n, e) != 0)
             return -1;
+        latency_count(&d->latency, b, &sb, n, clock_wall_ms());
     }
     if (n < b->n_events)
         fail_target(d, &sb.reason);
@@ -424,4 +427,6 @@ void delivery_describe(struct delivery_loop *d, struct delivery_view *out)
     pthread_mutex_lock(&d->lock);
     *out = d->view;
     pthread_mutex_unlock(&d->lock);
+    histogram_read(&d->latency.since_received, &out->since_received);
+    histogram_read(&d->latency.since_committed, &out->since_committed);
 }
