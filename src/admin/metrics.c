@@ -4,7 +4,10 @@
  */
 #include "admin/metrics.h"
 
+#include "admin/ready.h"
+
 #include <inttypes.h>
+#include <stdio.h>
 
 enum { SOURCE_RETENTION_MS = 72 * 3600 * 1000 }; /* for how long the service keeps events */
 
@@ -138,6 +141,34 @@ static void reconnects(struct metrics *m)
         }
 }
 
+/* Views are per subscription, tokens per org: the first subscription of each org speaks for it. */
+static bool first_of_org(const struct snapshot *s, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(s->subscriptions[k].org, s->subscriptions[i].org) == 0)
+            return false;
+    return true;
+}
+
+static void orgs(struct metrics *m)
+{
+    static const char refreshes[] = "tidemark_token_refreshes_total", mismatches[] = "tidemark_schema_id_mismatches_total";
+    family(m, refreshes, "counter", "Logins that gave a token since the daemon started.");
+    for (size_t i = 0; i < m->s->n_subscriptions; i++)
+        if (first_of_org(m->s, i)) {
+            begin(m, refreshes);
+            label(m, "org", m->s->subscriptions[i].org);
+            value_uint(m, m->s->subscriptions[i].view.token_refreshes);
+        }
+    family(m, mismatches, "counter", "Schemas since the daemon started that came under another id than was asked for.");
+    for (size_t i = 0; i < m->s->n_subscriptions; i++)
+        if (first_of_org(m->s, i)) {
+            begin(m, mismatches);
+            label(m, "org", m->s->subscriptions[i].org);
+            value_uint(m, m->s->subscriptions[i].view.schema_id_mismatches);
+        }
+}
+
 /* --- journal -------------------------------------------------------------------------------------- */
 
 static void gauge(struct metrics *m, const char *name, const char *help, uint64_t v)
@@ -224,6 +255,43 @@ static void sink_position(struct metrics *m)
     }
 }
 
+/* Cumulated, as the format wants it. The count is the last bucket's, so that the two cannot differ. */
+static void histogram(struct metrics *m, const char *name, const char *sink, const struct histogram_view *h)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i <= HISTOGRAM_BOUNDS; i++) {
+        int64_t ms = i < HISTOGRAM_BOUNDS ? histogram_bounds_ms[i] : 0;
+        char bound[24] = "+Inf";
+        if (i < HISTOGRAM_BOUNDS)
+            snprintf(bound, sizeof bound, ms % 1000 ? "%" PRId64 ".%03d" : "%" PRId64 ".0", ms / 1000, (int)(ms % 1000));
+        n += h->buckets[i];
+        buf_addf(m->out, "%s_bucket", name);
+        begin(m, "");
+        label(m, "sink", sink);
+        label(m, "le", bound);
+        value_uint(m, n);
+    }
+    buf_addf(m->out, "%s_sum", name);
+    begin(m, "");
+    label(m, "sink", sink);
+    value_seconds(m, h->sum_ms);
+    buf_addf(m->out, "%s_count", name);
+    begin(m, "");
+    label(m, "sink", sink);
+    value_uint(m, n);
+}
+
+static void latencies(struct metrics *m)
+{
+    static const char delivery[] = "tidemark_delivery_seconds", commit[] = "tidemark_commit_delay_seconds";
+    family(m, delivery, "histogram", "From the event's receipt to its settlement.");
+    EACH_SINK(m, sink)
+        histogram(m, delivery, sink->config->name, &sink->view.since_received);
+    family(m, commit, "histogram", "From the commit in Salesforce to the event's delivery.");
+    EACH_SINK(m, sink)
+        histogram(m, commit, sink->config->name, &sink->view.since_committed);
+}
+
 static void dead_letters(struct metrics *m)
 {
     static const enum dead_letter_status statuses[] = {DEAD_LETTER_RETRYING, DEAD_LETTER_FINAL};
@@ -249,12 +317,15 @@ void metrics_add(const struct snapshot *s, enum metrics_format format, struct bu
     position_age(&m, "tidemark_position_age_seconds", "Age of the stored position, in source time.", false);
     position_age(&m, "tidemark_position_expires_seconds", "Until the stored position falls out of the service's retention.", true);
     reconnects(&m);
+    orgs(&m);
     journal(&m);
     sink_events(&m);
     sink_totals(&m);
     sink_position(&m);
+    latencies(&m);
     dead_letters(&m);
     gauge(&m, "tidemark_incidents_open", "Incidents that nobody has closed.", snapshot_open_incidents(s));
+    gauge(&m, "tidemark_ready", "1 while /readyz says so.", ready_all(s, NULL));
     family(&m, "tidemark_build_info", "gauge", "Constant 1; the label says which program this is.");
     begin(&m, "tidemark_build_info");
     label(&m, "version", TIDEMARK_VERSION);

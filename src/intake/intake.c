@@ -207,6 +207,7 @@ static void fill_view(const struct source *s, struct source_view *v)
     v->reconnects = s->reconnects;
     memcpy(v->reconnects_by, s->reconnects_by, sizeof v->reconnects_by);
     v->schema_id_mismatches = s->org->schema_id_mismatches;
+    v->token_refreshes = auth_refresh_count(s->org->auth);
 }
 
 static void publish_views(struct intake *in)

@@ -68,6 +68,7 @@ struct source_view {
     uint64_t reconnects;
     uint64_t reconnects_by[PUBSUB_CALM + 1]; /* by what the end of the stream asked for */
     uint64_t schema_id_mismatches; /* of its org */
+    uint64_t token_refreshes;      /* of its org: logins that worked, in this process */
 };
 
 /*
