@@ -35,7 +35,7 @@ int append_open(struct store *st, struct appender **out, struct err *e)
 {
     struct appender *a = xcalloc(1, sizeof *a);
     a->st = st;
-    memcpy(&a->key, store_id(st), sizeof a->key);
+    memcpy(&a->key, store_identity_key(st), sizeof a->key);
     if (seen_open(st, &a->seen, e) != 0) {
         free(a);
         return -1;

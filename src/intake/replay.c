@@ -167,6 +167,7 @@ int replay_order(struct store_txn *txn, const struct replay_request *request, st
     next.resume_len = request->id_len;
     memcpy(next.resume, request->id, request->id_len);
     next.resume_source_ms = source_ms;
+    next.lost_position = false;
     next.replay_from_ms = request->from == REPLAY_FROM_TIME ? request->time_ms : 0;
     snprintf(next.replaying, sizeof next.replaying, "%s", request->text);
     snprintf(next.last_replay, sizeof next.last_replay, "%s", request->text);

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "intake/replay.h"
 #include "store/incidents.h"
+#include "store/repairs.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -141,6 +142,7 @@ static int load_record(struct intake *in, struct source *s, const struct auth_to
                     s->record.resume_len = s->config->start_replay_id_len;
                     s->record.resume_source_ms = intake_source_now(in);
                 }
+                s->record.epoch = stored.epoch;
                 rc = subscription_create(&txn, &s->record, e);
             }
             s->have_record = rc == 0;
@@ -151,6 +153,29 @@ static int load_record(struct intake *in, struct source *s, const struct auth_to
         return -1;
     }
     return store_commit(&txn, e);
+}
+
+/* Another instance is another database: commit numbers and replay ids begin anew. The epoch tells them apart. */
+static int note_instance(struct intake *in, struct org_run *org, const char *instance_url, struct err *e)
+{
+    struct org_record next = org->record;
+    struct store_txn txn;
+    if (strcmp(next.instance_url, instance_url) == 0)
+        return 0;
+    next.epoch++;
+    snprintf(next.instance_url, sizeof next.instance_url, "%s", instance_url);
+    if (store_begin(in->options.store, true, &txn, e) != 0)
+        return -1;
+    if (org_put(&txn, org->config->name, &next, e) != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    if (store_commit(&txn, e) != 0)
+        return -1;
+    log_warn("intake", "org %s: the instance changed from %s to %s (epoch %u)", org->config->name, org->record.instance_url,
+             next.instance_url, next.epoch);
+    org->record = next;
+    return 0;
 }
 
 /* Before the first Subscribe from LATEST: the time from which on nothing may be missed. */
@@ -174,7 +199,7 @@ static int choose_start(struct intake *in, struct source *s, enum pubsub_from *f
 {
     *replay_id = span_of(NULL, 0);
     s->drop_before_ms = 0;
-    if (s->use_policy_start) {
+    if (s->record.lost_position) {
         *from = s->config->on_lost_position == LOST_LATEST ? PUBSUB_LATEST : PUBSUB_EARLIEST;
     } else if (s->record.resume_len) {
         *from = PUBSUB_CUSTOM;
@@ -225,6 +250,8 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     s->reason[0] = '\0'; /* said in the log; in status it is no trouble */
 }
 
+static int lose_position(struct intake *in, struct source *s, const char *why, struct err *e);
+
 static int connect_source(struct intake *in, struct source *s, int64_t now, struct err *e)
 {
     struct auth_token token = {0};
@@ -244,11 +271,17 @@ static int connect_source(struct intake *in, struct source *s, int64_t now, stru
     enum pubsub_from from;
     struct span replay_id;
     int rc = s->have_record ? 0 : load_record(in, s, &token, e);
+    if (rc == 0 && s->have_record)
+        rc = note_instance(in, s->org, token.instance_url, e);
     if (rc == 0 && strcmp(s->org->record.org_id, token.tenant_id) != 0) {
         source_set_state(s, SOURCE_REFUSED,
                          "org '%s' now logs in to %s, but the store belongs to %s: use another org name, or another store",
                          s->org->config->name, token.tenant_id, s->org->record.org_id);
         s->retry_at_ms = now + REFUSED_PROBE_MS;
+    } else if (rc == 0 && s->record.epoch != s->org->record.epoch && s->record.resume_len && !s->record.lost_position) {
+        rc = lose_position(in, s, "the org's instance has changed: its replay ids count anew", e);
+    } else if (rc == 0 && s->record.lost_position && s->config->on_lost_position == LOST_STOP) {
+        source_set_state(s, SOURCE_LOST_POSITION, "stopped by on_lost_position: see 'tidemark incidents list', then order a 'tidemark replay'");
     } else if (rc == 0 && (rc = choose_start(in, s, &from, &replay_id, e)) == 0) {
         open_stream(in, s, &token, from, replay_id, now);
     }
@@ -299,7 +332,6 @@ int source_replay(struct intake *in, struct source *s, const struct replay_reque
         return -1;
     s->record = record;
     abandon_stream(in, s);
-    s->use_policy_start = false;
     s->attempt = 0;
     source_set_state(s, SOURCE_CONNECTING, "replay from %s, generation %u", request->text, record.generation);
     s->reason[0] = '\0';
@@ -372,30 +404,44 @@ static int refuse_replay(struct intake *in, struct source *s, const struct pubsu
     return 0;
 }
 
-static int lose_position(struct intake *in, struct source *s, const struct pubsub_status *status, struct err *e)
+/*
+ * The position means nothing any more: an incident that names the interval, a repair task for it where the policy
+ * says so, and the next stream begins where the policy says. The old id is kept in the incident.
+ */
+static int lose_position(struct intake *in, struct source *s, const char *why, struct err *e)
 {
     static const char *const policies[] = {
         [LOST_REPAIR] = "repair", [LOST_EARLIEST] = "earliest", [LOST_LATEST] = "latest", [LOST_STOP] = "stop"};
-    struct incident incident = {.state = INCIDENT_OPEN, .opened_ms = clock_wall_ms(), .since_ms = s->record.resume_source_ms};
-    incident.until_ms = intake_source_now(in);
+    enum { LOOK_BACK_MS = 15 * 60 * 1000 }; /* what was committed just before the last response may be missing, too */
+    struct subscription_record next = s->record;
+    struct incident incident = {.state = INCIDENT_OPEN, .opened_ms = clock_wall_ms(), .until_ms = intake_source_now(in)};
+    if (s->record.resume_source_ms)
+        incident.since_ms = s->record.resume_source_ms - LOOK_BACK_MS;
     snprintf(incident.subject, sizeof incident.subject, "%s", s->config->name);
     snprintf(incident.kind, sizeof incident.kind, "lost_position");
     snprintf(incident.policy, sizeof incident.policy, "%s", policies[s->config->on_lost_position]);
-    snprintf(incident.text, sizeof incident.text, "%s", status->text);
+    snprintf(incident.text, sizeof incident.text, "%s", why);
     memcpy(incident.old_replay_id, s->record.resume, s->record.resume_len);
     incident.old_replay_id_len = s->record.resume_len;
+    next.lost_position = true;
+    next.epoch = s->org->record.epoch;
     struct store_txn txn;
     if (store_begin(in->options.store, true, &txn, e) != 0)
         return -1;
-    if (incident_open(&txn, &incident, e) != 0) {
+    int rc = incident_open(&txn, &incident, e);
+    if (rc == 0 && s->config->on_lost_position == LOST_REPAIR) {
+        struct repair task = {0, incident.number, s->record.number, incident.since_ms, incident.until_ms};
+        rc = repair_add(&txn, &task, e);
+    }
+    if (rc != 0 || subscription_put(&txn, &next, e) != 0) {
         store_abort(&txn);
         return -1;
     }
     if (store_commit(&txn, e) != 0)
         return -1;
-    s->use_policy_start = true;
-    source_set_state(s, SOURCE_LOST_POSITION, "the replay id was refused; incident %llu, policy %s: %s",
-                     (unsigned long long)incident.number, incident.policy, status->text);
+    s->record = next;
+    source_set_state(s, SOURCE_LOST_POSITION, "incident %llu, policy %s: %s", (unsigned long long)incident.number,
+                     incident.policy, why);
     return 0;
 }
 
@@ -420,8 +466,8 @@ int source_on_end(struct intake *in, struct source *s, const struct note *note, 
     case PUBSUB_LOST_POSITION:
         if (replay_unconfirmed(&s->record))
             return refuse_replay(in, s, &note->status, e);
-        if (s->record.resume_len && !s->use_policy_start)
-            return lose_position(in, s, &note->status, e);
+        if (s->record.resume_len && !s->record.lost_position)
+            return lose_position(in, s, note->status.text, e);
         break;
     case PUBSUB_FATAL:
         source_set_state(s, SOURCE_REFUSED, "%s", note->status.text);
@@ -467,7 +513,7 @@ void source_heard(struct source *s, const struct pubsub_response *r, int64_t now
     if (replay_unconfirmed(&s->record))
         replay_confirm(&s->record); /* stored with the commit of this response */
     s->attempt = 0;
-    s->use_policy_start = false;
+    s->record.lost_position = false; /* stored with the commit of this response */
     s->last_response_mono_ms = now;
     s->last_response_ms = r->received_ms;
     if (r->n_events)

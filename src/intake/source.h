@@ -75,7 +75,6 @@ struct source {
     bool have_record;
     struct replay_group group;
     int64_t drop_before_ms; /* events committed before are `before_start`; 0: none */
-    bool use_policy_start;  /* the position was lost: next stream begins where the policy says */
 
     uint64_t token_serial;
     bool stream_open, topic_ok;

@@ -28,6 +28,8 @@ static void encode(const struct subscription_record *r, struct buf *b)
     put_i64(b, r->replay_from_ms);
     put_u32(b, r->prior_generation);
     put_span(b, span_of(r->prior_resume, r->prior_resume_len));
+    put_u8(b, r->lost_position);
+    put_u32(b, r->epoch);
 }
 
 static int decode(struct store_txn *txn, uint32_t number, struct span v, struct subscription_record *out, struct err *e)
@@ -54,6 +56,8 @@ static int decode(struct store_txn *txn, uint32_t number, struct span v, struct 
         out->replay_from_ms = get_i64(&r);
         out->prior_generation = get_u32(&r);
         prior = get_span(&r);
+        out->lost_position = get_u8(&r);
+        out->epoch = get_u32(&r);
     }
     if (!reader_ok(&r) || resume.n > sizeof out->resume || prior.n > sizeof out->prior_resume)
         return damaged(txn, "a subscription record", e);

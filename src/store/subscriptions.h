@@ -41,6 +41,8 @@ struct subscription_record {
     uint32_t prior_generation;
     uint8_t prior_resume[EVENT_MAX_REPLAY_ID];
     uint32_t prior_resume_len;
+    bool lost_position; /* an incident says so: the next stream begins where the policy says */
+    uint32_t epoch; /* of the org when the position was stored: another epoch, another database, another counter */
 };
 
 /* 0 found, 1 not found, -1 err. */
