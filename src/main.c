@@ -56,6 +56,13 @@ static const struct command commands[] = {
      "list [--sink NAME] [--json] | show SINK SEQ [--json]\n\n"
      "      --sink NAME           list: those of one sink\n"
      "      --json                one JSON object per line"},
+    {"backup", "a compact copy of the store, daemon up or down", cli_backup,
+     "DIR [options]\n\nDIR does not exist or is empty. The copy is one moment of the store, and appears when it is whole."},
+    {"restore", "put a backup in the place of the store", cli_restore,
+     "DIR [--force] [options]\n\n"
+     "With the daemon stopped. The restored store gets a new id and an incident; what came after the backup is read\n"
+     "again from the service.\n\n"
+     "      --force               replace the store that is there; it is kept aside"},
     {"sink", "accept a rotated or foreign file; drop a sink that is gone", cli_sink,
      "reset NAME | forget NAME\n\n"
      "With the daemon stopped. reset: the sink takes its file as it is and goes on at its end with the next event.\n"

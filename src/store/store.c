@@ -27,7 +27,7 @@ struct store {
     MDB_env *env;
     MDB_dbi dbi[DB_COUNT];
     int lock_fd;
-    uint8_t id[16];
+    uint8_t id[16], identity_key[16];
     atomic_uint_fast64_t syncs;
 };
 
@@ -132,6 +132,21 @@ out:
     return rc;
 }
 
+int store_lock_folder(const char *folder, int *fd, struct err *e)
+{
+    struct store st = {.folder = (char *)(uintptr_t)folder, .lock_fd = -1};
+    int rc = take_lock(&st, e);
+    if (rc != 0 && st.lock_fd >= 0)
+        close(st.lock_fd);
+    *fd = rc == 0 ? st.lock_fd : -1;
+    return rc;
+}
+
+static bool only_reads(enum store_mode mode)
+{
+    return mode == STORE_READ_ONLY || mode == STORE_COPY;
+}
+
 /*
  * LMDB meets a page that cannot be: it would abort the process. What is committed elsewhere stands, nothing can
  * be cleaned up here, and the exit code must tell the supervisor that it is the store.
@@ -155,14 +170,16 @@ static int open_environment(struct store *st, struct err *e)
     if (rc == 0)
         rc = mdb_env_set_maxdbs(st->env, DB_COUNT);
     /* A quarter on top, for trims, cursors and dead letters when the journal is full (I5). */
-    if (rc == 0 && st->mode != STORE_READ_ONLY)
+    if (rc == 0 && !only_reads(st->mode))
         rc = mdb_env_set_mapsize(st->env, (size_t)(st->max_size + st->max_size / 4));
     if (rc == 0)
         rc = mdb_env_set_maxreaders(st->env, 126);
     if (rc == 0) {
         unsigned flags = MDB_NOTLS | MDB_NORDAHEAD;
-        if (st->mode == STORE_READ_ONLY)
+        if (only_reads(st->mode))
             flags |= MDB_RDONLY;
+        if (st->mode == STORE_COPY)
+            flags |= MDB_NOLOCK;
         rc = mdb_env_open(st->env, st->folder, flags, 0600);
         if (st->mode == STORE_READ_ONLY && (rc == EROFS || rc == EACCES))
             rc = mdb_env_open(st->env, st->folder, flags | MDB_NOLOCK, 0600);
@@ -213,6 +230,7 @@ static int check_layout(struct store *st, struct store_txn *txn, struct err *e)
             return err_set(e, ERR_STORE, "store", MDB_NOTFOUND, "store %s: no store here", st->folder);
         uint32_t version = STORE_LAYOUT_VERSION;
         random_bytes(st->id, sizeof st->id);
+        memcpy(st->identity_key, st->id, sizeof st->identity_key);
         if (store_put(txn, DB_META, span_of_str("layout"), span_of(&version, sizeof version), e) != 0)
             return -1;
         return store_put(txn, DB_META, span_of_str("store_id"), span_of(st->id, sizeof st->id), e);
@@ -230,7 +248,11 @@ static int check_layout(struct store *st, struct store_txn *txn, struct err *e)
     if (rc == 1 || v.n != sizeof st->id)
         return err_set(e, ERR_STORE, "store", 0, "store %s is damaged: it has no id", st->folder);
     memcpy(st->id, v.p, sizeof st->id);
-    return 0;
+    rc = store_get(txn, DB_META, span_of_str("identity_key"), &v, e); /* only a restored store has one of its own */
+    if (rc == 0 && v.n != sizeof st->identity_key)
+        return err_set(e, ERR_STORE, "store", 0, "store %s is damaged: its identity key does not parse", st->folder);
+    memcpy(st->identity_key, rc == 0 ? v.p : st->id, sizeof st->identity_key);
+    return rc < 0 ? -1 : 0;
 }
 
 /* A folder without data.mdb must not be made into a store by a command that only looks. */
@@ -260,15 +282,15 @@ int store_open(const char *folder, enum store_mode mode, int64_t max_size, struc
     } else if (require_existing(st, e) != 0) {
         goto fail;
     }
-    if (refuse_network_file_system(folder, e) != 0)
+    if (mode != STORE_COPY && refuse_network_file_system(folder, e) != 0)
         goto fail;
-    if (mode != STORE_READ_ONLY && take_lock(st, e) != 0)
+    if (!only_reads(mode) && take_lock(st, e) != 0)
         goto fail;
     if (open_environment(st, e) != 0 || check_file_length(st, e) != 0)
         goto fail;
     guard_watch(st->folder);
     store_check_readers(st);
-    if (store_begin(st, mode != STORE_READ_ONLY, &txn, e) != 0)
+    if (store_begin(st, !only_reads(mode), &txn, e) != 0)
         goto fail;
     if (open_databases(st, &txn, e) != 0 || check_layout(st, &txn, e) != 0) {
         store_abort(&txn);
@@ -378,6 +400,11 @@ int store_delete(struct store_txn *txn, enum store_db db, struct span key, struc
 
 /* --- about the store ------------------------------------------------------------------------------ */
 
+MDB_env *store_env(const struct store *st)
+{
+    return st->env;
+}
+
 MDB_dbi store_dbi(const struct store *st, enum store_db db)
 {
     return st->dbi[db];
@@ -391,6 +418,20 @@ const char *store_folder(const struct store *st)
 const uint8_t *store_id(const struct store *st)
 {
     return st->id;
+}
+
+const uint8_t *store_identity_key(const struct store *st)
+{
+    return st->identity_key;
+}
+
+int store_renew_id(struct store_txn *txn, struct err *e)
+{
+    uint8_t id[16];
+    random_bytes(id, sizeof id);
+    const struct span key = span_of(txn->st->identity_key, sizeof txn->st->identity_key);
+    int rc = store_put(txn, DB_META, span_of_str("identity_key"), key, e);
+    return rc != 0 ? rc : store_put(txn, DB_META, span_of_str("store_id"), span_of(id, sizeof id), e);
 }
 
 void store_check_readers(struct store *st)

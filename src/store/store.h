@@ -32,6 +32,7 @@ enum store_mode {
     STORE_DAEMON,    /* read-write, takes the lock, makes the store when there is none */
     STORE_MAINTAIN,  /* read-write, takes the lock, refuses when there is none: commands with the daemon down */
     STORE_READ_ONLY, /* no lock: looks at a living or dead store, also on a read-only file system */
+    STORE_COPY,      /* read-only, leaves no trace, also on a network file system: a backup, which nobody writes */
 };
 
 /* Named databases. Numbers index struct store's handles; names are the layout's. */
@@ -68,10 +69,20 @@ MUST_CHECK int store_begin(struct store *st, bool write, struct store_txn *txn, 
 MUST_CHECK int store_commit(struct store_txn *txn, struct err *e);
 void store_abort(struct store_txn *txn);
 
+/* The lock of STORE_DAEMON and STORE_MAINTAIN alone, for work on the folder itself. close(*fd) gives it back. */
+MUST_CHECK int store_lock_folder(const char *folder, int *fd, struct err *e);
+
+/* For backup alone. */
+MDB_env *store_env(const struct store *st);
+
 MDB_dbi store_dbi(const struct store *st, enum store_db db);
 const char *store_folder(const struct store *st);
 /* 16 random bytes made with the store; a restored store gets new ones (I7). */
 const uint8_t *store_id(const struct store *st);
+/* 16 random bytes that key the identities of events: those the store was made with, whatever its id became. */
+const uint8_t *store_identity_key(const struct store *st);
+/* Make it another store, which knows what it knew: a new id, the same identities. Takes effect when next opened. */
+MUST_CHECK int store_renew_id(struct store_txn *txn, struct err *e);
 
 /* 0 found, 1 not found, -1 err. *value is valid until the transaction ends or writes. */
 MUST_CHECK int store_get(struct store_txn *txn, enum store_db db, struct span key, struct span *value, struct err *e);
