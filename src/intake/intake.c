@@ -203,7 +203,7 @@ static void fill_view(const struct source *s, struct source_view *v)
     v->quiet_since_mono_ms = s->last_event_ms > s->opened_ms ? s->last_event_ms : s->opened_ms;
     v->last_response_ms = s->last_response_ms;
     if (s->topic_ok && !s->waiting)
-        v->last_contact_mono_ms = clock_mono_ms();
+        v->last_contact_mono_ms = s->contact_mono_ms;
     v->reconnects = s->reconnects;
     memcpy(v->reconnects_by, s->reconnects_by, sizeof v->reconnects_by);
     v->schema_id_mismatches = s->org->schema_id_mismatches;

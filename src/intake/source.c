@@ -484,6 +484,8 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
         return;
     if (!note->failed && note->can_subscribe) {
         s->topic_ok = true;
+        if (!s->silent)
+            s->contact_mono_ms = clock_mono_ms();
         return;
     }
     /* The stream itself fails for the same reasons, if slower. What only a person can mend is said now. */
@@ -510,6 +512,8 @@ static void become_live(struct source *s)
 void source_heard(struct source *s, const struct pubsub_response *r, int64_t now)
 {
     s->heard = true;
+    s->silent = false;
+    s->contact_mono_ms = now;
     if (replay_unconfirmed(&s->record))
         replay_confirm(&s->record); /* stored with the commit of this response */
     s->attempt = 0;
@@ -536,6 +540,7 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
     if (now >= silent_at) {
         log_warn(s->subject, "no response for %lld s: reconnecting", (long long)(s->config->watchdog_ms / 1000));
         s->last_response_mono_ms = now;
+        s->silent = true;
         source_close_stream(in, s);
     } else if (silent_at < *next) {
         *next = silent_at;

@@ -82,6 +82,8 @@ struct source {
     int64_t last_response_ms; /* wall */
     int64_t newest_stamp_ms; /* commit stamp of the newest event; 0: none yet */
     bool heard; /* a response came on the current stream */
+    bool silent; /* the watchdog has cut a stream, and no response has come since */
+    int64_t contact_mono_ms; /* the last response; or GetTopic's answer, unless the streams are silent */
 
     struct pubsub_response *current; /* being journaled */
     uint32_t next_event;             /* index in current */
