@@ -1,4 +1,5 @@
 """buildah and podman in a storage of their own, under build/container-base: nobody else's images are touched."""
+import fcntl
 import hashlib
 import json
 import os
@@ -53,6 +54,13 @@ def prepare():
     os.environ.update(ENVIRONMENT)
 
 
+def take_turns():
+    """One suite at a time builds and runs; close what this returns when done."""
+    lock = open(HOME / "lock", "wb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 def call(*words, seconds=60, **more):
     return programs.call(words, seconds, **more)
 
@@ -105,10 +113,6 @@ def is_healthy(container):
 def wait_healthy(container, seconds=60):
     waiting.until(lambda: is_healthy(container),
                   lambda: f"{container} is healthy\n{call('podman', 'logs', container)}", seconds)
-
-
-def environment():
-    return {**os.environ}
 
 
 def quiet_remove(*words):

@@ -87,6 +87,9 @@ def report(suite, outcome, seconds, log, text):
         words.append(f"{len(outcome.skipped)} not run")
     with screen:
         print(f"{suite.name:<28} {', '.join(words)}  ({seconds:.1f} s)")
+        for line in text.splitlines():
+            if line.startswith("# measured: "):
+                print(f"    {line[2:]}")
         for name in outcome.skipped:
             print(f"    not run: {name}")
         if outcome.failed:

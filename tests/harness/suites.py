@@ -5,6 +5,7 @@
   unit/NAME      every test that CTest knows (tests/unit, tests/contract)
   interop/NAME   tests/interop/test_NAME.py
   e2e/NAME       tests/e2e/test_NAME.py
+  container/NAME tests/container/test_NAME.py: builds and runs images, needs root
   fuzz/NAME      BUILD/**/NAME_fuzz, for a bounded time, with the corpus in tests/fuzz/corpus/NAME
 
 A Python suite says in a comment of its first lines how long it may take and whether ThreadSanitizer runs
@@ -70,7 +71,7 @@ def find(kinds, build, preset, fuzz_seconds):
             found += _scripts("tidy", "tests/static", "tidy_")
         elif kind == "unit":
             found += _ctest(build)
-        elif kind in ("e2e", "interop"):
+        elif kind in ("e2e", "interop", "container"):
             found += _scripts(kind, f"tests/{kind}", "test_")
         elif kind == "fuzz":
             found += _fuzz(build, fuzz_seconds)
