@@ -27,7 +27,7 @@ static void add_unescaped(struct buf *out, const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (p[i] == '%' && n - i > 2 && hex_digit(p[i + 1]) >= 0 && hex_digit(p[i + 2]) >= 0) {
-            buf_add_char(out, (char)(hex_digit(p[i + 1]) << 4 | hex_digit(p[i + 2])));
+            buf_add_char(out, (char)(hex_digit(p[i + 1]) * 16 + hex_digit(p[i + 2])));
             i += 2;
         } else {
             buf_add_char(out, p[i] == '+' ? ' ' : p[i]);

@@ -41,15 +41,19 @@ static bool url_equal(struct span given, const char *expected)
     return span_equal_str(given, expected);
 }
 
+static bool is_blank(struct span s)
+{
+    return !s.p || !s.n;
+}
+
 enum session_verdict session_check(const struct session *s, struct span access_token,
                                    struct span instance_url, struct span tenant_id)
 {
-    if (!access_token.n || !tenant_id.n || !instance_url.p || instance_url.n < 8 ||
+    if (is_blank(access_token) || is_blank(tenant_id) || is_blank(instance_url) || instance_url.n < 8 ||
         memcmp(instance_url.p, "http", 4) != 0)
         return SESSION_HEADERS_INVALID;
     /* The 15-character form of the organization id means the same org. */
-    bool tenant = span_equal_str(tenant_id, s->org_id) ||
-                  (tenant_id.p && tenant_id.n == 15 && memcmp(tenant_id.p, s->org_id, 15) == 0);
+    bool tenant = span_equal_str(tenant_id, s->org_id) || span_equal(tenant_id, span_of(s->org_id, 15));
     if (!tenant || !url_equal(instance_url, s->instance_url) || !token_ok(s, access_token))
         return SESSION_REFUSED;
     return SESSION_OK;
