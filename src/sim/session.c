@@ -3,6 +3,8 @@
 #include "base/digest.h"
 #include "base/random.h"
 
+#include <stdio.h>
+
 const char *session_issue(struct session *s)
 {
     uint8_t secret[48];
@@ -52,8 +54,9 @@ enum session_verdict session_check(const struct session *s, struct span access_t
     if (is_blank(access_token) || is_blank(tenant_id) || is_blank(instance_url) || instance_url.n < 8 ||
         memcmp(instance_url.p, "http", 4) != 0)
         return SESSION_HEADERS_INVALID;
-    /* The 15-character form of the organization id means the same org. */
-    bool tenant = span_equal_str(tenant_id, s->org_id) || span_equal(tenant_id, span_of(s->org_id, 15));
+    char short_id[16]; /* the 15-character form means the same org */
+    snprintf(short_id, sizeof short_id, "%.15s", s->org_id);
+    bool tenant = span_equal_str(tenant_id, s->org_id) || span_equal_str(tenant_id, short_id);
     if (!tenant || !url_equal(instance_url, s->instance_url) || !token_ok(s, access_token))
         return SESSION_REFUSED;
     return SESSION_OK;
