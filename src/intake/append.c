@@ -181,6 +181,7 @@ static void set_resume(struct subscription_record *r, const void *id, size_t n, 
     memcpy(r->resume, id, n);
     r->resume_len = (uint32_t)n;
     r->resume_source_ms = source_ms;
+    r->lost_position = false; /* not before: a cut would go back to the id that was refused */
 }
 
 /* I1: an id becomes the resume point once a different id, or a keepalive, has followed it. */

@@ -182,9 +182,10 @@ static int note_instance(struct intake *in, struct org_run *org, const char *ins
 static int note_start(struct intake *in, struct source *s, struct err *e)
 {
     struct store_txn txn;
-    int64_t server_ms = auth_server_time_ms(s->org->auth);
+    (void)intake_source_now(in); /* learns the Date of a login that was just made */
+    int64_t login_ms = s->org->server_time_ms, since_ms = clock_mono_ms() - s->org->server_time_mono_ms;
     /* Without the server's time (a static token) nothing counts as clearly earlier. */
-    s->record.started_source_ms = server_ms > START_MARGIN_MS ? server_ms : 1;
+    s->record.started_source_ms = login_ms > START_MARGIN_MS ? login_ms + since_ms : 1;
     if (store_begin(in->options.store, true, &txn, e) != 0)
         return -1;
     if (subscription_put(&txn, &s->record, e) != 0) {
@@ -199,21 +200,20 @@ static int choose_start(struct intake *in, struct source *s, enum pubsub_from *f
 {
     *replay_id = span_of(NULL, 0);
     s->drop_before_ms = 0;
-    if (s->record.lost_position) {
-        *from = s->config->on_lost_position == LOST_LATEST ? PUBSUB_LATEST : PUBSUB_EARLIEST;
-    } else if (s->record.resume_len) {
+    bool latest = s->record.lost_position ? s->config->on_lost_position == LOST_LATEST : s->config->start == START_LATEST;
+    if (!s->record.lost_position && s->record.resume_len) {
         *from = PUBSUB_CUSTOM;
         *replay_id = span_of(s->record.resume, s->record.resume_len);
         s->drop_before_ms = s->record.replay_from_ms;
-    } else if (s->record.replaying[0]) {
+    } else if (!s->record.lost_position && s->record.replaying[0]) {
         *from = strcmp(s->record.replaying, "latest") == 0 ? PUBSUB_LATEST : PUBSUB_EARLIEST;
         s->drop_before_ms = s->record.replay_from_ms;
-    } else if (s->config->start == START_LATEST && s->record.started_source_ms == 0) {
+    } else if (latest && s->record.started_source_ms == 0) {
         *from = PUBSUB_LATEST;
         return note_start(in, s, e);
     } else {
         *from = PUBSUB_EARLIEST;
-        if (s->config->start == START_LATEST)
+        if (latest || s->config->start == START_LATEST)
             s->drop_before_ms = s->record.started_source_ms - START_MARGIN_MS;
     }
     return 0;
@@ -424,6 +424,8 @@ static int lose_position(struct intake *in, struct source *s, const char *why, s
     memcpy(incident.old_replay_id, s->record.resume, s->record.resume_len);
     incident.old_replay_id_len = s->record.resume_len;
     next.lost_position = true;
+    if (s->config->on_lost_position == LOST_LATEST)
+        next.started_source_ms = 0; /* it begins anew, and its hole with it */
     next.epoch = s->org->record.epoch;
     struct store_txn txn;
     if (store_begin(in->options.store, true, &txn, e) != 0)
@@ -517,7 +519,6 @@ void source_heard(struct source *s, const struct pubsub_response *r, int64_t now
     if (replay_unconfirmed(&s->record))
         replay_confirm(&s->record); /* stored with the commit of this response */
     s->attempt = 0;
-    s->record.lost_position = false; /* stored with the commit of this response */
     s->last_response_mono_ms = now;
     s->last_response_ms = r->received_ms;
     if (r->n_events)
