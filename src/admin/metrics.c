@@ -219,7 +219,7 @@ static void sink_events(struct metrics *m)
 
 static void sink_totals(struct metrics *m)
 {
-    family(m, "tidemark_sink_retries_total", "counter", "Batches tried again.");
+    family(m, "tidemark_sink_retries_total", "counter", "Events that had to be tried again.");
     EACH_SINK(m, sink) {
         begin_sink(m, "tidemark_sink_retries_total", sink);
         value_uint(m, sink->record.retries);
