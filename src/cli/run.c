@@ -158,12 +158,14 @@ static enum progress subscription_progress(struct run *run, uint32_t i, const st
 static enum progress sink_progress(struct run *run, uint32_t i, const struct run_options *o)
 {
     struct delivery_view v;
+    delivery_describe(run->deliveries[i], &v);
+    if (v.state == DELIVERY_REFUSED)
+        return PROGRESS_FAILED;
     if (delivery_settled(run->deliveries[i]))
         return PROGRESS_DONE;
-    delivery_describe(run->deliveries[i], &v);
     int64_t progress = v.last_progress_mono_ms > run->started_mono_ms ? v.last_progress_mono_ms : run->started_mono_ms;
     bool late = clock_mono_ms() - progress >= o->deadline_ms;
-    return v.state == DELIVERY_REFUSED || (v.state != DELIVERY_RUNNING && late) ? PROGRESS_FAILED : PROGRESS_PENDING;
+    return v.state != DELIVERY_RUNNING && late ? PROGRESS_FAILED : PROGRESS_PENDING;
 }
 
 /* True when nothing is pending any more; *code says how it went. */

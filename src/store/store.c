@@ -27,6 +27,7 @@ struct store {
     MDB_env *env;
     MDB_dbi dbi[DB_COUNT];
     int lock_fd;
+    bool had_store; /* the lock file says that there was one before we opened */
     uint8_t id[16], identity_key[16];
     atomic_uint_fast64_t syncs;
 };
@@ -102,6 +103,18 @@ static int refuse_network_file_system(const char *folder, struct err *e)
     return 0;
 }
 
+/* Who holds the lock; and, in a second line, that a store was made here: its data must not vanish unnoticed. */
+static const char had_store_line[] = "store\n";
+
+static int write_lock(struct store *st, bool has_store, struct err *e)
+{
+    char text[64];
+    int n = snprintf(text, sizeof text, "%ld\n%s", (long)getpid(), has_store ? had_store_line : "");
+    if (ftruncate(st->lock_fd, 0) != 0 || pwrite(st->lock_fd, text, (size_t)n, 0) != n)
+        return store_error(st, errno, "cannot write the lock file", e);
+    return 0;
+}
+
 static int take_lock(struct store *st, struct err *e)
 {
     char *path = xasprintf("%s/tidemark.lock", st->folder);
@@ -120,13 +133,10 @@ static int take_lock(struct store *st, struct err *e)
                 st->folder, *holder ? holder : "unknown");
         goto out;
     }
-    char pid[32];
-    int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    if (ftruncate(st->lock_fd, 0) != 0 || pwrite(st->lock_fd, pid, (size_t)n, 0) != n) {
-        store_error(st, errno, "cannot write the lock file", e);
-        goto out;
-    }
-    rc = 0;
+    char old[64] = "";
+    ssize_t n = pread(st->lock_fd, old, sizeof old - 1, 0);
+    st->had_store = n > 0 && strstr(old, had_store_line);
+    rc = write_lock(st, st->had_store, e);
 out:
     free(path);
     return rc;
@@ -228,6 +238,11 @@ static int check_layout(struct store *st, struct store_txn *txn, struct err *e)
     if (rc == 1) {
         if (!txn->write)
             return err_set(e, ERR_STORE, "store", MDB_NOTFOUND, "store %s: no store here", st->folder);
+        if (st->had_store)
+            return err_set(e, ERR_STORE, "store", 0,
+                           "store %s: data.mdb is missing or empty, and a store was here: restore a backup; or, to begin anew "
+                           "and receive everything again, remove %s/tidemark.lock",
+                           st->folder, st->folder);
         uint32_t version = STORE_LAYOUT_VERSION;
         random_bytes(st->id, sizeof st->id);
         memcpy(st->identity_key, st->id, sizeof st->identity_key);
@@ -297,6 +312,8 @@ int store_open(const char *folder, enum store_mode mode, int64_t max_size, struc
         goto fail;
     }
     if (store_commit(&txn, e) != 0)
+        goto fail;
+    if (st->lock_fd >= 0 && !st->had_store && write_lock(st, true, e) != 0)
         goto fail;
     *out = st;
     return 0;
