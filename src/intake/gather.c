@@ -5,7 +5,7 @@
  */
 #include "intake/source.h"
 
-#include "base/log.h"
+#include <string.h>
 
 /* Longer ids than anybody has seen would not fit keys and records: the stream is broken, not the event. */
 static const char *insane(const struct pubsub_response *r)
@@ -18,6 +18,8 @@ static const char *insane(const struct pubsub_response *r)
             return "an event id of more than 1024 bytes";
         if (ev->schema_id.n > 255)
             return "a schema id of more than 255 bytes";
+        if (ev->schema_id.n && memchr(ev->schema_id.p, '\0', ev->schema_id.n))
+            return "a schema id with a zero byte";
     }
     return r->latest_replay_id.n > EVENT_MAX_REPLAY_ID ? "a latest replay id of more than 64 bytes" : NULL;
 }
@@ -141,13 +143,6 @@ static bool gather_response(struct intake *in, struct source *s, int64_t now)
     return true;
 }
 
-static void drop_insane(struct intake *in, struct source *s, const char *why)
-{
-    source_close_stream(in, s);
-    log_error(s->subject, "the service sent %s: closing the stream", why);
-    finish_response(in, s);
-}
-
 static void gather_source(struct intake *in, struct source *s, int64_t now)
 {
     while (!s->waiting && append_pending(in->appender) < BATCH_MOST_EVENTS) {
@@ -156,12 +151,10 @@ static void gather_source(struct intake *in, struct source *s, int64_t now)
             s->next_event = 0;
             if (!s->current)
                 return;
-            source_heard(s, s->current, now);
             const char *why = insane(s->current);
-            if (why) {
-                drop_insane(in, s, why);
-                return;
-            }
+            if (why)
+                return source_distrust(in, s, why, now);
+            source_heard(s, s->current, now);
         }
         if (!gather_response(in, s, now))
             return;

@@ -313,6 +313,13 @@ static void abandon_stream(struct intake *in, struct source *s)
     s->stream_open = s->topic_ok = false;
 }
 
+void source_distrust(struct intake *in, struct source *s, const char *why, int64_t now)
+{
+    abandon_stream(in, s); /* what is queued behind must not move the position past this */
+    source_set_state(s, SOURCE_REFUSED, "the service sent %s: what it sends cannot be kept", why);
+    s->retry_at_ms = now + REFUSED_PROBE_MS / 2 + (int64_t)random_below(REFUSED_PROBE_MS);
+}
+
 int source_replay(struct intake *in, struct source *s, const struct replay_request *request, struct buf *answer,
                   struct err *e)
 {

@@ -162,6 +162,8 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
 /* A response was taken from the queue: the service is there. */
 void source_heard(struct source *s, const struct pubsub_response *r, int64_t now);
 void source_close_stream(struct intake *in, struct source *s);
+/* The stream brings what cannot be kept: close it, without what came behind, and try again slowly. */
+void source_distrust(struct intake *in, struct source *s, const char *why, int64_t now);
 /* On the intake thread: a replay_result, or -1. */
 MUST_CHECK int source_replay(struct intake *in, struct source *s, const struct replay_request *request, struct buf *answer,
                              struct err *e);
