@@ -48,12 +48,19 @@ static void add_record_ids(struct gather *g, const struct change_header *h)
         add_span(g, h->record_ids[i]);
 }
 
+static void add_payload(struct gather *g, struct span payload)
+{
+    XXH128_hash_t hash = XXH3_128bits_withSeed(payload.p, payload.n, g->key);
+    add(g, &hash, sizeof hash);
+}
+
 static void add_event(struct gather *g, const struct event_data *ev, const struct change_header *h)
 {
     if (!h) {
         add_u32(g, PART_UNDECODABLE);
         add_span(g, ev->event_id);
         add_span(g, ev->replay_id);
+        add_payload(g, ev->payload); /* the parts of a split event share both ids */
     } else if (ev->event_id.n && h->entity.n) {
         add_u32(g, PART_CHANGE);
         add_span(g, ev->event_id);
@@ -61,8 +68,7 @@ static void add_event(struct gather *g, const struct event_data *ev, const struc
     } else if (ev->event_id.n) {
         add_u32(g, PART_PLATFORM);
         add_span(g, ev->event_id);
-        XXH128_hash_t payload = XXH3_128bits_withSeed(ev->payload.p, ev->payload.n, g->key);
-        add(g, &payload, sizeof payload);
+        add_payload(g, ev->payload);
     } else if (h->entity.n) {
         add_u32(g, PART_HEADER);
         add_span(g, h->entity);
@@ -72,6 +78,7 @@ static void add_event(struct gather *g, const struct event_data *ev, const struc
     } else {
         add_u32(g, PART_REPLAY_ID);
         add_span(g, ev->replay_id);
+        add_payload(g, ev->payload); /* several events may share a replay id */
     }
 }
 

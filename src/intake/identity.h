@@ -4,8 +4,8 @@
  * 128 bits of a hash keyed by the store's id, over (org id, subscription number, generation) and
  *   a change:          event id + record ids (split events share event id and replay id),
  *   a platform event:  event id + a hash of the payload (publishers may set their ids),
- *   no event id:       entity, transaction key, sequence number, record ids; or the replay id,
- *   undecodable:       event id + replay id.
+ *   no event id:       entity, transaction key, sequence number, record ids; or the replay id + a hash of the payload,
+ *   undecodable:       event id + replay id + a hash of the payload.
  * The key keeps anybody who chooses event ids from making two of them collide.
  *
  * Thread: any. Errors: none.
