@@ -5,7 +5,12 @@
  */
 #include "intake/source.h"
 
+#include "base/clock.h"
+
 #include <string.h>
+
+/* No commit stamp is further ahead of source time and of our clock than this. */
+enum { STAMP_AHEAD_MS = 24 * 3600 * 1000 };
 
 /* Longer ids than anybody has seen would not fit keys and records: the stream is broken, not the event. */
 static const char *insane(const struct pubsub_response *r)
@@ -79,6 +84,17 @@ static void fetch_others(struct intake *in, struct source *s, int64_t now)
         schema_for(in, s, s->current->events[i].schema_id, now, &unused);
 }
 
+/* Source time only grows, and is kept: one stamp of the far future would make everything old, for good. */
+static void note_stamp(struct intake *in, struct source *s, int64_t stamp)
+{
+    if (stamp > in->latest_stamp_ms)
+        return;
+    if (stamp > in->batch_stamp_ms)
+        in->batch_stamp_ms = stamp;
+    if (stamp > s->newest_stamp_ms)
+        s->newest_stamp_ms = stamp;
+}
+
 /* False: wait for the schema first. */
 static bool prepare(struct intake *in, struct source *s, const struct pubsub_event *event, int64_t now, struct arrival *a)
 {
@@ -98,10 +114,8 @@ static bool prepare(struct intake *in, struct source *s, const struct pubsub_eve
         a->header = header;
     else
         a->ev.flags |= EVENT_UNDECODABLE;
-    if (a->header && a->header->commit_timestamp > in->batch_stamp_ms)
-        in->batch_stamp_ms = a->header->commit_timestamp;
-    if (a->header && a->header->commit_timestamp > s->newest_stamp_ms)
-        s->newest_stamp_ms = a->header->commit_timestamp;
+    if (a->header)
+        note_stamp(in, s, a->header->commit_timestamp);
     if (s->drop_before_ms > 0 && plan) {
         int64_t stamp = commit_stamp(in, plan, a);
         a->before_start = stamp > 0 && stamp < s->drop_before_ms;
@@ -163,6 +177,8 @@ static void gather_source(struct intake *in, struct source *s, int64_t now)
 
 void gather_batch(struct intake *in, int64_t now)
 {
+    int64_t wall = clock_wall_ms(), source_now = intake_source_now(in);
+    in->latest_stamp_ms = (wall > source_now ? wall : source_now) + STAMP_AHEAD_MS;
     in->batch_stamp_ms = in->newest_stamp_ms;
     for (uint32_t i = 0; i < in->n_sources; i++)
         gather_source(in, &in->sources[(i + (uint32_t)now) % in->n_sources], now);

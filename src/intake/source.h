@@ -138,6 +138,7 @@ struct intake {
     struct pubsub_response *done; /* journaled by the batch in hand: freed after its commit */
     int64_t newest_stamp_ms;      /* greatest commit stamp received */
     int64_t batch_stamp_ms;
+    int64_t latest_stamp_ms;      /* what is stamped later is not believed */
     uint64_t next_stream_number;
     uint64_t bytes_since_space_check;
     int64_t space_checked_ms, readers_checked_ms;
