@@ -1,0 +1,315 @@
+#!/usr/bin/python3
+# suite: timeout=300
+"""What operators watch: /metrics is valid and adds up, also after kill -9; /readyz turns false in time and names the cause."""
+import re
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+from lib import case, disks, org as orgs, place, verdict, waiting
+import tap_print
+
+EVENTS = 300
+NAME = "data_accountchangeevent"
+SAMPLE = re.compile(r'^(\w+)(?:\{(.*)\})? (\S+)$')
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def parse(text):
+    """{(name, frozenset of labels): value}"""
+    samples = {}
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        name, labels, value = SAMPLE.match(line).groups()
+        key = name, frozenset(LABEL.findall(labels or ""))
+        assert key not in samples, f"twice: {line}"
+        samples[key] = float(value)
+    return samples
+
+
+class Scrape:
+    def __init__(self, text):
+        self.text, self.samples = text, parse(text)
+
+    def get(self, name, **labels):
+        return self.samples[name, frozenset(labels.items())]
+
+    def sum(self, name, **labels):
+        found = [value for (other, has), value in self.samples.items() if other == name and set(labels.items()) <= has]
+        assert found, f"no sample of {name} {labels}"
+        return sum(found)
+
+    def totals(self):
+        """What a restart must not change."""
+        kept = ("tidemark_events_", "tidemark_sink_events_total", "tidemark_sink_cursor", "tidemark_journal_head", "tidemark_dead",
+                "tidemark_incidents")
+        return {key: value for key, value in self.samples.items() if key[0].startswith(kept)}
+
+
+class Metrics(case.Case):
+    def start(self, *options, topics=(orgs.ACCOUNTS,), name="tidemark", env=None, **changes):
+        if options:
+            self.bus = self.org("--seed", 31, "--auth-delay", 0.1, *options)
+        self.tm = self.tidemark(self.bus, topics=topics, **changes)
+        return self.go_on(name, env)
+
+    def go_on(self, name="tidemark", env=None):
+        program = self.run_daemon(self.tm, name=name, env=env)
+        found = waiting.until(lambda: re.search(r"listening on http://127\.0\.0\.1:(\d+)", program.err), program.tail)
+        self.port = int(found.group(1))
+        return program
+
+    def fetch(self, path, accept="*/*"):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Accept": accept})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.headers["Content-Type"], answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, "", error.read().decode()
+
+    def scrape(self):
+        status, _, text = self.fetch("/metrics")
+        self.assertEqual(status, 200)
+        return Scrape(text)
+
+    def ready(self):
+        return self.fetch("/readyz")[0] == 200
+
+    def until_ready(self, program, seconds=20):
+        waiting.until(self.ready, lambda: self.fetch("/readyz")[2] + program.tail(), seconds)
+        self.assertEqual(self.scrape().get("tidemark_ready"), 1)
+
+    def until_not_ready(self, program, seconds, *texts):
+        """Within so many seconds /readyz is 503 and says these things; health says the same."""
+        def told():
+            status, _, text = self.fetch("/readyz")
+            return status == 503 and all(re.search(words, text) for words in texts)
+        begun = time.monotonic()
+        waiting.until(told, lambda: f"{texts} in: {self.fetch('/readyz')[2]}\n{program.tail()}", seconds)
+        self.expect(self.tm.call("health"), 4, *texts)
+        self.assertEqual(self.scrape().get("tidemark_ready"), 0)
+        return time.monotonic() - begun
+
+    def settled(self, program, count):
+        def done():
+            now = self.scrape()
+            return now.get("tidemark_journal_head_seq") >= count and now.sum("tidemark_sink_lag_events") == 0
+        waiting.until(done, program.tail, 60)
+
+    def check_sums(self, scrape):
+        """I9, in one scrape."""
+        journaled = 0
+        for name in (self.tm.name_of(topic) for topic in self.tm.topics):
+            part = {what: scrape.get(f"tidemark_events_{what}_total", subscription=name)
+                    for what in ("received", "duplicates", "before_start", "journaled")}
+            self.assertEqual(part["received"], part["duplicates"] + part["before_start"] + part["journaled"], name)
+            journaled += part["journaled"]
+        self.assertEqual(scrape.get("tidemark_journal_head_seq"), journaled)
+        for sink in self.tm.config["sinks"]:
+            settled = scrape.sum("tidemark_sink_events_total", sink=sink["name"])
+            self.assertEqual(settled + scrape.get("tidemark_sink_lag_events", sink=sink["name"]), journaled)
+            self.assertEqual(scrape.get("tidemark_sink_cursor_seq", sink=sink["name"]), settled)
+
+    # What is told.
+
+    def promtool(self, text):
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False, timeout=60)
+        self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""), text)
+
+    def test_format(self):
+        """promtool check metrics is clean, before the first login and after events; OpenMetrics parses"""
+        self.bus = self.org("--seed", 31, "--prefill", EVENTS, "--count", 0)
+        program = self.start(topics=(orgs.ACCOUNTS, orgs.ORDERS), org_changes={"login_url": "http://127.0.0.1:9"})
+        self.promtool(self.scrape().text)
+        program.kill()
+        program = self.start(topics=(orgs.ACCOUNTS, orgs.ORDERS), name="second")
+        self.settled(program, 1)
+        self.until_ready(program)
+        self.promtool(self.scrape().text)
+        _, kind, text = self.fetch("/metrics", "application/openmetrics-text; version=1.0.0")
+        self.assertRegex(kind, "^application/openmetrics-text")
+        self.check_openmetrics(text)
+
+    def check_openmetrics(self, text):
+        """Families in one piece, each introduced; counters' samples end in _total; # EOF at the end."""
+        lines = text.split("\n")
+        self.assertEqual(lines[-2:], ["# EOF", ""])
+        family, kind, seen = None, None, set()
+        suffixes = {"counter": {"_total"}, "gauge": {""}, "histogram": {"_bucket", "_sum", "_count"}}
+        for line in lines[:-2]:
+            words = line.split(" ")
+            if words[:2] == ["#", "TYPE"]:
+                family, kind = words[2:]
+                self.assertNotIn(family, seen)
+                seen.add(family)
+            elif words[0] != "#":
+                name, labels, _ = SAMPLE.match(line).groups()
+                self.assertTrue(name.startswith(family), line)
+                self.assertIn(name[len(family):], suffixes[kind], line)
+                if name.endswith("_bucket"):
+                    self.assertRegex(labels, r'le="(\d+\.\d+|\+Inf)"$')
+
+    def test_latencies(self):
+        """the histograms count each settled event once and rise to their count"""
+        program = self.start("--rate", 200, "--count", EVENTS, topics=(orgs.ACCOUNTS, orgs.ORDERS))
+        self.bus.wait_published(EVENTS)
+        wanted = sum(len(verdict.expected(self.bus.ledger(), topic)) for topic in self.tm.topics)
+        self.settled(program, wanted)
+        now = self.scrape()
+        for name in ("tidemark_delivery_seconds", "tidemark_commit_delay_seconds"):
+            bounds = sorted((float(dict(labels)["le"]), value) for (other, labels), value in now.samples.items()
+                            if other == f"{name}_bucket")
+            counts = [value for _, value in bounds]
+            self.assertEqual(counts, sorted(counts))
+            self.assertEqual(counts[-1], wanted, name)
+            self.assertEqual(now.sum(f"{name}_count"), wanted)
+        # Live events: most are delivered within seconds, and the sum cannot be less than nothing.
+        self.assertGreater(now.get("tidemark_delivery_seconds_bucket", sink="log", le="10.0"), wanted / 2)
+        self.assertGreaterEqual(now.sum("tidemark_delivery_seconds_sum"), 0)
+        self.assertLess(now.sum("tidemark_delivery_seconds_sum"), wanted * 60)
+
+    def test_kill(self):
+        """totals survive kill -9 and add up in every scrape; only what is since the start begins anew"""
+        program = self.start("--rate", 150, "--count", EVENTS, "--duplicates", 0.1, topics=(orgs.ACCOUNTS, orgs.ORDERS))
+        before = self.scrape()
+        for life in range(4):
+            enough = before.get("tidemark_journal_head_seq") + 20
+            wait = lambda: self.scrape().get("tidemark_journal_head_seq") >= enough or len(self.bus.ledger()) >= EVENTS  # noqa: E731
+            waiting.until(wait, program.tail, 60)
+            before = self.scrape()
+            self.check_sums(before)
+            program.kill()
+            program = self.go_on(f"life-{life}")
+            now = self.scrape()
+            self.check_sums(now)
+            for key, value in before.totals().items():
+                if key[0] not in ("tidemark_dead_letters", "tidemark_incidents_open"):
+                    self.assertGreaterEqual(now.samples[key], value, key)
+        self.bus.wait_published(EVENTS)
+        self.settled(program, sum(len(verdict.expected(self.bus.ledger(), topic)) for topic in self.tm.topics))
+        last = self.scrape()
+        program.kill()
+        program = self.go_on("last")
+        now = self.scrape()
+        # duplicates that the service repeats after the restart are new ones: received and duplicates rise together
+        changed = {key: value for key, value in now.totals().items() if value != last.samples[key]}
+        self.assertEqual({key[0] for key in changed} - {"tidemark_events_received_total", "tidemark_events_duplicates_total"}, set())
+        self.check_sums(now)
+        self.assertEqual(program.terminate(), 0)
+        verdict.check_output(self.bus.ledger(), self.tm.lines(), self.tm.topics)
+        verdict.check_accounts(self.tm.status())
+
+    def test_logins_and_ends(self):
+        """logins and ended streams are counted, with the reason"""
+        program = self.start("--prefill", 20, "--count", 0, "--keepalive", 0.5)
+        self.until_ready(program)
+        before = self.scrape()
+        self.assertEqual(before.get("tidemark_token_refreshes_total", org="main"), 1)
+        self.assertEqual(before.get("tidemark_subscription_up", subscription=NAME), 1)
+        self.assertLess(before.get("tidemark_position_age_seconds", subscription=NAME), 7200 + 600)
+        self.assertGreater(before.get("tidemark_position_expires_seconds", subscription=NAME), 60 * 3600)
+        for action in ("revoke", "drop"):
+            urllib.request.urlopen(f"{self.bus.login_url}/sim/{action}", data=b"", timeout=10).close()
+        waiting.until(lambda: self.scrape().get("tidemark_token_refreshes_total", org="main") == 2, program.tail, 40)
+        self.until_ready(program)
+        now = self.scrape()
+        self.assertGreaterEqual(now.get("tidemark_reconnects_total", subscription=NAME, reason="dropped"), 1)
+        self.assertGreaterEqual(now.get("tidemark_reconnects_total", subscription=NAME, reason="token")
+                                + now.get("tidemark_reconnects_total", subscription=NAME, reason="dropped"), 2)
+
+    # Readiness: in each case the deadline, and the cause by name.
+
+    def quick(self):
+        """Deadlines that a test can wait for."""
+        return {"org_changes": {"keepalive": "1s"},
+                "subscriptions": [{"name": NAME, "org": "main", "topic": orgs.ACCOUNTS, "start": "earliest", "watchdog": "3s"}]}
+
+    def test_source_gone(self):
+        """the service is gone: not ready at once; ready again when it is back"""
+        program = self.start("--prefill", 20, "--count", 0, "--keepalive", 0.5)
+        self.until_ready(program)
+        self.bus.program.kill()
+        self.until_not_ready(program, 5, rf"subscription {NAME}: (backing_off|connecting) since 20\S+: \S+")
+        self.bus = self.org("--seed", 31, "--auth-delay", 0.1, "--prefill", 20, "--count", 0, "--keepalive", 0.5, listen=self.bus.endpoint,
+                            http=f"127.0.0.1:{self.bus.http}", name="sim-later")
+        self.until_ready(program)
+
+    def test_source_frozen(self):
+        """the service is frozen and its connections stay open: not ready within the watchdog"""
+        program = self.start("--prefill", 20, "--count", 0, "--keepalive", 0.5, **self.quick())
+        self.until_ready(program)
+        self.bus.program.signal(signal.SIGSTOP)
+        try:
+            self.until_not_ready(program, 3 + 2, f"subscription {NAME}: .*(ping|response|sign of life|confirmed)")
+        finally:
+            self.bus.program.signal(signal.SIGCONT)
+        self.until_ready(program, 40)
+
+    def test_source_silent(self):
+        """streams open and stay silent while the service answers all else: not ready, and not for a moment again"""
+        program = self.start("--count", 0, "--keepalive", 600, **self.quick())
+        self.until_ready(program)
+        self.until_not_ready(program, 3 + 3, f"subscription {NAME}: ")
+        # From now on, through several reconnects, it must not look ready: each time an alert would begin to wait anew.
+        ends = self.reconnects()
+        begun = time.monotonic()
+        while self.reconnects() < ends + 2:
+            self.assertFalse(self.ready(), "a silent stream was ready again")
+            self.assertLess(time.monotonic() - begun, 60 * place.slowness(), program.tail())
+            waiting.pause(0.05)
+        self.until_not_ready(program, 5, f"subscription {NAME}: .*no sign of life")
+
+    def reconnects(self):
+        return self.scrape().sum("tidemark_reconnects_total", subscription=NAME)
+
+    def test_credentials_refused(self):
+        """credentials are refused: not ready, and the service's words are told, but no secret"""
+        program = self.start("--count", 0, env={"TIDEMARK_TEST_SECRET": "not-the-secret"})
+        self.until_not_ready(program, 5, f"subscription {NAME}: refused since 20.*invalid_client")
+        self.assertNotIn("not-the-secret", self.fetch("/readyz")[2] + self.scrape().text + program.err)
+        self.assertEqual(self.scrape().get("tidemark_subscription_up", subscription=NAME), 0)
+        self.assertEqual(self.scrape().get("tidemark_token_refreshes_total", org="main"), 0)
+
+    def test_sink_refused(self):
+        """a target that cannot be opened: not ready, with its path; ready once it can"""
+        (self.folder / "out.ndjson").mkdir()
+        program = self.start("--prefill", EVENTS, "--count", 0, "--keepalive", 0.5)
+        self.until_not_ready(program, 5, r"sink log: refused since 20.*out\.ndjson is a folder")
+        now = self.scrape()
+        self.assertEqual(now.get("tidemark_sink_breaker_state", sink="log"), 1)
+        waiting.until(lambda: self.scrape().get("tidemark_sink_lag_events", sink="log") > 0, program.tail)
+        waiting.until(lambda: self.scrape().get("tidemark_sink_lag_seconds", sink="log") > 0.5, program.tail)
+        (self.folder / "out.ndjson").rmdir()
+        self.until_ready(program, 40)
+        self.settled(program, 1)
+        now = self.scrape()
+        self.assertEqual(now.get("tidemark_sink_lag_seconds", sink="log"), 0)
+        self.assertEqual(now.get("tidemark_sink_breaker_state", sink="log"), 0)
+        self.check_sums(now)
+
+    def test_sink_full(self):
+        """a disk that fills up under the target: not ready, and why; afterwards everything is there once"""
+        if not disks.can_mount(self.folder):
+            self.skipTest("needs root and mount")
+        disk = disks.Disk(self.folder / "disk", 1 << 20)
+        self.started.insert(0, disk)
+        program = self.start("--rate", 100, "--count", EVENTS, "--keepalive", 0.5,
+                             sinks=[{"name": "log", "file": {"path": str(self.folder / "disk/out.ndjson"), "format": "json"}}])
+        self.tm.output = self.folder / "disk/out.ndjson"
+        waiting.until(lambda: len(self.tm.lines()) > 5, program.tail)
+        disk.fill()
+        self.until_not_ready(program, 20, r"sink log: backing_off since 20.*(full|space)")
+        disk.make_room()
+        self.bus.wait_published(EVENTS)
+        self.settled(program, len(verdict.expected(self.bus.ledger(), orgs.ACCOUNTS)))
+        self.until_ready(program)
+        self.check_sums(self.scrape())
+        self.assertEqual(program.terminate(), 0)
+        verdict.check_output(self.bus.ledger(), self.tm.lines(), self.tm.topics)
+
+
+if __name__ == "__main__":
+    tap_print.main()
