@@ -45,6 +45,7 @@ static void start_fetch(struct intake *in, struct schema_fetch *f, int64_t now)
     struct fetch_call *call = xmalloc(sizeof *call);
     *call = (struct fetch_call){in, f};
     f->in_flight = true;
+    f->token_serial = token.serial;
     log_debug("schema", "fetching %s", f->id);
     pubsub_get_schema_async(f->org->pubsub, &token, f->id, 30000, on_schema, call);
     auth_token_release(&token);
@@ -103,13 +104,8 @@ static void fetch_failed(struct schema_fetch *f, const struct pubsub_status *sta
     snprintf(f->reason, sizeof f->reason, "%s", status->text);
     if (f->failures++ == 0)
         log_warn("schema", "cannot fetch %s, its subscription waits: %s", f->id, status->text);
-    if (status->reaction == PUBSUB_NEW_TOKEN) {
-        struct auth_token token = {0};
-        if (auth_get(f->org->auth, &token, NULL) == AUTH_READY) {
-            auth_refused(f->org->auth, token.serial);
-            auth_token_release(&token);
-        }
-    }
+    if (status->reaction == PUBSUB_NEW_TOKEN)
+        auth_refused(f->org->auth, f->token_serial); /* which may be an older one than the present */
     if (!refusal) {
         f->refusals = 0;
         int64_t pause = FAILURE_PAUSE_MS << (f->failures < 6 ? f->failures - 1 : 6);

@@ -51,6 +51,7 @@ struct schema_fetch {
     struct org_run *org;
     char id[256];
     bool in_flight;
+    uint64_t token_serial; /* of the token it was last asked with */
     bool unusable; /* refused for good, or does not compile: its events are journaled as undecodable */
     int refusals;  /* INVALID_ARGUMENT or NOT_FOUND in a row */
     int64_t first_refusal_ms, retry_at_ms; /* monotonic */

@@ -1,0 +1,603 @@
+/*
+ * Intake with its own thread, between a store and a service that the test plays: what is stored and where a stream
+ * goes on, when streams break, come late, or send what no service should.
+ */
+#include "intake/intake.h"
+
+#include "avro_bytes.h"
+#include "base/clock.h"
+#include "fake_org.h"
+#include "store/incidents.h"
+#include "store/journal.h"
+#include "store/schemas.h"
+#include "store/sinks.h"
+#include "store_folder.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { DEADLINE_MS = 20 * 1000, ROUND_MS = 2 };
+
+static const char schema[] = "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[" HEADER_FIELD "]}";
+static const int64_t noon = 1778068800000; /* 2026-05-06T12:00:00Z */
+
+struct fixture {
+    struct store_folder folder;
+    struct org_config org;
+    struct subscription_config subscriptions[2];
+    struct config config;
+    struct store *st;
+    struct schema_cache *schemas;
+    struct journal_signal signal;
+    struct intake *in;
+    struct err e, fatal;
+};
+
+static int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
+{
+    struct fixture *f = ctx;
+    struct store_txn txn;
+    if (store_begin(f->st, false, &txn, e) != 0)
+        return -1;
+    int rc = schema_load(&txn, org_id, schema_id, json, e);
+    store_abort(&txn);
+    return rc;
+}
+
+static void on_fatal(void *ctx, const struct err *e)
+{
+    struct fixture *f = ctx;
+    f->fatal = *e;
+}
+
+static void start(struct fixture *f)
+{
+    if (store_open(f->folder.path, STORE_DAEMON, f->config.store.max_size, &f->st, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+    struct store_txn txn;
+    struct journal_bounds b;
+    assert_int_equal(store_begin(f->st, false, &txn, &f->e), 0);
+    assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
+    store_abort(&txn);
+    journal_signal_init(&f->signal, b.head);
+    f->schemas = schema_cache_new(load_schema, f);
+    struct intake_options o = {&f->config, f->st, f->schemas, &f->signal, on_fatal, f};
+    if (intake_start(&o, &f->in, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+}
+
+static void stop(struct fixture *f)
+{
+    intake_stop(f->in);
+    schema_cache_free(f->schemas);
+    store_close(f->st);
+    journal_signal_release(&f->signal);
+    f->in = NULL;
+    f->st = NULL;
+}
+
+/* As a process that starts again: the streams of the one before are forgotten. */
+static void restart(struct fixture *f)
+{
+    stop(f);
+    int64_t server_time_ms = fake.server_time_ms;
+    fake_org_reset();
+    fake.schema = schema;
+    fake.server_time_ms = server_time_ms;
+    start(f);
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    static char names[][24] = {"main", "x", "y", "/data/XChangeEvent", "/data/YChangeEvent"};
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    store_folder_make(&f->folder);
+    f->org = (struct org_config){.name = names[0], .backoff_max_ms = 1};
+    for (size_t i = 0; i < ARRAY_LEN(f->subscriptions); i++)
+        f->subscriptions[i] = (struct subscription_config){.start = START_EARLIEST, .watchdog_ms = 300000};
+    f->subscriptions[0].name = names[1];
+    f->subscriptions[0].topic = names[3];
+    f->subscriptions[1].name = names[2];
+    f->subscriptions[1].topic = names[4];
+    f->config = (struct config){.n_orgs = 1, .orgs = &f->org, .n_subscriptions = 1, .subscriptions = f->subscriptions};
+    f->config.store.max_size = 64 << 20;
+    f->config.store.retention_ms = f->config.store.dedupe_window_ms = 96 * 3600 * 1000;
+    fake_org_reset();
+    fake.schema = schema;
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    if (f->in)
+        stop(f);
+    assert_int_equal(f->fatal.class, ERR_NONE);
+    store_folder_remove(&f->folder);
+    fake_org_reset();
+    clock_release();
+    free(f);
+    return 0;
+}
+
+/* --- what is sent ----------------------------------------------------------------------------------- */
+
+struct sent {
+    const char *event_id;
+    uint64_t replay_id; /* 0: none */
+    const char *record_id;
+    int64_t stamp; /* commit timestamp */
+    const char *schema_id;
+    struct span payload; /* instead of one that is made of the above */
+};
+
+static void put_replay_id(uint8_t out[10], uint64_t id)
+{
+    uint64_t be = __builtin_bswap64(id);
+    memset(out, 0, 10);
+    memcpy(out, &be, 8);
+}
+
+static struct span replay_id_in(struct arena *a, uint64_t id)
+{
+    uint8_t *p = arena_alloc(a, 10);
+    put_replay_id(p, id);
+    return id ? span_of(p, 10) : span_of(NULL, 0);
+}
+
+static struct pubsub_response *response_of(const struct sent *events, size_t n, uint64_t latest)
+{
+    struct pubsub_response *r = calloc(1, sizeof *r);
+    r->n_events = (uint32_t)n;
+    r->events = arena_alloc(&r->arena, (n + 1) * sizeof *r->events);
+    r->latest_replay_id = replay_id_in(&r->arena, latest);
+    r->received_ms = clock_wall_ms();
+    for (size_t i = 0; i < n; i++) {
+        struct buf payload = BUF_INIT;
+        const char *const ids[] = {events[i].record_id, NULL};
+        struct header_values h = {.entity = "X", .record_ids = ids, .commit_timestamp = events[i].stamp ? events[i].stamp : noon};
+        put_header(&payload, &h);
+        struct span bytes = events[i].payload.p ? events[i].payload : buf_span(&payload);
+        r->events[i] = (struct pubsub_event){
+            .event_id = arena_copy(&r->arena, span_of_str(events[i].event_id)),
+            .schema_id = arena_copy(&r->arena, span_of_str(events[i].schema_id ? events[i].schema_id : "schema-one")),
+            .replay_id = replay_id_in(&r->arena, events[i].replay_id),
+            .payload = arena_copy(&r->arena, bytes)};
+        r->bytes += bytes.n + 100;
+        buf_release(&payload);
+    }
+    return r;
+}
+
+static void send_one(struct pubsub_stream *s, const char *event_id, uint64_t replay_id)
+{
+    struct sent event = {.event_id = event_id, .replay_id = replay_id, .record_id = event_id};
+    fake_org_send(s, response_of(&event, 1, 0));
+}
+
+static void send_keepalive(struct pubsub_stream *s, uint64_t latest)
+{
+    fake_org_send(s, response_of(NULL, 0, latest));
+}
+
+/* --- what came of it -------------------------------------------------------------------------------- */
+
+static void wait_a_round(struct fixture *f)
+{
+    journal_signal_wait(&f->signal, UINT64_MAX, ROUND_MS);
+}
+
+static void wait_head(struct fixture *f, uint64_t head)
+{
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; journal_signal_wait(&f->signal, head - 1, 100) < head;)
+        if (clock_mono_ms() > until)
+            fail_msg("the journal does not reach %llu", (unsigned long long)head);
+}
+
+static struct subscription_record record_of(struct fixture *f, uint32_t number)
+{
+    struct subscription_record r = {0};
+    struct store_txn txn;
+    assert_int_equal(store_begin(f->st, false, &txn, &f->e), 0);
+    if (subscription_get(&txn, number, &r, &f->e) < 0)
+        fail_msg("%s", f->e.text);
+    store_abort(&txn);
+    assert_int_equal(r.received, r.duplicates + r.before_start + r.journaled); /* I9 */
+    return r;
+}
+
+static bool resumes_at(const struct subscription_record *r, uint64_t id)
+{
+    uint8_t want[10];
+    put_replay_id(want, id);
+    return id ? r->resume_len == 10 && memcmp(r->resume, want, 10) == 0 : r->resume_len == 0;
+}
+
+static void wait_resume(struct fixture *f, uint64_t id)
+{
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS;; wait_a_round(f)) {
+        struct subscription_record r = record_of(f, 1);
+        if (r.number && resumes_at(&r, id))
+            return;
+        if (clock_mono_ms() > until)
+            fail_msg("the position does not become %llu", (unsigned long long)id);
+    }
+}
+
+static void wait_state(struct fixture *f, uint32_t i, enum source_state state)
+{
+    struct source_view v = {0};
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; clock_mono_ms() < until; wait_a_round(f)) {
+        intake_describe(f->in, i, &v);
+        if (v.state == state)
+            return;
+    }
+    fail_msg("still %s (%s), not %s", source_state_name(v.state), v.reason, source_state_name(state));
+}
+
+static int count_incident(void *ctx, const struct incident *i)
+{
+    int *n = ctx;
+    *n += i->state == INCIDENT_OPEN;
+    return 0;
+}
+
+static int open_incidents(struct fixture *f)
+{
+    struct store_txn txn;
+    int n = 0;
+    assert_int_equal(store_begin(f->st, false, &txn, &f->e), 0);
+    assert_int_equal(incident_each(&txn, count_incident, &n, &f->e), 0);
+    store_abort(&txn);
+    return n;
+}
+
+static void assert_from_id(struct pubsub_stream *s, uint64_t id)
+{
+    uint8_t want[10];
+    put_replay_id(want, id);
+    assert_non_null(s);
+    assert_int_equal(s->from, PUBSUB_CUSTOM);
+    assert_int_equal(s->replay_id_len, 10);
+    assert_memory_equal(s->replay_id, want, 10);
+}
+
+/* The journal's event ids, from the first on, with a space between. */
+static void assert_journal(struct fixture *f, const char *want)
+{
+    struct store_txn txn;
+    struct arena a = ARENA_INIT;
+    struct buf got = BUF_INIT;
+    struct event_data *events;
+    struct journal_bounds b;
+    size_t n;
+    assert_int_equal(store_begin(f->st, false, &txn, &f->e), 0);
+    assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
+    assert_int_equal(journal_read(&txn, b.oldest, 10000, SIZE_MAX, &a, &events, &n, &f->e), 0);
+    for (size_t i = 0; i < n; i++)
+        buf_addf(&got, "%s%.*s%s", i ? " " : "", SPAN_ARG(events[i].event_id), events[i].flags & EVENT_UNDECODABLE ? "?" : "");
+    store_abort(&txn);
+    buf_add_char(&got, '\0');
+    assert_string_equal((char *)got.data, want);
+    buf_release(&got);
+    arena_release(&a);
+}
+
+/* --- positions -------------------------------------------------------------------------------------- */
+
+/* I1: cut inside a group, a stream goes on before the group; what comes again is dropped. */
+static void a_group_cut_anywhere_is_whole_in_the_end(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    struct pubsub_stream *s = fake_org_stream(0);
+    assert_int_equal(s->from, PUBSUB_EARLIEST);
+    send_one(s, "a", 10);
+    send_one(s, "b1", 20);
+    wait_head(f, 2);
+    wait_resume(f, 10);
+    fake_org_end(s, PUBSUB_RECONNECT, "cut");
+    assert_from_id(s = fake_org_stream(1), 10);
+    send_one(s, "b1", 20);
+    send_one(s, "b2", 20);
+    wait_head(f, 3);
+    wait_resume(f, 10);
+    fake_org_end(s, PUBSUB_RECONNECT, "cut");
+    assert_from_id(s = fake_org_stream(2), 10);
+    send_one(s, "b1", 20);
+    send_one(s, "b2", 20);
+    send_one(s, "b3", 20);
+    send_keepalive(s, 25);
+    wait_resume(f, 25);
+    restart(f);
+    assert_from_id(s = fake_org_stream(0), 25);
+    send_one(s, "c", 30);
+    wait_head(f, 5);
+    assert_journal(f, "a b1 b2 b3 c");
+}
+
+/* What comes on the way to the end of a stream is stored before the next one is opened. */
+static void what_was_received_goes_in_before_the_next_stream(void **state)
+{
+    struct fixture *f = *state;
+    fake.schema = NULL;
+    start(f);
+    struct pubsub_stream *s = fake_org_stream(0);
+    send_one(s, "a", 10);
+    send_one(s, "b", 20);
+    send_one(s, "c", 30);
+    struct fake_schema_call *call = fake_org_schema_call(0);
+    fake_org_end(s, PUBSUB_RECONNECT, "cut");
+    wait_state(f, 0, SOURCE_BACKING_OFF);
+    assert_int_equal(fake_org_stream_count(), 1);
+    fake_org_answer(call, NULL, schema);
+    assert_from_id(fake_org_stream(1), 20);
+    assert_journal(f, "a b c");
+}
+
+/* The hole of `latest`: a cut before the first response loses nothing, and brings nothing that is clearly older. */
+static void latest_has_no_hole(void **state)
+{
+    struct fixture *f = *state;
+    f->subscriptions[0].start = START_LATEST;
+    fake.server_time_ms = noon;
+    start(f);
+    struct pubsub_stream *s = fake_org_stream(0);
+    assert_int_equal(s->from, PUBSUB_LATEST);
+    restart(f);
+    s = fake_org_stream(0);
+    assert_int_equal(s->from, PUBSUB_EARLIEST);
+    const struct sent events[] = {{.event_id = "old", .replay_id = 1, .record_id = "1", .stamp = noon - 60000},
+                                  {.event_id = "just", .replay_id = 2, .record_id = "2", .stamp = noon - 5000},
+                                  {.event_id = "new", .replay_id = 3, .record_id = "3", .stamp = noon + 1000}};
+    fake_org_send(s, response_of(events, 3, 0));
+    fake_org_send(s, response_of(events, 3, 0));
+    send_keepalive(s, 4);
+    wait_resume(f, 4);
+    assert_journal(f, "just new");
+    struct subscription_record r = record_of(f, 1);
+    assert_int_equal(r.before_start, 1);
+    assert_int_equal(r.duplicates, 3);
+}
+
+/* One loss is one incident: whatever is cut, and whoever dies, before there is a position again. */
+static void a_lost_position_is_said_once(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    send_keepalive(fake_org_stream(0), 10);
+    wait_resume(f, 10);
+    fake_org_end(fake_org_stream(0), PUBSUB_RECONNECT, "cut");
+    assert_from_id(fake_org_stream(1), 10);
+    fake_org_end(fake_org_stream(1), PUBSUB_LOST_POSITION, "that id is too old");
+    assert_int_equal(fake_org_stream(2)->from, PUBSUB_EARLIEST);
+    send_one(fake_org_stream(2), "a", 100); /* one group is no position */
+    wait_head(f, 1);
+    fake_org_end(fake_org_stream(2), PUBSUB_RECONNECT, "cut");
+    assert_int_equal(fake_org_stream(3)->from, PUBSUB_EARLIEST);
+    assert_int_equal(open_incidents(f), 1);
+    restart(f);
+    assert_int_equal(fake_org_stream(0)->from, PUBSUB_EARLIEST);
+    assert_int_equal(open_incidents(f), 1);
+    send_one(fake_org_stream(0), "a", 100);
+    send_keepalive(fake_org_stream(0), 110);
+    wait_resume(f, 110);
+    assert_journal(f, "a");
+}
+
+/* `latest` after a loss begins anew, with the hole of every `latest` closed. */
+static void latest_after_a_loss_has_no_hole(void **state)
+{
+    struct fixture *f = *state;
+    f->subscriptions[0].on_lost_position = LOST_LATEST;
+    fake.server_time_ms = noon;
+    start(f);
+    send_keepalive(fake_org_stream(0), 10);
+    wait_resume(f, 10);
+    fake_org_end(fake_org_stream(0), PUBSUB_LOST_POSITION, "that id is too old");
+    assert_int_equal(fake_org_stream(1)->from, PUBSUB_LATEST);
+    struct sent event = {.event_id = "a", .replay_id = 100, .record_id = "1", .stamp = noon + 1000};
+    fake_org_send(fake_org_stream(1), response_of(&event, 1, 0)); /* one group is no position */
+    wait_head(f, 1);
+    fake_org_end(fake_org_stream(1), PUBSUB_RECONNECT, "cut");
+    assert_int_equal(fake_org_stream(2)->from, PUBSUB_EARLIEST);
+    const struct sent events[] = {{.event_id = "old", .replay_id = 90, .record_id = "1", .stamp = noon - 60000},
+                                  event,
+                                  {.event_id = "b", .replay_id = 110, .record_id = "1", .stamp = noon + 2000}};
+    fake_org_send(fake_org_stream(2), response_of(events, 3, 0));
+    wait_resume(f, 100);
+    assert_journal(f, "a b");
+    assert_int_equal(open_incidents(f), 1);
+}
+
+/* I3: an id a stream names that is not the current one any more is nobody's position. */
+static void an_old_stream_moves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    struct pubsub_stream *old = fake_org_stream(0);
+    send_keepalive(old, 10);
+    wait_resume(f, 10);
+    struct replay_request request;
+    struct buf answer = BUF_INIT;
+    bool was_int;
+    assert_int_equal(replay_parse("earliest", &request, &was_int, &f->e), 0);
+    assert_int_equal(intake_replay(f->in, 0, &request, &answer, &f->e), REPLAY_ORDERED);
+    buf_release(&answer);
+    struct pubsub_stream *s = fake_org_stream(1);
+    struct sent late = {.event_id = "late", .replay_id = 40, .record_id = "1"};
+    old->listener.on_response(old->ctx, old, response_of(&late, 1, 0));
+    old->listener.on_response(old->ctx, old, response_of(NULL, 0, 50));
+    send_one(s, "a", 5);
+    send_keepalive(s, 6);
+    wait_resume(f, 6);
+    fake_org_end(old, PUBSUB_RECONNECT, "cancelled");
+    send_one(s, "b", 7);
+    wait_head(f, 2);
+    assert_journal(f, "a b");
+    assert_int_equal(fake_org_stream_count(), 2);
+}
+
+/* --- what no service should send -------------------------------------------------------------------- */
+
+/* A response that cannot be kept is not passed over: nothing behind it is stored, the position stays before it. */
+static void nothing_goes_in_behind_a_broken_response(void **state)
+{
+    struct fixture *f = *state;
+    static const char nul_id[] = "a\0b", long_id[300] = {1};
+    const struct span bad_ids[] = {span_of(nul_id, 3), span_of(long_id, sizeof long_id)};
+    start(f);
+    for (size_t i = 0; i < ARRAY_LEN(bad_ids); i++) {
+        struct sent event = {.event_id = "a", .replay_id = 10, .record_id = "1", .schema_id = i ? "two" : "one"};
+        struct pubsub_stream *s = fake_org_stream(0);
+        fake.schema = NULL; /* what is sent waits in the queue, behind the first event */
+        fake_org_send(s, response_of(&event, 1, 0));
+        struct fake_schema_call *call = fake_org_schema_call(0);
+        send_keepalive(s, 11 + i);
+        event.event_id = "broken";
+        struct pubsub_response *r = response_of(&event, 1, 0);
+        r->events[0].schema_id = bad_ids[i];
+        fake_org_send(s, r);
+        event.event_id = "behind";
+        fake_org_send(s, response_of(&event, 1, 0));
+        send_keepalive(s, 30);
+        fake_org_answer(call, NULL, schema);
+        assert_true(fake_org_cancelled(s));
+        wait_state(f, 0, SOURCE_REFUSED);
+        fake_org_end(s, PUBSUB_RECONNECT, "cancelled");
+        struct subscription_record record = record_of(f, 1);
+        assert_true(resumes_at(&record, 11 + i));
+        assert_journal(f, "a");
+        assert_int_equal(fake_org_stream_count(), 1); /* slowly, not at once */
+        restart(f);
+        assert_from_id(fake_org_stream(0), 11 + i);
+    }
+}
+
+/* Two events nobody can decode are two events, though a split event's parts share both ids. */
+static void undecodable_parts_of_one_event_are_all_kept(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    struct pubsub_stream *s = fake_org_stream(0);
+    const struct sent events[] = {{.event_id = "e", .replay_id = 10, .payload = span_of_str("\xff\xff\xff")},
+                                  {.event_id = "e", .replay_id = 10, .payload = span_of_str("\xff\xff\xfe")},
+                                  {.event_id = "e", .replay_id = 10, .payload = span_of_str("\xff\xff\xff")}};
+    fake_org_send(s, response_of(events, 3, 0));
+    send_keepalive(s, 11);
+    wait_resume(f, 11);
+    assert_journal(f, "e? e?");
+    assert_int_equal(record_of(f, 1).duplicates, 1);
+}
+
+/* A commit stamp of the far future does not age what is stored: source time would never come back. */
+static void a_stamp_of_the_far_future_ages_nothing(void **state)
+{
+    struct fixture *f = *state;
+    fake.server_time_ms = noon;
+    start(f);
+    struct pubsub_stream *s = fake_org_stream(0);
+    send_one(s, "a", 10);
+    wait_head(f, 1);
+    struct sent event = {.event_id = "b", .replay_id = 20, .record_id = "1", .stamp = INT64_MAX - 5};
+    fake_org_send(s, response_of(&event, 1, 0));
+    wait_head(f, 2);
+    send_one(s, "a", 10);
+    send_keepalive(s, 30);
+    wait_resume(f, 30);
+    assert_journal(f, "a b");
+    restart(f);
+    s = fake_org_stream(0);
+    send_one(s, "a", 10);
+    send_keepalive(s, 40);
+    wait_resume(f, 40);
+    assert_journal(f, "a b");
+    assert_true(intake_source_time_ms(f->in) < clock_wall_ms() + 7 * 86400000ll);
+}
+
+/* Odd, but no reason to lose anything: no ids at all, an old id, the id of another group, events and a latest id. */
+static void odd_ids_lose_nothing(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    struct pubsub_stream *s = fake_org_stream(0);
+    const struct sent events[] = {{.event_id = "", .replay_id = 0, .record_id = "1"},
+                                  {.event_id = "", .replay_id = 0, .record_id = "2"},
+                                  {.event_id = "b", .replay_id = 9, .record_id = "3"},
+                                  {.event_id = "c", .replay_id = 3, .record_id = "4"},
+                                  {.event_id = "d", .replay_id = 9, .record_id = "5"}};
+    fake_org_send(s, response_of(events, 5, 99)); /* the latest id of a response with events is not read */
+    wait_head(f, 5);
+    wait_resume(f, 3);
+    send_keepalive(s, 0); /* an empty response without an id says nothing about positions */
+    send_one(s, "e", 9);
+    wait_head(f, 6);
+    wait_resume(f, 3);
+    assert_journal(f, "  b c d e");
+}
+
+/* --- schemas ---------------------------------------------------------------------------------------- */
+
+/* A GetSchema that was refused for its old token does not cost the new one. */
+static void a_late_refusal_does_not_cost_a_new_token(void **state)
+{
+    struct fixture *f = *state;
+    fake.schema = NULL;
+    start(f);
+    send_one(fake_org_stream(0), "a", 10);
+    struct fake_schema_call *call = fake_org_schema_call(0);
+    pthread_mutex_lock(&fake.lock);
+    fake.token_serial = 2;
+    pthread_mutex_unlock(&fake.lock);
+    struct pubsub_status refused = {.grpc_code = 16, .reaction = PUBSUB_NEW_TOKEN, .text = "the token is bad"};
+    fake_org_answer(call, &refused, NULL);
+    fake_org_answer(fake_org_schema_call(1), NULL, schema); /* asked again after a second */
+    wait_head(f, 1);
+    assert_int_equal(fake.refused_serial, 1);
+}
+
+/* While one subscription waits for a schema, the other goes on. */
+static void who_waits_for_a_schema_holds_up_nobody(void **state)
+{
+    struct fixture *f = *state;
+    f->config.n_subscriptions = 2;
+    fake.schema = NULL;
+    start(f);
+    struct pubsub_stream *x = fake_org_stream(0), *y = fake_org_stream(1);
+    struct sent event = {.event_id = "y1", .replay_id = 10, .record_id = "1", .schema_id = "two"};
+    send_one(x, "x1", 10);
+    struct fake_schema_call *one = fake_org_schema_call(0);
+    fake_org_send(y, response_of(&event, 1, 0));
+    struct fake_schema_call *two = fake_org_schema_call(1);
+    fake_org_answer(two, NULL, schema);
+    wait_head(f, 1);
+    assert_journal(f, "y1");
+    fake_org_answer(one, NULL, schema);
+    wait_head(f, 2);
+    assert_journal(f, "y1 x1");
+}
+
+int main(void)
+{
+#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(a_group_cut_anywhere_is_whole_in_the_end),
+        CASE(what_was_received_goes_in_before_the_next_stream),
+        CASE(latest_has_no_hole),
+        CASE(a_lost_position_is_said_once),
+        CASE(latest_after_a_loss_has_no_hole),
+        CASE(an_old_stream_moves_nothing),
+        CASE(nothing_goes_in_behind_a_broken_response),
+        CASE(undecodable_parts_of_one_event_are_all_kept),
+        CASE(a_stamp_of_the_far_future_ages_nothing),
+        CASE(odd_ids_lose_nothing),
+        CASE(a_late_refusal_does_not_cost_a_new_token),
+        CASE(who_waits_for_a_schema_holds_up_nobody),
+    };
+    return cmocka_run_group_tests_name("intake", tests, NULL, NULL);
+}
