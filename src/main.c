@@ -41,8 +41,9 @@ static const struct command commands[] = {
      "TOPIC|ID [options]\n\n      --org NAME            with several orgs: which one to ask"},
     {"topics", "list what is subscribed and what the org says about it", cli_topics, "[options]\n\n      --json"},
     {"replay", "recovery: read a subscription again from a position", cli_replay,
-     "--subscription NAME --from POSITION [options]\n\n"
-     "Raises the subscription's generation: events from there on are delivered once more, marked \"replay\":N.\n"
+     "--subscription NAME | --sink NAME --from POSITION [options]\n\n"
+     "--subscription: asks the service again. --sink: delivers again to one sink what the journal holds.\n"
+     "Raises the generation of that subscription or sink: events from there on are delivered once more, marked \"replay\":N.\n"
      "Works with the daemon up (at once) or down (at its next start). The same order within five minutes is one.\n\n"
      "      --from POSITION       a replay id (what comes after it), earliest, latest, a time\n"
      "                            (2026-05-06T14:30:00Z, by commit time, inclusive) or an age (-2h)\n"

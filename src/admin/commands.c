@@ -17,11 +17,48 @@ static int find_subscription(const struct config *c, const char *name, uint32_t 
     return err_set(e, ERR_CONFIG, "admin", 0, "no subscription '%s' in the configuration", name);
 }
 
+int command_parse_redelivery(const char *from, struct redeliver_request *out, bool *was_int, struct err *e)
+{
+    struct replay_request r;
+    if (replay_parse(from, &r, was_int, e) != 0)
+        return -1;
+    if (r.from == REPLAY_FROM_LATEST)
+        return err_set(e, ERR_CONFIG, "replay", 0, "--from latest delivers nothing again: earliest, a replay id or a time");
+    *out = (struct redeliver_request){.id_len = r.id_len, .time_ms = r.time_ms};
+    out->from = r.from == REPLAY_FROM_ID ? REDELIVER_FROM_ID : r.from == REPLAY_FROM_TIME ? REDELIVER_FROM_TIME : REDELIVER_FROM_EARLIEST;
+    memcpy(out->id, r.id, r.id_len);
+    memcpy(out->text, r.text, sizeof out->text);
+    return 0;
+}
+
+static int redeliver(const struct daemon_parts *parts, const struct command_request *request, const char *name,
+                     struct buf *answer, struct err *e)
+{
+    struct redeliver_request order;
+    bool was_int;
+    uint32_t i = 0;
+    while (i < parts->config->n_sinks && strcmp(parts->config->sinks[i].name, name) != 0)
+        i++;
+    if (i == parts->config->n_sinks)
+        return err_set(e, ERR_CONFIG, "admin", 0, "no sink '%s' in the configuration", name);
+    if (command_parse_redelivery(request->argument(request->ctx, "from"), &order, &was_int, e) != 0)
+        return -1;
+    order.dry_run = request->argument(request->ctx, "dry_run")[0] != '\0';
+    snprintf(order.by, sizeof order.by, "%s", request->by);
+    int result = delivery_redeliver(parts->deliveries[i], &order, answer, e);
+    if (result == REDELIVER_ORDERED)
+        buf_add_str(answer, "stored; the daemon delivers them again now\n");
+    return result < 0 ? -1 : 0;
+}
+
 static int replay(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer, struct err *e)
 {
     struct replay_request order;
     uint32_t index = 0;
     bool was_int;
+    const char *sink = request->argument(request->ctx, "sink");
+    if (*sink)
+        return redeliver(parts, request, sink, answer, e);
     if (find_subscription(parts->config, request->argument(request->ctx, "subscription"), &index, e) != 0 ||
         replay_parse(request->argument(request->ctx, "from"), &order, &was_int, e) != 0)
         return -1;

@@ -2,6 +2,7 @@
  * commands: what changes the state of a running daemon, on a person's order.
  *
  *   POST /replay?subscription=NAME&from=POSITION[&dry_run=1]   read again from there (intake/replay.h)
+ *   POST /replay?sink=NAME&from=POSITION[&dry_run=1]           deliver again from the journal (delivery/redeliver.h)
  *   POST /incidents/close?id=N[&note=TEXT]                     a person has dealt with it (store/incidents.h)
  *
  * The server asks for authority before it calls command_run.
@@ -13,6 +14,7 @@
 #define ADMIN_COMMANDS_H
 
 #include "admin/daemon.h"
+#include "delivery/redeliver.h"
 
 struct command_request {
     const char *path;
@@ -20,6 +22,9 @@ struct command_request {
     void *ctx;
     char by[64]; /* who */
 };
+
+/* --from of a re-delivery: what a replay takes (intake/replay.h), except "latest". ERR_CONFIG. */
+MUST_CHECK int command_parse_redelivery(const char *from, struct redeliver_request *out, bool *was_int, struct err *e);
 
 bool command_exists(const char *path);
 MUST_CHECK int command_run(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer,

@@ -72,7 +72,7 @@ static int read_lag(struct store_txn *txn, struct snapshot *s, struct snapshot_s
     if (!sink->record.name[0]) /* not begun: what it will be given */
         sink->record.cursor = sink->record.base =
             sink->config->start == SINK_START_NOW ? s->bounds.head : s->bounds.oldest - 1;
-    const uint64_t cursor = sink->record.cursor;
+    const uint64_t cursor = sink_counted(&sink->record);
     sink->lag = s->bounds.head > cursor ? s->bounds.head - cursor : 0;
     if (sink->lag == 0 || cursor + 1 < s->bounds.oldest)
         return 0;

@@ -3,6 +3,7 @@
  */
 #include "cli/cli.h"
 #include "cli/order.h"
+#include "cli/redeliver.h"
 
 #include "base/text.h"
 #include "intake/replay.h"
@@ -12,7 +13,7 @@
 #include <unistd.h>
 
 struct replay_options {
-    const char *subscription, *from;
+    const char *subscription, *sink, *from;
     bool dry_run;
 };
 
@@ -106,8 +107,9 @@ static int replay(const struct command *self, const struct config *config, const
 
 int cli_replay(const struct command *self, int argc, char **argv)
 {
-    enum { SUBSCRIPTION = 1, FROM, DRY_RUN };
+    enum { SUBSCRIPTION = 1, SINK, FROM, DRY_RUN };
     static const struct option own[] = {{"subscription", required_argument, NULL, SUBSCRIPTION},
+                                        {"sink", required_argument, NULL, SINK},
                                         {"from", required_argument, NULL, FROM},
                                         {"dry-run", no_argument, NULL, DRY_RUN},
                                         {0}};
@@ -118,6 +120,8 @@ int cli_replay(const struct command *self, int argc, char **argv)
     while ((c = cli_next_option(self, &common, argc, argv, "", own)) != -1) {
         if (c == SUBSCRIPTION)
             o.subscription = optarg;
+        else if (c == SINK)
+            o.sink = optarg;
         else if (c == FROM)
             o.from = optarg;
         else
@@ -125,12 +129,12 @@ int cli_replay(const struct command *self, int argc, char **argv)
     }
     if (optind < argc)
         cli_usage_error(self, "unexpected argument '%s'", argv[optind]);
-    if (!o.subscription || !o.from)
-        cli_usage_error(self, "needs --subscription NAME and --from POSITION");
+    if (!o.subscription == !o.sink || !o.from)
+        cli_usage_error(self, "needs --from POSITION, and one of --subscription NAME and --sink NAME");
     struct config *config = cli_load_config(&common, 0);
     if (!config)
         return EXIT_USAGE;
-    int code = replay(self, config, &o);
+    int code = o.sink ? redeliver_to_sink(self, config, o.sink, o.from, o.dry_run) : replay(self, config, &o);
     config_free(config);
     return code;
 }

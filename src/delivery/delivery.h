@@ -55,6 +55,13 @@ void delivery_stop(struct delivery_loop *d);
 /* SIGHUP: open outputs anew at the next batch boundary. */
 void delivery_reopen(struct delivery_loop *d);
 
+struct redeliver_request;
+/*
+ * Deliver from the journal again (delivery/redeliver.h), at the next batch boundary. A redeliver_result with `answer`
+ * for people, or -1; ERR_RETRY: the loop is busy with its target; nothing was ordered. Thread: any but the loop's.
+ */
+MUST_CHECK int delivery_redeliver(struct delivery_loop *d, const struct redeliver_request *request, struct buf *answer, struct err *e);
+
 enum delivery_state {
     DELIVERY_OPENING,
     DELIVERY_RUNNING,

@@ -1,5 +1,6 @@
 #include "delivery/batch.h"
 #include "delivery/latency.h"
+#include "delivery/redeliver.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -15,6 +16,15 @@
 #include <stdio.h>
 
 enum { IDLE_WAIT_MS = 500, BACK_OFF_FIRST_MS = 200, BACK_OFF_MOST_MS = 30 * 1000, REFUSED_RETRY_MS = 10 * 1000 };
+
+/* An order, from delivery_redeliver to the loop. Lives on the caller's stack; the caller takes it back or waits. */
+struct redeliver_call {
+    const struct redeliver_request *request;
+    struct buf *answer;
+    struct err *e;
+    int result;
+    bool done;
+};
 
 struct delivery_loop {
     struct delivery_options options;
@@ -32,8 +42,11 @@ struct delivery_loop {
     atomic_bool stopping, draining, ended, reopen;
     atomic_uint_fast64_t cursor;
     atomic_int_fast64_t beat_mono_ms; /* the last turn */
-    pthread_mutex_t lock; /* view */
+    pthread_mutex_t lock; /* view, call */
     struct delivery_view view;
+    struct redeliver_call *call; /* nobody has begun with it */
+    atomic_bool called;
+    pthread_cond_t answered;
 };
 
 const char *delivery_state_name(enum delivery_state s)
@@ -92,7 +105,7 @@ static uint64_t wait_for_journal(struct delivery_loop *d, uint64_t beyond, int64
 static void pause_ms(struct delivery_loop *d, int64_t ms)
 {
     int64_t until = clock_mono_ms() + ms;
-    while (!d->stopping && clock_mono_ms() < until) {
+    while (!d->stopping && !d->called && clock_mono_ms() < until) {
         int64_t left = until - clock_mono_ms();
         /* head can not pass UINT64_MAX: waits for a nudge or the time */
         wait_for_journal(d, UINT64_MAX, left);
@@ -213,7 +226,9 @@ static size_t count_events(struct sink_record *r, const struct batch *b, const s
 {
     size_t di = 0;
     for (size_t i = 0; i < n; i++) {
-        if (b->fates[i] == FATE_FILTERED)
+        if (b->events[i].seq <= r->redeliver_to) /* in the totals already */
+            r->redelivered += b->fates[i] == FATE_DELIVER && sb->deliveries[di].outcome == SINK_DELIVERED;
+        else if (b->fates[i] == FATE_FILTERED)
             r->filtered++;
         else if (b->fates[i] == FATE_PARKED || sb->deliveries[di].outcome == SINK_REJECTED)
             r->parked++;
@@ -222,6 +237,7 @@ static size_t count_events(struct sink_record *r, const struct batch *b, const s
         di += b->fates[i] == FATE_DELIVER;
     }
     r->cursor += n;
+    redeliver_finish(r);
     return di;
 }
 
@@ -271,6 +287,9 @@ static int deliver(struct delivery_loop *d, struct err *e)
         return -1;
     if (b->n_events == 0)
         return 0;
+    const bool again = d->record.redeliver_to != 0;
+    if (again)
+        redeliver_mark(b, &d->record);
     struct sink_batch sb = {.deliveries = b->deliveries, .n = b->n_deliveries, .reason = ERR_INIT};
     d->last_submit_ms = clock_mono_ms();
     KILLPOINT("delivery.before_submit");
@@ -284,7 +303,8 @@ static int deliver(struct delivery_loop *d, struct err *e)
         d->failures = 0;
         if (settle(d, &sb, n, e) != 0)
             return -1;
-        latency_count(&d->latency, b, &sb, n, clock_wall_ms());
+        if (!again) /* how long ago it first came says nothing */
+            latency_count(&d->latency, b, &sb, n, clock_wall_ms());
     }
     if (n < b->n_events)
         fail_target(d, &sb.reason);
@@ -312,6 +332,81 @@ static bool wait_for_batch(struct delivery_loop *d)
     return true;
 }
 
+/* --- orders --------------------------------------------------------------------------------------- */
+
+/* 0, or -1 with e: the store failed, the loop must end. */
+static int carry_out(struct delivery_loop *d, struct redeliver_call *call, struct err *e)
+{
+    struct redeliver_plan plan;
+    struct store_txn txn;
+    struct sink_record next = d->record;
+    call->result = redeliver_plan(d->options.store, call->request, &plan, call->e);
+    if (call->result < 0)
+        return 0;
+    if (store_begin(d->options.store, true, &txn, e) != 0)
+        return -1;
+    next.state = (struct buf)BUF_INIT;
+    buf_add_span(&next.state, buf_span(&d->record.state));
+    call->result = redeliver_apply(&txn, call->request, &plan, &next, call->answer, call->e);
+    if (call->result == REDELIVER_ORDERED)
+        return commit_record(d, &next, &txn, e);
+    store_abort(&txn);
+    sink_record_release(&next);
+    return 0;
+}
+
+static int take_order(struct delivery_loop *d, struct err *e)
+{
+    pthread_mutex_lock(&d->lock);
+    struct redeliver_call *call = d->call;
+    d->call = NULL;
+    d->called = false;
+    pthread_mutex_unlock(&d->lock);
+    if (!call)
+        return 0;
+    int rc = carry_out(d, call, e);
+    pthread_mutex_lock(&d->lock);
+    if (rc != 0) {
+        call->result = -1;
+        *call->e = *e;
+    }
+    call->done = true;
+    pthread_cond_broadcast(&d->answered);
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+int delivery_redeliver(struct delivery_loop *d, const struct redeliver_request *request, struct buf *answer, struct err *e)
+{
+    enum { WAIT_S = 10 };
+    struct redeliver_call call = {request, answer, e, -1, false};
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += WAIT_S;
+    pthread_mutex_lock(&d->lock);
+    bool is_free = !d->call;
+    if (is_free) {
+        d->call = &call;
+        d->called = true;
+        journal_signal_nudge(d->options.signal);
+        while (d->call == &call && pthread_cond_timedwait(&d->answered, &d->lock, &until) == 0)
+            ;
+    }
+    bool taken = is_free && d->call != &call;
+    if (is_free && !taken) {
+        d->call = NULL; /* taken back */
+        d->called = false;
+    }
+    while (taken && !call.done)
+        pthread_cond_wait(&d->answered, &d->lock);
+    pthread_mutex_unlock(&d->lock);
+    if (!taken)
+        return err_set(e, ERR_RETRY, "replay", 0, "sink %s is busy with its target or stopping: try again", d->options.sink->name);
+    return call.result;
+}
+
+/* --- the loop ------------------------------------------------------------------------------------- */
+
 static uint64_t current_head(struct delivery_loop *d)
 {
     return journal_signal_wait(d->options.signal, 0, 0);
@@ -326,7 +421,9 @@ static void *loop_main(void *arg)
     pthread_setname_np(pthread_self(), name);
     while (!d->stopping && !(d->draining && d->record.cursor >= current_head(d))) {
         int rc = 0;
-        if (!d->open)
+        if (d->called)
+            rc = take_order(d, &e);
+        else if (!d->open)
             rc = open_target(d, &e);
         else if (atomic_exchange(&d->reopen, false))
             rc = reopen_target(d, &e);
@@ -363,6 +460,11 @@ int delivery_start(const struct delivery_options *options, struct delivery_loop 
     struct delivery_loop *d = xcalloc(1, sizeof *d);
     d->options = *options;
     pthread_mutex_init(&d->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&d->answered, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     snprintf(d->subject, sizeof d->subject, "sink %s", options->sink->name);
     batch_init(&d->batch, &d->options);
     d->ops = sink_ops_of(options->sink->kind);
@@ -408,6 +510,7 @@ void delivery_stop(struct delivery_loop *d)
     batch_release(&d->batch);
     sink_record_release(&d->record);
     pthread_mutex_destroy(&d->lock);
+    pthread_cond_destroy(&d->answered);
     free(d);
 }
 

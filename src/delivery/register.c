@@ -48,11 +48,12 @@ static void skip_gap(struct sink_record *r, const struct journal_bounds *bounds)
 {
     if (r->cursor + 1 >= bounds->oldest)
         return;
-    uint64_t missed = bounds->oldest - 1 - r->cursor;
+    uint64_t missed = bounds->oldest - 1 - r->cursor, counted = sink_counted(r);
     log_error("delivery", "sink %s was away while %" PRIu64 " events (seq %" PRIu64 " to %" PRIu64
               ") left the journal: it goes on at seq %" PRIu64, r->name, missed, r->cursor + 1, bounds->oldest - 1, bounds->oldest);
     r->cursor += missed;
-    r->base += missed;
+    if (r->cursor > counted)
+        r->base += r->cursor - counted;
 }
 
 static int adopt(struct store_txn *txn, const struct sink_config *sink, const struct journal_bounds *bounds, struct err *e)

@@ -23,3 +23,15 @@ const char *change_kind_name(enum change_kind kind)
     }
     BUG("change kind %d", (int)kind);
 }
+
+int64_t change_committed_ms(const struct change *ch)
+{
+    if (ch->header.commit_timestamp > 0 || ch->kind != CHANGE_PLATFORM_EVENT)
+        return ch->header.commit_timestamp;
+    for (uint32_t i = 0; i < ch->n_fields; i++) {
+        const struct field_value *f = &ch->fields[i];
+        if (f->cell.type == CELL_INT && strcmp(ch->schema->root.fields[f->index].name, "CreatedDate") == 0)
+            return f->cell.as.integer;
+    }
+    return 0;
+}

@@ -141,4 +141,7 @@ struct change {
 
 const char *change_kind_name(enum change_kind kind); /* "change", "gap", … as in the JSON */
 
+/* When it was committed (a platform event: created), ms since 1970; 0: it does not say. */
+int64_t change_committed_ms(const struct change *ch);
+
 #endif

@@ -25,6 +25,12 @@ static int decode(struct store_txn *txn, struct span name, struct span v, struct
     out->redelivered = get_u64(&r);
     out->retired = get_u8(&r);
     buf_add_span(&out->state, get_span(&r));
+    if (reader_more(&r)) { /* records of earlier versions end here */
+        out->redeliver_to = get_u64(&r);
+        out->redeliver_from_ms = get_i64(&r);
+        get_text(&r, out->last_redelivery, sizeof out->last_redelivery);
+        out->last_redelivery_ms = get_i64(&r);
+    }
     if (reader_ok(&r))
         return 0;
     sink_record_release(out);
@@ -56,6 +62,10 @@ int sink_record_put(struct store_txn *txn, const struct sink_record *record, str
     put_u64(&b, record->redelivered);
     put_u8(&b, record->retired);
     put_span(&b, buf_span(&record->state));
+    put_u64(&b, record->redeliver_to);
+    put_i64(&b, record->redeliver_from_ms);
+    put_span(&b, span_of_str(record->last_redelivery));
+    put_i64(&b, record->last_redelivery_ms);
     int rc = store_put(txn, DB_SINKS, span_of_str(record->name), buf_span(&b), e);
     buf_release(&b);
     return rc;

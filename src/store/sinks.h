@@ -2,7 +2,7 @@
  * sinks: what the store remembers of each sink: cursor, totals, and the sink's own memory.
  *
  * Guarantees: cursor, totals and state change in one transaction (I4, I9):
- *   head - base = delivered + superseded + filtered + parked + lag, where lag = head - cursor.
+ *   head - base = delivered + superseded + filtered + parked + lag, where lag = head - sink_counted.
  * Several deliveries of one event count once, by their worst outcome.
  *
  * Ownership: a record is a value; state is a buf that belongs to it: sink_record_release.
@@ -23,7 +23,19 @@ struct sink_record {
     uint64_t retries, redelivered; /* counters of their own, outside I9's sum */
     bool retired; /* left the configuration: holds nothing back */
     struct buf state;
+    /* A re-delivery from the journal moved the cursor back: what lies between it and here is in the totals already,
+     * and counts as redelivered alone. 0: none is under way. */
+    uint64_t redeliver_to;
+    int64_t redeliver_from_ms; /* of it, only events committed then or later; 0: all */
+    char last_redelivery[STORE_MAX_REQUEST]; /* the newest order, under way or done … */
+    int64_t last_redelivery_ms;              /* … and when it was given (wall clock) */
 };
+
+/* The last seq that the totals account for: lag is what lies between it and head. */
+static inline uint64_t sink_counted(const struct sink_record *record)
+{
+    return record->redeliver_to > record->cursor ? record->redeliver_to : record->cursor;
+}
 
 void sink_record_release(struct sink_record *record);
 /* 0 found, 1 not found, -1 err. *out is initialised in any case. */
@@ -32,7 +44,7 @@ MUST_CHECK int sink_record_put(struct store_txn *txn, const struct sink_record *
 MUST_CHECK int sink_record_delete(struct store_txn *txn, const char *name, struct err *e);
 int sink_record_each(struct store_txn *txn, int (*fn)(void *ctx, const struct sink_record *record), void *ctx,
                      struct err *e);
-/* The smallest cursor of all sinks that are not retired; UINT64_MAX when there is none. */
+/* The smallest cursor (also where one was moved back) of all sinks that are not retired; UINT64_MAX when there is none. */
 MUST_CHECK int sinks_settled(struct store_txn *txn, uint64_t *seq, struct err *e);
 
 #endif
