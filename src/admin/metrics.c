@@ -255,15 +255,22 @@ static void sink_position(struct metrics *m)
     }
 }
 
+/* As the format writes it: 0.01, 1.0. Queries compare it as text. */
+static void format_bound(int64_t ms, char *out, size_t size)
+{
+    int n = snprintf(out, size, "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
+    while (out[n - 1] == '0' && out[n - 2] != '.')
+        out[--n] = '\0';
+}
+
 /* Cumulated, as the format wants it. The count is the last bucket's, so that the two cannot differ. */
 static void histogram(struct metrics *m, const char *name, const char *sink, const struct histogram_view *h)
 {
     uint64_t n = 0;
     for (size_t i = 0; i <= HISTOGRAM_BOUNDS; i++) {
-        int64_t ms = i < HISTOGRAM_BOUNDS ? histogram_bounds_ms[i] : 0;
-        char bound[24] = "+Inf";
+        char bound[32] = "+Inf";
         if (i < HISTOGRAM_BOUNDS)
-            snprintf(bound, sizeof bound, ms % 1000 ? "%" PRId64 ".%03d" : "%" PRId64 ".0", ms / 1000, (int)(ms % 1000));
+            format_bound(histogram_bounds_ms[i], bound, sizeof bound);
         n += h->buckets[i];
         buf_addf(m->out, "%s_bucket", name);
         begin(m, "");

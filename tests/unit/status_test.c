@@ -518,6 +518,72 @@ static void metrics_say_what_status_says(void **state)
     snapshot_release(&s);
 }
 
+static void histograms_are_cumulated(void **state)
+{
+    static const char *const lines[] = {
+        "# TYPE tidemark_delivery_seconds histogram\n",
+        "\ntidemark_delivery_seconds_bucket{sink=\"log\",le=\"0.005\"} 2\n",
+        "\ntidemark_delivery_seconds_bucket{sink=\"log\",le=\"0.01\"} 2\n",
+        "\ntidemark_delivery_seconds_bucket{sink=\"log\",le=\"1.0\"} 3\n",
+        "\ntidemark_delivery_seconds_bucket{sink=\"log\",le=\"86400.0\"} 3\n",
+        "\ntidemark_delivery_seconds_bucket{sink=\"log\",le=\"+Inf\"} 4\n",
+        "\ntidemark_delivery_seconds_sum{sink=\"log\"} 100000.755\n",
+        "\ntidemark_delivery_seconds_count{sink=\"log\"} 4\n",
+        "\ntidemark_commit_delay_seconds_count{sink=\"log\"} 0\n",
+    };
+    struct snapshot s = take(*state);
+    struct buf text = BUF_INIT;
+    struct histogram h = {0};
+    histogram_add(&h, -3); /* a clock was set back */
+    histogram_add(&h, 5);  /* bounds are inclusive */
+    histogram_add(&h, 750);
+    histogram_add(&h, 100000000); /* above every bound */
+    histogram_read(&h, &s.sinks[0].view.since_received);
+    metrics_add(&s, METRICS_PROMETHEUS, &text);
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+        assert_has(&text, lines[i]);
+    buf_release(&text);
+    snapshot_release(&s);
+}
+
+/* Two subscriptions of one org: one sample. */
+static void logins_are_counted_per_org(void **state)
+{
+    static const char name[] = "\ntidemark_token_refreshes_total{";
+    struct snapshot s = take(*state);
+    struct buf text = BUF_INIT;
+    s.subscriptions[0].view.token_refreshes = s.subscriptions[1].view.token_refreshes = 3;
+    metrics_add(&s, METRICS_PROMETHEUS, &text);
+    assert_has(&text, "\ntidemark_token_refreshes_total{org=\"main\"} 3\n");
+    assert_null(strstr(strstr((char *)text.data, name) + 1, name));
+    buf_release(&text);
+    snapshot_release(&s);
+}
+
+/* What must not differ: an alert on the metric, and a probe of the path. */
+static void the_gauge_says_what_readyz_says(void **state)
+{
+    struct snapshot s = take(*state);
+    struct buf text = BUF_INIT;
+    metrics_add(&s, METRICS_PROMETHEUS, &text);
+    assert_false(ready_all(&s, NULL));
+    assert_has(&text, "\ntidemark_ready 0\n");
+    for (size_t i = 0; i < s.n_subscriptions; i++) {
+        s.subscriptions[i].view.state = SOURCE_LIVE;
+        s.subscriptions[i].view.last_contact_mono_ms = s.mono_ms;
+    }
+    for (size_t i = 0; i < s.n_sinks; i++) {
+        s.sinks[i].view.state = DELIVERY_RUNNING;
+        s.sinks[i].view.last_progress_mono_ms = s.mono_ms;
+    }
+    buf_clear(&text);
+    metrics_add(&s, METRICS_PROMETHEUS, &text);
+    assert_true(ready_all(&s, NULL));
+    assert_has(&text, "\ntidemark_ready 1\n");
+    buf_release(&text);
+    snapshot_release(&s);
+}
+
 static void openmetrics_names_families_without_total(void **state)
 {
     static const char end[] = "\n# EOF\n";
@@ -562,6 +628,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(sinks_ready_or_not, setup, teardown),
         cmocka_unit_test_setup_teardown(every_part_that_is_not_ready_is_named, setup, teardown),
         cmocka_unit_test_setup_teardown(metrics_say_what_status_says, setup, teardown),
+        cmocka_unit_test_setup_teardown(histograms_are_cumulated, setup, teardown),
+        cmocka_unit_test_setup_teardown(logins_are_counted_per_org, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_gauge_says_what_readyz_says, setup, teardown),
         cmocka_unit_test_setup_teardown(openmetrics_names_families_without_total, setup, teardown),
         cmocka_unit_test_setup_teardown(labels_are_escaped, setup, teardown),
     };
