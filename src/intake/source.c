@@ -81,7 +81,8 @@ static void on_end(void *ctx, struct pubsub_stream *stream, const struct pubsub_
     note->number = pubsub_stream_number(stream);
     note->status = *status;
     pthread_mutex_lock(&s->org->intake->lock);
-    s->shared.ended_number = note->number;
+    if (note->number > s->shared.ended_number) /* one that was abandoned may end after its successor */
+        s->shared.ended_number = note->number;
     if (s->shared.stream == stream)
         s->shared.stream = NULL;
     pthread_mutex_unlock(&s->org->intake->lock);

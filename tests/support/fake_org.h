@@ -50,6 +50,7 @@ static struct fake_org {
     int64_t server_time_ms;
     struct pubsub_status topic_status; /* grpc_code 0: GetTopic succeeds */
     bool topic_silent;                 /* it is not answered */
+    void (*on_subscribe)(struct pubsub_stream *s); /* on intake's thread, before pubsub_subscribe returns */
     const char *schema;                /* what GetSchema gives; NULL: the calls wait for fake_org_answer */
     /* what was seen */
     uint64_t refused_serial; /* the greatest that auth_refused was given */
@@ -67,6 +68,7 @@ static inline void fake_org_reset(void)
     fake.server_time_ms = 0;
     fake.topic_status = (struct pubsub_status){0};
     fake.topic_silent = false;
+    fake.on_subscribe = NULL;
     fake.schema = NULL;
     fake.refused_serial = 0;
     fake.n_calls = 0;
@@ -115,18 +117,24 @@ static inline void fake_org_end(struct pubsub_stream *s, enum pubsub_reaction re
 {
     struct pubsub_status status = {.grpc_code = 14, .reaction = reaction};
     snprintf(status.text, sizeof status.text, "%s", text);
-    if (!s->ended)
-        s->listener.on_end(s->ctx, s, &status);
-    s->ended = true;
+    pthread_mutex_lock(&fake.lock);
+    bool ended = s->ended;
+    pthread_mutex_unlock(&fake.lock);
+    if (ended)
+        return;
+    s->listener.on_end(s->ctx, s, &status);
+    pthread_mutex_lock(&fake.lock);
+    s->ended = true; /* from here on it would be freed memory */
+    pthread_mutex_unlock(&fake.lock);
 }
 
 /* As pubsub does: what comes after the owner's cancel is dropped. */
 static inline void fake_org_send(struct pubsub_stream *s, struct pubsub_response *r)
 {
     pthread_mutex_lock(&fake.lock);
-    bool dropped = s->cancelled;
+    bool dropped = s->cancelled || s->ended;
     pthread_mutex_unlock(&fake.lock);
-    if (dropped || s->ended)
+    if (dropped)
         pubsub_response_free(r);
     else
         s->listener.on_response(s->ctx, s, r);
@@ -227,6 +235,8 @@ struct pubsub_stream *__wrap_pubsub_subscribe(struct pubsub *p, const struct aut
     fake.streams[fake.n_streams++] = s;
     pthread_cond_broadcast(&fake.changed);
     pthread_mutex_unlock(&fake.lock);
+    if (fake.on_subscribe)
+        fake.on_subscribe(s);
     return s;
 }
 
@@ -253,6 +263,7 @@ void __wrap_pubsub_stream_resume(struct pubsub_stream *s)
 void __wrap_pubsub_stream_cancel(struct pubsub_stream *s)
 {
     pthread_mutex_lock(&fake.lock);
+    BUG_IF(s->ended);
     s->cancelled = true;
     pthread_cond_broadcast(&fake.changed);
     pthread_mutex_unlock(&fake.lock);

@@ -443,6 +443,33 @@ static void an_old_stream_moves_nothing(void **state)
     assert_int_equal(fake_org_stream_count(), 2);
 }
 
+/* The new stream ends before its opening is through, and only then the old one. */
+static void both_end(struct pubsub_stream *s)
+{
+    fake.on_subscribe = NULL;
+    fake_org_end(s, PUBSUB_RECONNECT, "cut");
+    fake_org_end(fake.streams[0], PUBSUB_RECONNECT, "cancelled");
+}
+
+static void a_stream_that_has_ended_is_not_touched(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    send_keepalive(fake_org_stream(0), 10);
+    wait_resume(f, 10);
+    fake.on_subscribe = both_end;
+    struct replay_request request;
+    struct buf answer = BUF_INIT;
+    bool was_int;
+    assert_int_equal(replay_parse("earliest", &request, &was_int, &f->e), 0);
+    f->org.backoff_initial_ms = f->org.backoff_max_ms = 600000;
+    assert_int_equal(intake_replay(f->in, 0, &request, &answer, &f->e), REPLAY_ORDERED);
+    buf_release(&answer);
+    assert_non_null(fake_org_stream(1));
+    wait_state(f, 0, SOURCE_BACKING_OFF);
+    stop(f); /* closes what it believes to be open */
+}
+
 /* --- what no service should send -------------------------------------------------------------------- */
 
 /* A response that cannot be kept is not passed over: nothing behind it is stored, the position stays before it. */
@@ -592,6 +619,7 @@ int main(void)
         CASE(a_lost_position_is_said_once),
         CASE(latest_after_a_loss_has_no_hole),
         CASE(an_old_stream_moves_nothing),
+        CASE(a_stream_that_has_ended_is_not_touched),
         CASE(nothing_goes_in_behind_a_broken_response),
         CASE(undecodable_parts_of_one_event_are_all_kept),
         CASE(a_stamp_of_the_far_future_ages_nothing),
