@@ -10,6 +10,7 @@ import importlib
 import json
 import pathlib
 import random
+import socket
 import ssl
 import subprocess
 import sys
@@ -43,6 +44,14 @@ def messages(folder):
 def schema_id(canonical_form):
     digest = hashlib.md5(canonical_form.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def own_host():
+    """The certificate's name, so that names are checked too; its address where nothing knows the name."""
+    try:
+        return "localhost" if socket.getaddrinfo("localhost", None) else "127.0.0.1"
+    except OSError:
+        return "127.0.0.1"
 
 
 class Event:
@@ -88,14 +97,15 @@ class Service:
         self.lock = threading.Lock()
         key, chain = (certificates / "server.key").read_bytes(), (certificates / "server.pem").read_bytes()
         self.server = grpc.server(futures.ThreadPoolExecutor(16))
-        self.port = self.server.add_secure_port("localhost:0", grpc.ssl_server_credentials([(key, chain)]))
+        self.port = self.server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, chain)]))
         self.server.add_generic_rpc_handlers((self.handlers(),))
         self.web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.token_endpoint())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
         self.web.socket = context.wrap_socket(self.web.socket, server_side=True)
-        self.login_url = f"https://localhost:{self.web.server_address[1]}"
-        self.endpoint = f"localhost:{self.port}"
+        host = own_host()
+        self.login_url = f"https://{host}:{self.web.server_address[1]}"
+        self.endpoint = f"{host}:{self.port}"
         self.instance_url = self.login_url
 
     def start(self):
