@@ -233,6 +233,7 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     s->stream_open = true;
     s->topic_ok = false;
     s->heard = false;
+    s->newest_stamp_ms = 0; /* how near the clock this stream is, nothing before it can tell */
     s->opened_ms = s->last_event_ms = s->last_response_mono_ms = now;
     pthread_mutex_lock(&in->lock);
     s->shared.number = number;
@@ -385,6 +386,19 @@ static int64_t back_off_ms(const struct source *s)
     return (int64_t)random_below((uint64_t)ceiling + 1);
 }
 
+/* When to try again, after this failure. */
+static void plan_retry(struct source *s, const struct pubsub_status *status, int64_t now)
+{
+    s->attempt++;
+    s->retry_at_ms = now + back_off_ms(s);
+    if (status->reaction == PUBSUB_CALM && s->attempt == 1)
+        s->retry_at_ms = now; /* no outage; told again and again, it is one */
+    if (status->reaction == PUBSUB_SLOW_DOWN)
+        s->retry_at_ms = now + s->org->config->backoff_max_ms;
+    if (status->reaction == PUBSUB_NEW_TOKEN)
+        auth_refused(s->org->auth, s->token_serial);
+}
+
 /* The replay id a person gave is refused: the position stays what it was before. */
 static int refuse_replay(struct intake *in, struct source *s, const struct pubsub_status *status, struct err *e)
 {
@@ -464,14 +478,13 @@ int source_on_end(struct intake *in, struct source *s, const struct note *note, 
     s->reconnects++;
     s->reconnects_by[note->status.reaction]++;
     int64_t now = clock_mono_ms();
-    if (s->state == SOURCE_PAUSED_FULL || s->state == SOURCE_STOPPED || s->state == SOURCE_REFUSED)
+    if (s->state != SOURCE_CONNECTING && s->state != SOURCE_CATCHING_UP && s->state != SOURCE_LIVE)
         return 0; /* closed by us */
-    s->attempt++;
-    s->retry_at_ms = now + back_off_ms(s);
+    plan_retry(s, &note->status, now);
     switch (note->status.reaction) {
-    case PUBSUB_CALM: s->retry_at_ms = now; break;
-    case PUBSUB_SLOW_DOWN: s->retry_at_ms = now + s->org->config->backoff_max_ms; break;
-    case PUBSUB_NEW_TOKEN: auth_refused(s->org->auth, s->token_serial); break;
+    case PUBSUB_CALM:
+    case PUBSUB_SLOW_DOWN:
+    case PUBSUB_NEW_TOKEN:
     case PUBSUB_RECONNECT: break;
     case PUBSUB_LOST_POSITION:
         if (replay_unconfirmed(&s->record))
@@ -500,8 +513,8 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
     }
     /* The stream itself fails for the same reasons, if slower. What only a person can mend is said now. */
     if (note->failed && note->status.reaction != PUBSUB_FATAL) {
-        if (note->status.reaction == PUBSUB_NEW_TOKEN)
-            auth_refused(s->org->auth, s->token_serial); /* the stream would say so ten seconds later */
+        plan_retry(s, &note->status, clock_mono_ms()); /* a bad token: the stream would say so ten seconds later */
+        source_set_state(s, SOURCE_BACKING_OFF, "%s", note->status.text);
         return source_close_stream(in, s);
     }
     if (note->failed)
@@ -515,8 +528,6 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
 static void become_live(struct source *s)
 {
     source_set_state(s, SOURCE_LIVE, "%s", "");
-    if (s->record.replaying[0])
-        replay_finish(&s->record); /* stored with the next commit; until then it is catching up again, at worst */
 }
 
 void source_heard(struct source *s, const struct pubsub_response *r, int64_t now)
@@ -546,7 +557,9 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
 {
     enum { QUIET_MS = 2000 };
     int64_t silent_at = s->last_response_mono_ms + s->config->watchdog_ms;
-    if (now >= silent_at) {
+    if (now >= silent_at && has_queue(in, s)) {
+        s->last_response_mono_ms = now; /* not silent: what it sent waits for a schema */
+    } else if (now >= silent_at) {
         log_warn(s->subject, "no response for %lld s: reconnecting", (long long)(s->config->watchdog_ms / 1000));
         s->last_response_mono_ms = now;
         s->silent = true;
@@ -562,6 +575,10 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
         else if (s->last_event_ms + QUIET_MS < *next)
             *next = s->last_event_ms + QUIET_MS;
     }
+    /* A replay is through once it has a position to go on from. Stored with the next commit; until then it is
+     * catching up again, at worst. */
+    if (s->state == SOURCE_LIVE && s->record.replaying[0] && !replay_unconfirmed(&s->record) && s->record.resume_len)
+        replay_finish(&s->record);
 }
 
 int source_step(struct intake *in, struct source *s, int64_t now, int64_t *next, struct err *e)
