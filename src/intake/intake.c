@@ -214,8 +214,10 @@ static void publish_views(struct intake *in)
 {
     int64_t source_now = intake_source_now(in);
     pthread_mutex_lock(&in->lock);
-    for (uint32_t i = 0; i < in->n_sources; i++)
+    for (uint32_t i = 0; i < in->n_sources; i++) {
         fill_view(&in->sources[i], &in->views[i]);
+        in->sources[i].shared.in_hand = in->sources[i].current != NULL;
+    }
     in->source_time_ms = source_now;
     pthread_mutex_unlock(&in->lock);
 }
@@ -442,6 +444,8 @@ void intake_describe(struct intake *in, uint32_t subscription, struct source_vie
 {
     pthread_mutex_lock(&in->lock);
     *out = in->views[subscription];
+    if (in->sources[subscription].shared.head || in->sources[subscription].shared.in_hand)
+        out->caught_up_possible = false; /* it came after the view was made */
     pthread_mutex_unlock(&in->lock);
 }
 

@@ -98,6 +98,7 @@ struct source {
         struct pubsub_response *head, **tail;
         size_t events, bytes;
         bool paused;
+        bool in_hand; /* a response was taken, and no view says yet what became of it */
     } shared;
 };
 

@@ -470,6 +470,127 @@ static void a_stream_that_has_ended_is_not_touched(void **state)
     stop(f); /* closes what it believes to be open */
 }
 
+static void order_replay(struct fixture *f, const char *from)
+{
+    struct replay_request request;
+    struct buf answer = BUF_INIT;
+    bool was_int;
+    assert_int_equal(replay_parse(from, &request, &was_int, &f->e), 0);
+    if (intake_replay(f->in, 0, &request, &answer, &f->e) != REPLAY_ORDERED)
+        fail_msg("%s", f->e.text);
+    buf_release(&answer);
+}
+
+/* What came before the replay says nothing about how far the replay is. */
+static void a_replay_is_under_way_until_it_has_caught_up(void **state)
+{
+    struct fixture *f = *state;
+    fake.server_time_ms = noon;
+    start(f);
+    struct sent event = {.event_id = "a", .replay_id = 10, .record_id = "1", .stamp = noon};
+    fake_org_send(fake_org_stream(0), response_of(&event, 1, 0));
+    wait_state(f, 0, SOURCE_LIVE);
+    order_replay(f, "earliest");
+    for (uint64_t i = 0; i < 3; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "old%d", (int)i);
+        event = (struct sent){.event_id = id, .replay_id = 3 + i, .record_id = id, .stamp = noon - 3600000};
+        fake_org_send(fake_org_stream(1), response_of(&event, 1, 0));
+        wait_head(f, 2 + i);
+        assert_string_equal(record_of(f, 1).replaying, "earliest");
+    }
+    event = (struct sent){.event_id = "a", .replay_id = 10, .record_id = "1", .stamp = noon};
+    fake_org_send(fake_org_stream(1), response_of(&event, 1, 0));
+    wait_head(f, 5);
+    wait_state(f, 0, SOURCE_LIVE);
+    send_keepalive(fake_org_stream(1), 11);
+    wait_resume(f, 11);
+    assert_string_equal(record_of(f, 1).replaying, "");
+}
+
+/* A replay that brought nothing yet is not through, however long it is quiet: it has no position to go on from. */
+static void a_replay_without_a_position_is_not_through(void **state)
+{
+    struct fixture *f = *state;
+    f->subscriptions[0].start = START_LATEST;
+    fake.server_time_ms = noon;
+    start(f);
+    send_keepalive(fake_org_stream(0), 10);
+    wait_resume(f, 10);
+    order_replay(f, "earliest");
+    assert_non_null(fake_org_stream(1));
+    wait_state(f, 0, SOURCE_CATCHING_UP);
+    wait_state(f, 0, SOURCE_LIVE);
+    fake_org_end(fake_org_stream(1), PUBSUB_RECONNECT, "cut");
+    assert_int_equal(fake_org_stream(2)->from, PUBSUB_EARLIEST);
+    struct sent event = {.event_id = "a", .replay_id = 5, .record_id = "1", .stamp = noon - 3600000};
+    fake_org_send(fake_org_stream(2), response_of(&event, 1, 0)); /* older than the subscription, as ordered */
+    send_keepalive(fake_org_stream(2), 12);
+    wait_resume(f, 12);
+    assert_journal(f, "a");
+}
+
+/* --- pauses ----------------------------------------------------------------------------------------- */
+
+static void assert_no_stream_follows(struct fixture *f, size_t n)
+{
+    for (int i = 0; i < 60; i++) {
+        wait_a_round(f);
+        assert_int_equal(fake_org_stream_count(), n);
+    }
+}
+
+/* GetTopic that meets a limit pauses the subscription as the stream itself would. */
+static void a_limit_told_by_get_topic_is_heeded(void **state)
+{
+    struct fixture *f = *state;
+    f->org.backoff_initial_ms = 1;
+    f->org.backoff_max_ms = 3600 * 1000;
+    fake.topic_status = (struct pubsub_status){.grpc_code = 8, .reaction = PUBSUB_SLOW_DOWN, .text = "too many requests"};
+    start(f);
+    assert_true(fake_org_cancelled(fake_org_stream(0)));
+    fake_org_end(fake_org_stream(0), PUBSUB_RECONNECT, "cancelled");
+    assert_no_stream_follows(f, 1);
+    struct source_view v;
+    intake_describe(f->in, 0, &v);
+    assert_int_equal(v.state, SOURCE_BACKING_OFF);
+    assert_string_equal(v.reason, "too many requests");
+}
+
+/* Told to ping less, it reconnects at once; told again before it heard anything, it backs off. */
+static void being_told_to_be_calm_is_no_loop(void **state)
+{
+    struct fixture *f = *state;
+    f->org.backoff_initial_ms = f->org.backoff_max_ms = 1000000000;
+    start(f);
+    fake_org_end(fake_org_stream(0), PUBSUB_CALM, "too many pings");
+    fake_org_end(fake_org_stream(1), PUBSUB_CALM, "too many pings");
+    assert_no_stream_follows(f, 2);
+}
+
+/* An event that intake has in hand is not quiet, even if nobody said so yet. */
+static void what_is_in_hand_is_not_caught_up(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    struct pubsub_stream *s = fake_org_stream(0);
+    send_keepalive(s, 1);
+    wait_state(f, 0, SOURCE_LIVE);
+    for (uint64_t round = 0; round < 5; round++) {
+        struct source_view v;
+        char id[8];
+        for (int64_t quiet_until = clock_mono_ms() + 100; clock_mono_ms() < quiet_until;)
+            wait_a_round(f);
+        int64_t before = clock_mono_ms();
+        snprintf(id, sizeof id, "%d", (int)round);
+        send_one(s, id, 10 + round);
+        intake_describe(f->in, 0, &v);
+        if (v.caught_up_possible)
+            assert_true(v.quiet_since_mono_ms > before - 50);
+        wait_head(f, 1 + round);
+    }
+}
+
 /* --- what no service should send -------------------------------------------------------------------- */
 
 /* A response that cannot be kept is not passed over: nothing behind it is stored, the position stays before it. */
@@ -620,6 +741,11 @@ int main(void)
         CASE(latest_after_a_loss_has_no_hole),
         CASE(an_old_stream_moves_nothing),
         CASE(a_stream_that_has_ended_is_not_touched),
+        CASE(a_replay_is_under_way_until_it_has_caught_up),
+        CASE(a_replay_without_a_position_is_not_through),
+        CASE(a_limit_told_by_get_topic_is_heeded),
+        CASE(being_told_to_be_calm_is_no_loop),
+        CASE(what_is_in_hand_is_not_caught_up),
         CASE(nothing_goes_in_behind_a_broken_response),
         CASE(undecodable_parts_of_one_event_are_all_kept),
         CASE(a_stamp_of_the_far_future_ages_nothing),
