@@ -24,6 +24,11 @@ static const struct command commands[] = {
      "Prints every mistake of the configuration in one run, and exits 2 if there is one.\n\n"
      "      --print               the effective configuration with defaults, secrets masked\n"
      "      --schema              the JSON Schema of the configuration file"},
+    {"doctor", "check against the real things, and say what to do", cli_doctor,
+     "[options]\n\n"
+     "Proxy, login, clock, topics and permissions, the store's place and room, outputs. Exits 0, or with the lowest code\n"
+     "that something bad stands for: 2 configuration, 3 store, 4 source, 5 sink.\n\n"
+     "      --json                one JSON object per finding and line"},
     {"init", "print a commented configuration to start from", cli_init, "\n\nWrites to standard output; redirect it to a file and fill it in."},
     {"tail", "look at a stream: one line per change", cli_tail,
      "[TOPIC...] [options]\n\n"

@@ -33,6 +33,7 @@ int cli_topics(const struct command *self, int argc, char **argv);
 int cli_dlq(const struct command *self, int argc, char **argv);
 int cli_replay(const struct command *self, int argc, char **argv);
 int cli_incidents(const struct command *self, int argc, char **argv);
+int cli_doctor(const struct command *self, int argc, char **argv);
 int cli_backup(const struct command *self, int argc, char **argv);
 int cli_restore(const struct command *self, int argc, char **argv);
 int cli_sink(const struct command *self, int argc, char **argv);

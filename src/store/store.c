@@ -85,7 +85,7 @@ int (store_error)(const struct store *st, int code, const char *doing, struct er
 /* --- opening -------------------------------------------------------------------------------------- */
 
 /* LMDB's locks and its map do not work over a network; 9p and overlay are left alone. */
-static int refuse_network_file_system(const char *folder, struct err *e)
+int store_check_place(const char *folder, struct err *e)
 {
     static const struct {
         unsigned long magic;
@@ -297,7 +297,7 @@ int store_open(const char *folder, enum store_mode mode, int64_t max_size, struc
     } else if (require_existing(st, e) != 0) {
         goto fail;
     }
-    if (mode != STORE_COPY && refuse_network_file_system(folder, e) != 0)
+    if (mode != STORE_COPY && store_check_place(folder, e) != 0)
         goto fail;
     if (!only_reads(mode) && take_lock(st, e) != 0)
         goto fail;

@@ -63,6 +63,8 @@ struct store_txn {
 
 MUST_CHECK int store_open(const char *folder, enum store_mode mode, int64_t max_size, struct store **out, struct err *e);
 void store_close(struct store *st);
+/* ERR_CONFIG when `folder`, which exists, is on a network file system: store_open says the same. */
+MUST_CHECK int store_check_place(const char *folder, struct err *e);
 
 MUST_CHECK int store_begin(struct store *st, bool write, struct store_txn *txn, struct err *e);
 /* Also ends a read transaction. After -1 the transaction is gone. */
