@@ -15,7 +15,8 @@
 
 #include <stdint.h>
 
-/* "READY=1", "STOPPING=1\nSTATUS=draining", "WATCHDOG=1" … 0 when it was sent, or when nobody wants to know. */
+/* "READY=1", "STOPPING=1\nSTATUS=draining", "WATCHDOG=1" … 0 when it was sent, or when nobody wants to know.
+ */
 MUST_CHECK int notify_send(const char *message, struct err *e);
 
 /* How often the supervisor wants to hear WATCHDOG=1 at the least; 0: it does not ask this process. */

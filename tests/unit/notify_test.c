@@ -62,7 +62,8 @@ static const char *fresh_name(char kind)
 {
     static char name[64];
     static unsigned count;
-    snprintf(name, sizeof name, "%stidemark-notify-%d-%u", kind == '@' ? "@" : "/tmp/", (int)getpid(), count++);
+    snprintf(name, sizeof name, "%stidemark-notify-%d-%u", kind == '@' ? "@" : "/tmp/", (int)getpid(),
+             count++);
     return name;
 }
 
@@ -222,9 +223,12 @@ int main(void)
         cmocka_unit_test_teardown(a_message_arrives_at_a_path_and_at_an_abstract_name, forget_environment),
         cmocka_unit_test_teardown(a_wrong_address_is_an_error, forget_environment),
         cmocka_unit_test_teardown(a_supervisor_that_does_not_read_never_holds_us_up, forget_environment),
-        cmocka_unit_test_teardown(the_watchdog_is_asked_for_in_microseconds_and_for_one_process, forget_environment),
-        cmocka_unit_test_teardown(the_watchdog_hears_us_at_half_its_period_while_every_loop_turns, forget_environment),
-        cmocka_unit_test_teardown(a_loop_that_hangs_ends_the_messages_and_one_that_is_slow_does_not, forget_environment),
+        cmocka_unit_test_teardown(the_watchdog_is_asked_for_in_microseconds_and_for_one_process,
+                                  forget_environment),
+        cmocka_unit_test_teardown(the_watchdog_hears_us_at_half_its_period_while_every_loop_turns,
+                                  forget_environment),
+        cmocka_unit_test_teardown(a_loop_that_hangs_ends_the_messages_and_one_that_is_slow_does_not,
+                                  forget_environment),
         cmocka_unit_test_teardown(without_a_watchdog_only_ready_and_stopping_are_said, forget_environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
