@@ -28,7 +28,7 @@ bool ready_subscription(const struct snapshot *s, const struct snapshot_subscrip
         return true;
     if (open)
         reason = v->last_contact_mono_ms ? "no sign of life from the service within the watchdog time"
-                                         : "the topic is not confirmed by the service yet";
+                                         : "the service has not answered since the stream was opened";
     explain(why, "subscription", sub->config->name, source_state_name(v->state), v->since_ms, reason);
     return false;
 }

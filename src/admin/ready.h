@@ -1,8 +1,8 @@
 /*
  * ready: the rules behind /readyz.
  *
- *   A subscription is ready in state catching_up or live, when the service gave a sign of life within the
- *   subscription's watchdog.
+ *   A subscription is ready in state catching_up or live, when the service has confirmed the topic or sent something
+ *   since the stream was opened, and gave a sign of life within the subscription's watchdog.
  *   A sink is ready in state running, when it has settled the head or has settled something within the last minute.
  *
  * Thread: any. Errors: none.

@@ -202,7 +202,9 @@ static void fill_view(const struct source *s, struct source_view *v)
     v->caught_up_possible = s->stream_open && s->topic_ok && !queued && !s->waiting;
     v->quiet_since_mono_ms = s->last_event_ms > s->opened_ms ? s->last_event_ms : s->opened_ms;
     v->last_response_ms = s->last_response_ms;
-    if (s->topic_ok && !s->waiting)
+    if (!s->topic_ok && !s->heard) /* of a stream before this one: says nothing about the service as it is now */
+        v->last_contact_mono_ms = 0;
+    else if (!s->waiting)
         v->last_contact_mono_ms = s->contact_mono_ms;
     v->reconnects = s->reconnects;
     memcpy(v->reconnects_by, s->reconnects_by, sizeof v->reconnects_by);

@@ -64,7 +64,7 @@ struct source_view {
     bool caught_up_possible; /* GetTopic succeeded with the current token, the stream is open, nothing is queued */
     int64_t quiet_since_mono_ms; /* later of: stream opened, last event */
     int64_t last_response_ms; /* wall clock; 0: none in this process */
-    int64_t last_contact_mono_ms; /* last sign of life of this process's service connection; 0: none */
+    int64_t last_contact_mono_ms; /* last sign of life of the service; 0: none since the stream was opened */
     uint64_t reconnects;
     uint64_t reconnects_by[PUBSUB_CALM + 1]; /* by what the end of the stream asked for */
     uint64_t schema_id_mismatches; /* of its org */

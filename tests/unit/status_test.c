@@ -397,7 +397,7 @@ static void subscriptions_ready_or_not(void **state)
         {SOURCE_LIVE, NOW, true, ""},
         {SOURCE_CATCHING_UP, NOW - WATCHDOG, true, ""},
         {SOURCE_LIVE, NOW - WATCHDOG - 1, false, "no sign of life"},
-        {SOURCE_CATCHING_UP, 0, false, "not confirmed"},
+        {SOURCE_CATCHING_UP, 0, false, "has not answered since"},
         {SOURCE_CONNECTING, NOW, false, "connecting"},
         {SOURCE_BACKING_OFF, NOW, false, "backing_off since 2023-11-14T22:13:20.000Z: connection refused"},
         {SOURCE_LOST_POSITION, NOW, false, "lost_position"},
