@@ -304,6 +304,8 @@ void server_close(struct server *server)
     grpc_completion_queue_shutdown(server->queue);
     while (next_event(server, CLOSE_MS).type == GRPC_OP_COMPLETE)
         ;
+    if (server->next_call) /* asked for while shutting down; its refusal came too late to be handled */
+        call_free(server->next_call);
     grpc_completion_queue_destroy(server->queue);
     grpc_shutdown();
     pthread_mutex_unlock(&server->sim->lock);
