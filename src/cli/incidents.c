@@ -106,7 +106,8 @@ static int list(const struct config *config, struct listing *l)
         table_print(&l->table, "", look_has_colour(), &l->out);
     else if (!l->json)
         fputs(l->all ? "no incidents\n" : "no open incidents\n", stderr);
-    fwrite(l->out.data, 1, l->out.len, stdout);
+    if (l->out.len)
+        fwrite(l->out.data, 1, l->out.len, stdout);
     return cli_finish_output(EXIT_OK);
 }
 

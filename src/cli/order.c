@@ -37,7 +37,8 @@ int order_send(struct order *o, const struct config *config, int *code)
     struct err e = ERR_INIT;
     int http = admin_request(config->store.path, "POST", (char *)o->path.data, &body, &e);
     if (http >= 0) {
-        fwrite(body.data, 1, body.len, http == 200 ? stdout : stderr);
+        if (body.len)
+            fwrite(body.data, 1, body.len, http == 200 ? stdout : stderr);
         *code = http == 200 ? EXIT_OK : http == 400 ? EXIT_USAGE : EXIT_STORE;
     }
     buf_release(&body);

@@ -1,11 +1,13 @@
 /*
  * A backup holds what one moment of the store held; a restored store is another one, which knows what it knew.
- * Incidents, which a restore opens: closing them, also those of records without the fields that closing fills.
+ * Incidents, which a restore opens: closing them. And what an older version wrote, as an old backup holds it: records
+ * of incidents and sinks that end before the newest fields.
  */
 #include "base/alloc.h"
 #include "store/backup.h"
 #include "store/codec.h"
 #include "store/incidents.h"
+#include "store/sinks.h"
 #include "store_folder.h"
 
 #include <setjmp.h>
@@ -215,6 +217,31 @@ static void older_record(void **state)
     buf_release(&old);
 }
 
+static void older_sink_record(void **state)
+{
+    struct world *w = *state;
+    struct store_txn txn;
+    struct sink_record r = {.name = "log", .cursor = 7, .delivered = 7, .redeliver_to = 9, .state = BUF_INIT};
+    struct err e = ERR_INIT;
+    struct span v;
+    struct buf old = BUF_INIT;
+    must(store_begin(w->st, true, &txn, &e), &e);
+    must(sink_record_put(&txn, &r, &e), &e);
+    must(store_get(&txn, DB_SINKS, span_of_str("log"), &v, &e), &e);
+    buf_add(&old, v.p, v.n - 8 - 8 - 4 - 8);
+    must(sink_record_get(&txn, "log", &r, &e), &e);
+    assert_int_equal(sink_counted(&r), 9);
+    sink_record_release(&r);
+    must(store_put(&txn, DB_SINKS, span_of_str("log"), buf_span(&old), &e), &e);
+    must(sink_record_get(&txn, "log", &r, &e), &e);
+    assert_int_equal(r.cursor, 7);
+    assert_int_equal(sink_counted(&r), 7);
+    assert_string_equal(r.last_redelivery, "");
+    sink_record_release(&r);
+    store_abort(&txn);
+    buf_release(&old);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +249,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_store_with_the_same_identities, setup, teardown),
         cmocka_unit_test_setup_teardown(closing, setup, teardown),
         cmocka_unit_test_setup_teardown(older_record, setup, teardown),
+        cmocka_unit_test_setup_teardown(older_sink_record, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
