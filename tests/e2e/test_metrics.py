@@ -1,14 +1,17 @@
 #!/usr/bin/python3
 # suite: timeout=300
 """What operators watch: /metrics is valid and adds up, also after kill -9; /readyz turns false in time and names the cause."""
+import json
 import re
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
-from lib import case, disks, org as orgs, place, verdict, waiting
+from lib import case, disks, org as orgs, place, programs, verdict, waiting
 import tap_print
 
 EVENTS = 300
@@ -151,6 +154,52 @@ class Metrics(case.Case):
                 self.assertIn(name[len(family):], suffixes[kind], line)
                 if name.endswith("_bucket"):
                     self.assertRegex(labels, r'le="(\d+\.\d+|\+Inf)"$')
+
+    def prometheus(self):
+        """A real Prometheus that scrapes this daemon, with our rules. Returns a function that asks its API."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        (self.folder / "prometheus.yml").write_text(json.dumps({
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(place.ROOT / "config/prometheus/tidemark.rules.yml")],
+            "scrape_configs": [{"job_name": "tidemark", "static_configs": [{"targets": [f"127.0.0.1:{self.port}"]}]}],
+        }), encoding="ascii")
+        server = programs.Program("prometheus", ["prometheus", f"--config.file={self.folder}/prometheus.yml", "--log.level=warn",
+                                                 f"--storage.tsdb.path={self.folder}/tsdb", f"--web.listen-address=127.0.0.1:{port}"],
+                                  self.folder)
+        self.started.append(server)
+
+        def ask(path):
+            self.assertTrue(server.running(), server.tail())
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=10) as answer:
+                    return json.load(answer)["data"]
+            except OSError:
+                return None
+        return ask
+
+    def test_scraped(self):
+        """a real Prometheus takes every scrape, as OpenMetrics, and evaluates the alert rules without an error"""
+        program = self.start("--prefill", EVENTS, "--count", 0, "--keepalive", 0.5)
+        self.until_ready(program)
+        ask = self.prometheus()
+
+        def value(query):
+            found = ask("query?query=" + urllib.parse.quote(query))
+            return float(found["result"][0]["value"][1]) if found and found["result"] else None
+        waiting.until(lambda: value('up{job="tidemark"}') is not None, "a first scrape", 30)
+        self.assertEqual(value('up{job="tidemark"}'), 1.0)
+        now = self.scrape()
+        waiting.until(lambda: value("tidemark_delivery_seconds_count") == now.sum("tidemark_delivery_seconds_count"), program.tail)
+        self.assertIsNotNone(value("histogram_quantile(0.99, sum by (sink, le) (tidemark_delivery_seconds_bucket))"))
+
+        def rules():
+            found = ask("rules")
+            return [rule for group in found["groups"] for rule in group["rules"]] if found else []
+        waiting.until(lambda: rules() and all(rule["health"] == "ok" for rule in rules()), lambda: str(rules()))
+        self.assertEqual([rule["name"] for rule in rules() if rule["state"] != "inactive"], [])
+        (target,) = ask("targets")["activeTargets"]
+        self.assertEqual((target["health"], target["lastError"]), ("up", ""))
 
     def test_latencies(self):
         """the histograms count each settled event once and rise to their count"""
