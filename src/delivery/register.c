@@ -3,7 +3,9 @@
  */
 #include "delivery/delivery.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "store/incidents.h"
 #include "store/journal.h"
 #include "store/sinks.h"
 
@@ -16,6 +18,37 @@ static const struct sink_config *configured(const struct config *c, const char *
         if (strcmp(c->sinks[i].name, name) == 0)
             return &c->sinks[i];
     return NULL;
+}
+
+/* A sink that was away while the journal moved on: record what it missed, keep the sums true (I9). */
+static int skip_gap(struct store_txn *txn, struct sink_record *r, const struct journal_bounds *bounds, struct err *e)
+{
+    if (r->cursor + 1 >= bounds->oldest)
+        return 0;
+    uint64_t missed = bounds->oldest - 1 - r->cursor, counted = sink_counted(r);
+    struct incident incident = {.state = INCIDENT_OPEN, .opened_ms = clock_wall_ms()};
+    snprintf(incident.subject, sizeof incident.subject, "%s", r->name);
+    snprintf(incident.kind, sizeof incident.kind, "sink_missed_events");
+    snprintf(incident.policy, sizeof incident.policy, "went_on");
+    snprintf(incident.text, sizeof incident.text,
+             "sink %s was away while %" PRIu64 " events (seq %" PRIu64 " to %" PRIu64 ") left the journal: it goes on at seq %" PRIu64,
+             r->name, missed, r->cursor + 1, bounds->oldest - 1, bounds->oldest);
+    log_error("delivery", "%s", incident.text);
+    r->cursor += missed;
+    if (r->cursor > counted)
+        r->base += r->cursor - counted;
+    return incident_open(txn, &incident, e);
+}
+
+/* From now on it holds the journal. Takes the record. */
+static int enlist(struct store_txn *txn, struct sink_record *r, const struct journal_bounds *bounds, struct err *e)
+{
+    r->retired = false; /* it may have been, under this name or the one before */
+    int rc = skip_gap(txn, r, bounds, e);
+    if (rc == 0)
+        rc = sink_record_put(txn, r, e);
+    sink_record_release(r);
+    return rc;
 }
 
 /* A new sink: from the oldest event held, or from now on. */
@@ -34,26 +67,12 @@ static int create(struct store_txn *txn, const struct sink_config *sink, const s
             sink_record_release(&r);
             return -1;
         }
-    } else {
-        r.cursor = r.base = sink->start == SINK_START_NOW ? bounds->head : bounds->oldest - 1;
+        snprintf(r.name, sizeof r.name, "%s", sink->name);
+        return enlist(txn, &r, bounds, e);
     }
+    r.cursor = r.base = sink->start == SINK_START_NOW ? bounds->head : bounds->oldest - 1;
     snprintf(r.name, sizeof r.name, "%s", sink->name);
-    int rc = sink_record_put(txn, &r, e);
-    sink_record_release(&r);
-    return rc;
-}
-
-/* A sink that was away while the journal moved on: say what it missed, keep the sums true (I9). */
-static void skip_gap(struct sink_record *r, const struct journal_bounds *bounds)
-{
-    if (r->cursor + 1 >= bounds->oldest)
-        return;
-    uint64_t missed = bounds->oldest - 1 - r->cursor, counted = sink_counted(r);
-    log_error("delivery", "sink %s was away while %" PRIu64 " events (seq %" PRIu64 " to %" PRIu64
-              ") left the journal: it goes on at seq %" PRIu64, r->name, missed, r->cursor + 1, bounds->oldest - 1, bounds->oldest);
-    r->cursor += missed;
-    if (r->cursor > counted)
-        r->base += r->cursor - counted;
+    return enlist(txn, &r, bounds, e);
 }
 
 static int adopt(struct store_txn *txn, const struct sink_config *sink, const struct journal_bounds *bounds, struct err *e)
@@ -64,11 +83,7 @@ static int adopt(struct store_txn *txn, const struct sink_config *sink, const st
         return create(txn, sink, bounds, e);
     if (rc < 0)
         return -1;
-    r.retired = false;
-    skip_gap(&r, bounds);
-    rc = sink_record_put(txn, &r, e);
-    sink_record_release(&r);
-    return rc;
+    return enlist(txn, &r, bounds, e);
 }
 
 struct retire {
@@ -85,7 +100,8 @@ static int find_retired(void *ctx, const struct sink_record *r)
     return 0;
 }
 
-static int retire_missing(struct store_txn *txn, const struct config *config, struct err *e)
+/* As many as one walk can name. Returns how many, or -1. */
+static int retire_some(struct store_txn *txn, const struct config *config, struct err *e)
 {
     struct retire walk = {.config = config};
     if (sink_record_each(txn, find_retired, &walk, e) != 0)
@@ -101,7 +117,7 @@ static int retire_missing(struct store_txn *txn, const struct config *config, st
         if (rc != 0)
             return -1;
     }
-    return 0;
+    return (int)walk.n;
 }
 
 int delivery_register(struct store *st, const struct config *config, struct err *e)
@@ -113,8 +129,8 @@ int delivery_register(struct store *st, const struct config *config, struct err 
     int rc = journal_bounds(&txn, &bounds, e);
     for (uint32_t i = 0; rc == 0 && i < config->n_sinks; i++)
         rc = adopt(&txn, &config->sinks[i], &bounds, e);
-    if (rc == 0)
-        rc = retire_missing(&txn, config, e);
+    while (rc == 0 && (rc = retire_some(&txn, config, e)) > 0)
+        rc = 0;
     if (rc != 0) {
         store_abort(&txn);
         return -1;

@@ -1,0 +1,598 @@
+/*
+ * Delivery between a journal filled by hand and real sinks: every event is delivered, filtered or parked, once, in
+ * order, and the sums hold (I9), wherever the process dies and however often a target is away.
+ */
+#include "delivery/delivery.h"
+
+#include "avro_bytes.h"
+#include "base/clock.h"
+#include "base/exit_code.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "store/codec.h"
+#include "store/dead_letters.h"
+#include "store/incidents.h"
+#include "store/journal.h"
+#include "store/schemas.h"
+#include "store/sinks.h"
+#include "store/subscriptions.h"
+#include "store_folder.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+enum { DEADLINE_MS = 30 * 1000, MOST_KILLS = 500 };
+
+static const char schema[] = "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[" HEADER_FIELD "]}";
+
+struct fixture {
+    struct store_folder folder, output;
+    char path[200], elsewhere[240];
+    uint32_t both[2];
+    struct subscription_config subscriptions[2];
+    struct sink_config sinks[2];
+    struct config config;
+    struct store *st;
+    struct schema_cache *schemas;
+    struct journal_signal signal;
+    struct delivery_loop *d;
+    struct err e, fatal;
+    atomic_bool failed;
+};
+
+static char names[][24] = {"log", "x", "y", "/data/XChangeEvent", "/data/YChangeEvent", "other"};
+
+static int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
+{
+    struct fixture *f = ctx;
+    struct store_txn txn;
+    if (store_begin(f->st, false, &txn, e) != 0)
+        return -1;
+    int rc = schema_load(&txn, org_id, schema_id, json, e);
+    store_abort(&txn);
+    return rc;
+}
+
+static void on_fatal(void *ctx, const struct err *e)
+{
+    struct fixture *f = ctx;
+    f->fatal = *e;
+    f->failed = true;
+}
+
+static void begin(struct fixture *f, bool write, struct store_txn *txn)
+{
+    if (store_begin(f->st, write, txn, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+}
+
+static void commit(struct fixture *f, struct store_txn *txn)
+{
+    if (store_commit(txn, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+}
+
+static struct journal_bounds bounds_of(struct fixture *f)
+{
+    struct store_txn txn;
+    struct journal_bounds b;
+    begin(f, false, &txn);
+    assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
+    store_abort(&txn);
+    return b;
+}
+
+static void open_store(struct fixture *f)
+{
+    if (store_open(f->folder.path, STORE_DAEMON, 64 << 20, &f->st, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+    journal_signal_init(&f->signal, bounds_of(f).head);
+    f->schemas = schema_cache_new(load_schema, f);
+}
+
+static void close_store(struct fixture *f)
+{
+    delivery_stop(f->d);
+    f->d = NULL;
+    schema_cache_free(f->schemas);
+    store_close(f->st);
+    f->st = NULL;
+    journal_signal_release(&f->signal);
+}
+
+static void make_subscriptions(struct fixture *f)
+{
+    struct store_txn txn;
+    begin(f, true, &txn);
+    for (int i = 0; i < 2; i++) {
+        struct subscription_record r = {.org_id = "00Dxx0000001gEREAY"};
+        snprintf(r.topic, sizeof r.topic, "%s", names[3 + i]);
+        snprintf(r.name, sizeof r.name, "%s", names[1 + i]);
+        assert_int_equal(subscription_create(&txn, &r, &f->e), 0);
+    }
+    assert_int_equal(schema_save(&txn, span_of_str("00Dxx0000001gEREAY"), span_of_str("held"), span_of_str(schema), &f->e), 0);
+    commit(f, &txn);
+}
+
+static void configure(struct fixture *f)
+{
+    snprintf(f->path, sizeof f->path, "%s/out.ndjson", f->output.path);
+    snprintf(f->elsewhere, sizeof f->elsewhere, "%s/later/out.ndjson", f->output.path);
+    f->both[1] = 1;
+    for (int i = 0; i < 2; i++)
+        f->subscriptions[i] = (struct subscription_config){.name = names[1 + i], .topic = names[3 + i]};
+    f->sinks[0] = (struct sink_config){.name = names[0], .kind = SINK_KIND_FILE, .path = f->path, .fsync = true,
+                                       .batch_events = 1000, .n_subscriptions = 2, .subscriptions = f->both};
+    f->sinks[1] = (struct sink_config){.name = names[5], .kind = SINK_KIND_NULL, .batch_events = 7, .n_subscriptions = 2,
+                                       .subscriptions = f->both};
+    f->config = (struct config){.n_subscriptions = 2, .subscriptions = f->subscriptions, .n_sinks = 1, .sinks = f->sinks};
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    store_folder_make(&f->folder);
+    store_folder_make(&f->output);
+    configure(f);
+    open_store(f);
+    make_subscriptions(f);
+    *state = f;
+    return 0;
+}
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    close_store(f);
+    store_folder_remove(&f->folder);
+    unlink(f->elsewhere);
+    unlink(f->path);
+    *strrchr(f->elsewhere, '/') = '\0';
+    rmdir(f->elsewhere);
+    store_folder_remove(&f->output);
+    free(f);
+    return 0;
+}
+
+/* --- the journal, by hand --------------------------------------------------------------------------- */
+
+enum kind { GOOD, BROKEN, NO_SCHEMA };
+
+/* What event `seq` is follows from its number. */
+static enum kind kind_of(uint64_t seq)
+{
+    return seq % 10 == 3 ? BROKEN : seq % 10 == 7 ? NO_SCHEMA : GOOD;
+}
+
+static void append(struct fixture *f, size_t n, uint32_t subscription)
+{
+    uint64_t next = bounds_of(f).head + 1, first;
+    struct event_data *events = calloc(n, sizeof *events);
+    struct arena a = ARENA_INIT;
+    struct store_txn txn;
+    for (size_t i = 0; i < n; i++) {
+        const char *const ids[] = {"001000000000001AAA", NULL};
+        struct header_values h = {.entity = "X", .record_ids = ids, .commit_timestamp = 1778068800000};
+        struct buf payload = BUF_INIT;
+        char *id = arena_alloc(&a, 24);
+        snprintf(id, 24, "e%" PRIu64, next + i);
+        put_header(&payload, &h);
+        if (kind_of(next + i) == BROKEN)
+            buf_add_char(&payload, '!'); /* a byte behind the end: found only when all is decoded */
+        events[i] = (struct event_data){.event_id = span_of_str(id),
+                                        .replay_id = span_of_str(id),
+                                        .schema_id = span_of_str(kind_of(next + i) == NO_SCHEMA ? "refused" : "held"),
+                                        .payload = arena_copy(&a, buf_span(&payload))};
+        buf_release(&payload);
+    }
+    struct journal_block block = {.subscription = subscription, .received_ms = 1778068800000, .source_ms = 1778068800000};
+    begin(f, true, &txn);
+    assert_int_equal(journal_append(&txn, &block, events, n, &first, &f->e), 0);
+    commit(f, &txn);
+    journal_signal_raise(&f->signal, first + n - 1);
+    arena_release(&a);
+    free(events);
+}
+
+/* --- running ---------------------------------------------------------------------------------------- */
+
+static void start(struct fixture *f, uint32_t sink)
+{
+    struct delivery_options o = {.config = &f->config, .sink = &f->sinks[sink], .store = f->st, .schemas = f->schemas,
+                                 .signal = &f->signal, .on_fatal = on_fatal, .ctx = f};
+    if (delivery_register(f->st, &f->config, &f->e) != 0 || delivery_start(&o, &f->d, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+}
+
+static void wait_settled(struct fixture *f)
+{
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; !delivery_settled(f->d);) {
+        journal_signal_wait(&f->signal, UINT64_MAX, 2);
+        if (clock_mono_ms() > until)
+            fail_msg("not settled in time");
+    }
+}
+
+static void wait_state(struct fixture *f, enum delivery_state state)
+{
+    struct delivery_view v = {0};
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; clock_mono_ms() < until;) {
+        delivery_describe(f->d, &v);
+        if (v.state == state)
+            return;
+        journal_signal_wait(&f->signal, UINT64_MAX, 2);
+    }
+    fail_msg("still %s (%s)", delivery_state_name(v.state), v.reason);
+}
+
+static struct sink_record record_of(struct fixture *f, const char *name)
+{
+    struct sink_record r;
+    struct store_txn txn;
+    struct journal_bounds b;
+    begin(f, false, &txn);
+    if (sink_record_get(&txn, name, &r, &f->e) != 0)
+        fail_msg("no record of %s", name);
+    assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
+    store_abort(&txn);
+    sink_record_release(&r);
+    /* I9 */
+    assert_int_equal(b.head - r.base, r.delivered + r.superseded + r.filtered + r.parked + (b.head - sink_counted(&r)));
+    return r;
+}
+
+static int count_letter(void *ctx, const struct dead_letter *d)
+{
+    uint64_t *n = ctx;
+    enum kind kind = kind_of(d->ev.seq);
+    assert_true(kind != GOOD);
+    assert_true(span_equal_str(d->reason, kind == BROKEN ? "undecodable" : "schema refused"));
+    assert_true(d->ev.payload.n > 0 && d->ev.event_id.n > 0);
+    ++*n;
+    return 0;
+}
+
+static uint64_t dead_letters(struct fixture *f)
+{
+    struct store_txn txn;
+    uint64_t n = 0;
+    begin(f, false, &txn);
+    assert_int_equal(dead_letter_each(&txn, NULL, count_letter, &n, &f->e), 0);
+    store_abort(&txn);
+    return n;
+}
+
+/* The file holds each good event from `first` to `last` once, in order, and nothing else. */
+static void check_file(struct fixture *f, const char *path, uint64_t first, uint64_t last)
+{
+    struct buf text = BUF_INIT;
+    if (file_read(path, 64 << 20, &text, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+    buf_add_char(&text, '\0');
+    char *line = (char *)text.data;
+    for (uint64_t seq = first; seq <= last; seq++) {
+        char want[40], *end = strchr(line, '\n');
+        if (kind_of(seq) != GOOD)
+            continue;
+        if (!end)
+            fail_msg("the file ends before seq %" PRIu64, seq);
+        snprintf(want, sizeof want, "\"seq\":%" PRIu64 ",", seq);
+        *end = '\0';
+        if (!strstr(line, want))
+            fail_msg("%s is not seq %" PRIu64, line, seq);
+        line = end + 1;
+    }
+    assert_string_equal(line, "");
+    buf_release(&text);
+}
+
+/* --- tests ------------------------------------------------------------------------------------------ */
+
+static void each_event_once_by_its_outcome(void **state)
+{
+    struct fixture *f = *state;
+    append(f, 100, 1);
+    start(f, 0);
+    wait_settled(f);
+    append(f, 1, 2);
+    append(f, 250, 1);
+    wait_settled(f);
+    struct sink_record r = record_of(f, "log");
+    assert_int_equal(r.cursor, 351);
+    assert_int_equal(r.delivered, 281);
+    assert_int_equal(r.parked, 70);
+    assert_int_equal(r.retries, 0);
+    assert_int_equal(dead_letters(f), 70);
+    check_file(f, f->path, 1, 351);
+}
+
+static void what_is_not_subscribed_is_filtered(void **state)
+{
+    struct fixture *f = *state;
+    f->sinks[0].n_subscriptions = 1;
+    append(f, 10, 2);
+    append(f, 10, 1);
+    append(f, 5, 2);
+    start(f, 0);
+    wait_settled(f);
+    struct sink_record r = record_of(f, "log");
+    assert_int_equal(r.filtered, 15);
+    assert_int_equal(r.delivered, 8);
+    assert_int_equal(r.parked, 2);
+    check_file(f, f->path, 11, 20);
+}
+
+static void a_target_that_is_away_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    f->sinks[0].path = f->elsewhere;
+    append(f, 30, 1);
+    start(f, 0);
+    wait_state(f, DELIVERY_BACKING_OFF);
+    assert_int_equal(record_of(f, "log").cursor, 0);
+    assert_int_equal(dead_letters(f), 0);
+    char *slash = strrchr(f->elsewhere, '/');
+    *slash = '\0';
+    assert_int_equal(mkdir(f->elsewhere, 0700), 0);
+    *slash = '/';
+    wait_settled(f);
+    assert_int_equal(record_of(f, "log").delivered, 24);
+    check_file(f, f->elsewhere, 1, 30);
+}
+
+static const char *self; /* this program: a run that is to die is a process of its own */
+
+/* `delivery_test run STORE OUTPUT`: deliver what is journaled, and end. */
+static int run_once(char **folders)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    snprintf(f->folder.path, sizeof f->folder.path, "%s", folders[0]);
+    snprintf(f->output.path, sizeof f->output.path, "%s", folders[1]);
+    configure(f);
+    f->sinks[0].batch_events = 7;
+    open_store(f);
+    start(f, 0);
+    wait_settled(f);
+    close_store(f);
+    free(f);
+    return 0;
+}
+
+static int run_to_visit(struct fixture *f, int visit)
+{
+    char text[16];
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        snprintf(text, sizeof text, "%d", visit);
+        setenv("TIDEMARK_KILL_AT", text, 1);
+        if (freopen("/dev/null", "w", stderr))
+            execl(self, self, "run", f->folder.path, f->output.path, (char *)NULL);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* Dying anywhere: one run dies at visit N of a kill point, the next one finishes. N = 1, 2, 3 … until a run is not
+ * killed. Nothing is lost, nothing is there twice, and a further run changes nothing. */
+static void dying_anywhere_loses_and_repeats_nothing(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t head = 0, parked = 0;
+    int visit = 0, code;
+    do {
+        append(f, 9, 1);
+        append(f, 11, 1);
+        head += 20;
+        parked += 4;
+        close_store(f); /* one process at a time */
+        code = run_to_visit(f, ++visit);
+        assert_true(code == 0 || code == EXIT_KILLPOINT);
+        if (code != 0 && visit % 3 == 0) /* and again, at once */
+            assert_int_equal(run_to_visit(f, 2), EXIT_KILLPOINT);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(run_to_visit(f, 0), 0);
+            open_store(f);
+            struct sink_record r = record_of(f, "log");
+            assert_int_equal(r.cursor, head);
+            assert_int_equal(r.delivered, head - parked);
+            assert_int_equal(r.parked, parked);
+            assert_int_equal(dead_letters(f), parked);
+            check_file(f, f->path, 1, head);
+            if (i == 0)
+                close_store(f);
+        }
+    } while (code != 0 && visit < MOST_KILLS);
+    assert_true(visit > 15 && visit < MOST_KILLS);
+}
+
+static void a_drain_ends_with_everything_delivered(void **state)
+{
+    struct fixture *f = *state;
+    f->sinks[0].batch_events = 3;
+    append(f, 100, 1);
+    start(f, 0);
+    delivery_drain(f->d);
+    wait_state(f, DELIVERY_STOPPED);
+    assert_true(delivery_settled(f->d));
+    assert_int_equal(record_of(f, "log").cursor, 100);
+    check_file(f, f->path, 1, 100);
+}
+
+static void a_damaged_store_is_told_and_ends_the_loop(void **state)
+{
+    struct fixture *f = *state;
+    struct store_txn txn;
+    uint8_t key[8];
+    append(f, 10, 1);
+    append(f, 10, 1);
+    key_u64(key, 11);
+    begin(f, true, &txn);
+    assert_int_equal(store_put(&txn, DB_JOURNAL, span_of(key, 8), span_of_str("garbage"), &f->e), 0);
+    commit(f, &txn);
+    f->sinks[0].batch_events = 10;
+    start(f, 0);
+    wait_state(f, DELIVERY_STOPPED);
+    assert_true(f->failed);
+    assert_int_equal(f->fatal.class, ERR_STORE);
+    assert_int_equal(record_of(f, "log").cursor, 10);
+    check_file(f, f->path, 1, 10);
+}
+
+/* --- which sinks there are -------------------------------------------------------------------------- */
+
+static void register_sinks(struct fixture *f)
+{
+    if (delivery_register(f->st, &f->config, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+}
+
+static void trim(struct fixture *f, uint64_t settled)
+{
+    struct store_txn txn;
+    size_t removed;
+    begin(f, true, &txn);
+    assert_int_equal(journal_trim(&txn, settled, 0, true, 1000, &removed, &f->e), 0);
+    commit(f, &txn);
+}
+
+static uint64_t settled_by_all(struct fixture *f)
+{
+    struct store_txn txn;
+    uint64_t seq;
+    begin(f, false, &txn);
+    assert_int_equal(sinks_settled(&txn, &seq, &f->e), 0);
+    store_abort(&txn);
+    return seq;
+}
+
+static int keep_incident(void *ctx, const struct incident *i)
+{
+    *(struct incident *)ctx = *i;
+    return 0;
+}
+
+static void new_sinks_begin_where_they_should(void **state)
+{
+    struct fixture *f = *state;
+    f->config.n_sinks = 2;
+    f->sinks[1].start = SINK_START_NOW;
+    append(f, 10, 1);
+    append(f, 10, 1);
+    trim(f, 10);
+    register_sinks(f);
+    assert_int_equal(record_of(f, "log").cursor, 10);
+    assert_int_equal(record_of(f, "other").cursor, 20);
+    append(f, 4, 1);
+    register_sinks(f); /* known by now: nothing moves */
+    assert_int_equal(record_of(f, "log").cursor, 10);
+    assert_int_equal(record_of(f, "other").cursor, 20);
+    start(f, 0);
+    wait_settled(f);
+    assert_int_equal(record_of(f, "log").delivered, 11);
+}
+
+/* A sink that comes back finds that the journal moved on: what it missed is an incident, and the sums stay true. */
+static void what_a_sink_missed_while_it_was_away_is_an_incident(void **state)
+{
+    struct fixture *f = *state;
+    f->config.n_sinks = 2;
+    append(f, 10, 1);
+    register_sinks(f);
+    f->config.n_sinks = 1;
+    register_sinks(f);
+    assert_true(record_of(f, "other").retired);
+    start(f, 0);
+    append(f, 10, 1);
+    append(f, 10, 1);
+    wait_settled(f);
+    assert_int_equal(settled_by_all(f), 30);
+    trim(f, 20);
+    f->config.n_sinks = 2;
+    register_sinks(f);
+    struct sink_record r = record_of(f, "other");
+    assert_false(r.retired);
+    assert_int_equal(r.cursor, 20);
+    struct incident i = {0};
+    struct store_txn txn;
+    begin(f, false, &txn);
+    assert_int_equal(incident_each(&txn, keep_incident, &i, &f->e), 0);
+    store_abort(&txn);
+    assert_int_equal(i.state, INCIDENT_OPEN);
+    assert_string_equal(i.subject, "other");
+    assert_non_null(strstr(i.text, "seq 1 to 20"));
+}
+
+/* The new name is a living sink, whatever the old one was, and is told what left the journal meanwhile. */
+static void a_renamed_sink_lives(void **state)
+{
+    struct fixture *f = *state;
+    append(f, 10, 1);
+    append(f, 10, 1);
+    f->config.n_sinks = 2;
+    register_sinks(f);
+    f->config.n_sinks = 1;
+    register_sinks(f); /* "other" is retired */
+    trim(f, 10);
+    f->config.n_sinks = 2;
+    static char renamed[] = "renamed";
+    f->sinks[1].name = renamed;
+    f->sinks[1].renamed_from = names[5];
+    register_sinks(f);
+    struct sink_record r = record_of(f, "renamed");
+    assert_false(r.retired);
+    assert_int_equal(r.cursor, 10);
+    start(f, 1);
+    wait_settled(f);
+    assert_false(f->failed);
+    assert_int_equal(record_of(f, "renamed").delivered, 8);
+    register_sinks(f); /* renamed_from may stay in the configuration */
+    assert_int_equal(record_of(f, "renamed").delivered, 8);
+}
+
+static void all_who_left_are_retired(void **state)
+{
+    struct fixture *f = *state;
+    struct store_txn txn;
+    append(f, 10, 1);
+    begin(f, true, &txn);
+    for (int i = 0; i < 150; i++) {
+        struct sink_record r = {.state = BUF_INIT};
+        snprintf(r.name, sizeof r.name, "gone-%d", i);
+        assert_int_equal(sink_record_put(&txn, &r, &f->e), 0);
+    }
+    commit(f, &txn);
+    start(f, 0);
+    wait_settled(f);
+    assert_int_equal(settled_by_all(f), 10);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 4 && strcmp(argv[1], "run") == 0)
+        return run_once(argv + 2);
+    self = argv[0];
+#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(each_event_once_by_its_outcome),
+        CASE(what_is_not_subscribed_is_filtered),
+        CASE(a_target_that_is_away_is_waited_for),
+        CASE(dying_anywhere_loses_and_repeats_nothing),
+        CASE(a_drain_ends_with_everything_delivered),
+        CASE(a_damaged_store_is_told_and_ends_the_loop),
+        CASE(new_sinks_begin_where_they_should),
+        CASE(what_a_sink_missed_while_it_was_away_is_an_incident),
+        CASE(a_renamed_sink_lives),
+        CASE(all_who_left_are_retired),
+    };
+    return cmocka_run_group_tests_name("delivery", tests, NULL, NULL);
+}
