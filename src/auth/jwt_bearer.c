@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/rs256.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -53,8 +54,7 @@ static int sign(const struct login *l, struct buf *assertion, struct err *e)
     add_claim(&claims, "iss", auth->client_id);
     add_claim(&claims, "sub", auth->username);
     add_claim(&claims, "aud", audience(l));
-    buf_addf(&claims, ",\"exp\":%lld}",
-             (long long)((clock_wall_ms() + l->clock_offset_ms) / 1000 + GOOD_FOR_S));
+    buf_addf(&claims, ",\"exp\":%" PRId64 "}", (clock_wall_ms() + l->clock_offset_ms) / 1000 + GOOD_FOR_S);
     base64url_add(assertion, span_of_str("{\"alg\":\"RS256\"}"));
     buf_add_char(assertion, '.');
     base64url_add(assertion, buf_span(&claims));

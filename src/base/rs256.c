@@ -75,10 +75,11 @@ int rs256_sign(struct span pem, struct span message, struct buf *signature, stru
     size_t n = (size_t)EVP_PKEY_get_size(key);
     int rc = -1;
     BUG_IF(!ctx);
+    uint8_t *to = buf_reserve(signature, n);
     if (EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
-        EVP_DigestSign(ctx, buf_reserve(signature, n), &n, message.p, message.n) == 1) {
+        EVP_DigestSign(ctx, to, &n, message.p, message.n) == 1) {
+        to[n] = 0;
         signature->len += n;
-        signature->data[signature->len] = 0;
         rc = 0;
     } else {
         err_set(e, ERR_CONFIG, "rs256", 0, "cannot sign: the numbers of the key do not fit together");
