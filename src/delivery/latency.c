@@ -1,6 +1,7 @@
 #include "delivery/latency.h"
 
-void latency_count(struct latency *l, const struct batch *b, const struct sink_batch *sb, size_t n, int64_t wall_ms)
+void latency_count(struct latency *l, const struct batch *b, const struct sink_batch *sb, size_t n,
+                   int64_t wall_ms)
 {
     size_t di = 0;
     for (size_t i = 0; i < n; i++) {
