@@ -14,7 +14,7 @@ import tap_print
 EVENTS = 40
 USER, PASSWORD, SECURITY_TOKEN = "integration@demo.example", "demo-password", "demo-token"
 # The daemon's clocks run so many times as fast, so that a quarter of an hour passes in a second.
-FAST = {"TIDEMARK_TEST_CLOCK_SCALE": "1000"}
+FAST = 1000
 TOPICS = ["/data/AccountChangeEvent", "/data/ContactChangeEvent", "/data/OpportunityChangeEvent"]
 
 
@@ -27,6 +27,13 @@ class Tokens(case.Case):
         """A configuration that signs in with one of the kinds."""
         changes = {"auth": {"client_credentials": None, **kinds}, **(tidemark_changes or {})}
         return self.tidemark(self.bus, topics=topics, org_changes=changes)
+
+    def run_fast(self, tidemark, scale=FAST, name="tidemark"):
+        """The daemon with clocks that run fast, and a watchdog that waits as long as ever."""
+        for sub in tidemark.config["subscriptions"]:
+            sub["watchdog"] = "24h"
+        tidemark.write()
+        return self.run_daemon(tidemark, env={"TIDEMARK_TEST_CLOCK_SCALE": str(scale)}, name=name)
 
     def post(self, what):
         with urllib.request.urlopen(f"{self.bus.login_url}/sim/{what}", data=b"", timeout=10) as answer:
@@ -157,7 +164,7 @@ class Tokens(case.Case):
         self.start_org("--rotate-refresh")
         path, kind = self.refresh("used-long-ago")
         tidemark = self.auth(**kind)
-        self.run_daemon(tidemark, env=FAST)
+        self.run_fast(tidemark)
         self.reason(tidemark, "grant access again, and put the new refresh token into refresh_token_file", "refused")
         path.write_text("demo-refresh\n", encoding="ascii")
         waiting.until(lambda: tidemark.lines() and len(tidemark.lines()) >= 10, "events after the new grant", 30)
@@ -178,7 +185,7 @@ class Tokens(case.Case):
         """a wrong password is tried twice, then never again: the account is not locked by us"""
         self.start_org()
         tidemark = self.auth(**self.password("wrong-password"))
-        daemon = self.run_daemon(tidemark, env=FAST)
+        daemon = self.run_fast(tidemark)
         self.reason(tidemark, "authentication failure.*no further login, or the account would be locked", "refused")
         waiting.pause(1.5)  # half an hour to the daemon
         self.assertEqual(self.stats()["token_requests"], 2)
@@ -198,11 +205,11 @@ class Tokens(case.Case):
         self.start_org()
         for kind, text in self.FAULTS:
             with self.subTest(kind):
-                # 30 s to wait for an answer are 30 ms of scaled time nowhere: curl's clock is the real one.
+                # The half minute that a login waits for its answer is one of the real clock.
                 late = "&seconds=32" if kind == "slow" else ""
                 self.post(f"token-fault?kind={kind}&count=0{late}")
                 tidemark = self.tidemark(self.bus, topics=TOPICS, folder=self.folder / f"run-{kind}")
-                daemon = self.run_daemon(tidemark, name=f"tidemark-{kind}", env={"TIDEMARK_TEST_CLOCK_SCALE": "100"})
+                daemon = self.run_fast(tidemark, 100, f"tidemark-{kind}")
                 waiting.until(lambda: (self.folder / f"run-{kind}" / "store").exists(), "the store is open")
                 self.reason_slowly(tidemark, text)
                 self.assertTrue(daemon.running())
@@ -226,7 +233,7 @@ class Tokens(case.Case):
         self.start_org()
         self.post("token-fault?kind=invalid_client&count=0")
         tidemark = self.tidemark(self.bus, topics=TOPICS)
-        self.run_daemon(tidemark, env=FAST)
+        self.run_fast(tidemark)
         self.reason(tidemark, "invalid_client")
         waiting.pause(9)  # two and a half hours to the daemon
         requests = self.stats()["token_requests"]
