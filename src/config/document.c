@@ -42,7 +42,7 @@ static struct span text_at(struct span text, struct place place)
 static const char *usual_mistake(struct span text, struct place place)
 {
     struct span at = text_at(text, place);
-    if (at.n && at.p[0] == '\t')
+    if (at.n && at.p[0] == '\t') /* NOLINT(clang-analyzer-core.NullDereference): n is 0 then */
         return "a tab: YAML is indented with spaces";
     if (at.n && at.p[0] == '{' && at.p > text.p && at.p[-1] == '$')
         return "inside { } and [ ] a value with ${NAME} must stand in quotes";

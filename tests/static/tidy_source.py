@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -24,11 +25,14 @@ def main():
         # Options of gcc that clang does not know are no findings.
         done = subprocess.run(["clang-tidy", "-p", str(build), "--quiet", "--extra-arg=-Wno-unknown-warning-option", "--extra-arg=-w", unit],
                               cwd=ROOT, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout
+        # What it finds inside a header of the system, for lack of that library's source, is nothing of ours.
+        ours = re.search(rf"^{re.escape(str(ROOT))}/.*: (error|warning): ", done.stdout, re.MULTILINE)
+        broken = done.returncode != 0 and " error: " not in done.stdout
+        return bool(ours or broken), done.stdout + (done.stderr if broken else "")
     bad = False
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         for number, (folder, files) in enumerate(folders.items(), 1):
-            failing = [text for status, text in pool.map(tidy, files) if status != 0]
+            failing = [text for bad_unit, text in pool.map(tidy, files) if bad_unit]
             for text in failing:
                 print(*(f"# {line}" for line in text.splitlines()), sep="\n")
             print(f"{'not ok' if failing else 'ok'} {number} - clang-tidy: src/{folder}, {len(files)} files", flush=True)
