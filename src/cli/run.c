@@ -218,6 +218,35 @@ static bool all_settled(struct run *run)
     return true;
 }
 
+static int cut_status; /* 128 + the signal that began the drain */
+
+/* What is committed is committed. Nothing else is safe in a handler, nor needed. */
+static void leave_now(int signal_number)
+{
+    _exit(signal_number == SIGALRM ? cut_status : 128 + signal_number);
+}
+
+/* From here on a second signal cuts, and the deadline does, whatever we wait for: also a thread that a target, a
+ * disk or a library holds up, which cannot be joined. */
+static void let_signals_cut(struct run *run, int signal_number)
+{
+    enum { GRACE_S = 2 }; /* for ending in good order once the deadline has passed */
+    struct sigaction action = {.sa_handler = leave_now};
+    sigset_t cutting;
+    cut_status = 128 + signal_number;
+    sigemptyset(&action.sa_mask);
+    sigemptyset(&cutting);
+    sigaddset(&cutting, SIGTERM);
+    sigaddset(&cutting, SIGINT);
+    sigdelset(&run->signals, SIGTERM); /* not taken by wait_signal any more */
+    sigdelset(&run->signals, SIGINT);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGALRM, &action, NULL);
+    alarm((unsigned)(run->config->drain_ms / 1000) + GRACE_S);
+    pthread_sigmask(SIG_UNBLOCK, &cutting, NULL);
+}
+
 /* The first signal: ask for nothing more, finish what is journaled. The second, or the deadline, cuts it. */
 static int drain(struct run *run, int signal_number, bool interrupted)
 {
@@ -225,6 +254,7 @@ static int drain(struct run *run, int signal_number, bool interrupted)
     int64_t deadline = clock_mono_ms() + run->config->drain_ms;
     log_info("tidemark", "%s: draining", signal_number == SIGINT ? "SIGINT" : "SIGTERM");
     supervised_stopping(&run->supervised);
+    let_signals_cut(run, signal_number);
     admin_stop(run->admin);
     run->admin = NULL;
     intake_stop(run->intake);
@@ -233,10 +263,8 @@ static int drain(struct run *run, int signal_number, bool interrupted)
         delivery_drain(run->deliveries[i]);
     struct err e;
     while (!all_settled(run)) {
-        int s = wait_signal(run, POLL_IDLE_MS);
+        wait_signal(run, POLL_IDLE_MS);
         supervised_turn(&run->supervised, oldest_beat(run));
-        if (s == SIGTERM || s == SIGINT)
-            _exit(128 + s); /* what is committed is committed */
         if (has_failed(run, &e))
             return cli_fail(&e);
         if (clock_mono_ms() >= deadline) {
@@ -299,6 +327,8 @@ static int run_daemon(const struct config *config, const struct run_options *o, 
     }
     stop(&run);
     pubsub_teardown();
+    if (code == EXIT_OK && run.fatal.class != ERR_NONE) /* on the way out: the threads are joined */
+        code = cli_fail(&run.fatal);
     return code;
 }
 
