@@ -69,6 +69,9 @@ static const struct refusal {
      "name a run-as user in the app's client credentials policy"},
     {"invalid_grant", "approved this consumer", BREAKER_REFUSED,
      "let an administrator pre-authorize the user for the app"},
+    {"", "not admin approved", BREAKER_REFUSED, "let an administrator pre-authorize the user for the app"},
+    {"invalid_grant", "invalid assertion", BREAKER_REFUSED,
+     "upload the certificate that belongs to auth.jwt_bearer.private_key to the app"},
     {"invalid_grant", "audience", BREAKER_REFUSED,
      "set auth.jwt_bearer.audience to what the org expects (https://login.salesforce.com or "
      "https://test.salesforce.com)"},

@@ -80,7 +80,7 @@ class Tokens(case.Case):
         other, _ = self.keys("other")
         self.start_org("--jwt-key", public)
         done = self.auth(**self.jwt(other)).run_until_idle(1, 5)
-        self.expect(done, 4, "invalid assertion")
+        self.expect(done, 4, "invalid assertion.*upload the certificate")
         self.assertEqual(self.stats()["token_requests"], 1)
 
     def test_jwt_audience(self):

@@ -308,13 +308,20 @@ static void jwt_refusals(void **state)
     assert_fails(&f, ERR_AUTH, "pre-authorize");
     assert_int_equal(fake_http_requests(f.server), 1);
     fake_http_answer_json(f.server, 400,
+                          "{\"error\":\"invalid_app_access\",\"error_description\":\"user is not admin "
+                          "approved to access this app\"}");
+    assert_fails(&f, ERR_AUTH, "pre-authorize");
+    fake_http_answer_json(f.server, 400,
+                          "{\"error\":\"invalid_grant\",\"error_description\":\"invalid assertion\"}");
+    assert_fails(&f, ERR_AUTH, "upload the certificate");
+    fake_http_answer_json(f.server, 400,
                           "{\"error\":\"invalid_grant\",\"error_description\":\"authentication failure\"}");
     assert_fails(&f, ERR_AUTH, "authentication failure");
     assert_int_equal(f.times.cause, BREAKER_REFUSED); /* no password was sent: none is counted */
     f.org.auth.private_key = text("-----BEGIN PRIVATE KEY-----\nS3CRET\n-----END PRIVATE KEY-----\n");
     assert_fails(&f, ERR_CONFIG, "auth.jwt_bearer.private_key");
     assert_null(strstr(f.e.text, "S3CRET"));
-    assert_int_equal(fake_http_requests(f.server), 2);
+    assert_int_equal(fake_http_requests(f.server), 4);
     end(&f);
 }
 
