@@ -19,8 +19,8 @@ import stack  # noqa: E402
 from lib import place, programs, waiting  # noqa: E402
 
 MOST_IMAGE_BYTES = 150 * 1000 * 1000
-RATE, COUNT = 150, 3600
-KILL_AT, UPGRADE_AT = 500, 1500
+RATE, COUNT = 300, 4500
+KILL_AT, UPGRADE_AT = 500, 2000
 USER = 10001
 # Options of the compose file that were thought about: one that is not here needs a case first.
 KNOWN_KEYS = {"image", "build", "command", "volumes", "tmpfs", "read_only", "cap_drop", "security_opt", "restart",
@@ -172,6 +172,14 @@ class Running(unittest.TestCase):
             self.assertEqual(answer.status, 200)
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
             self.assertIn(b"tidemark_events_received_total", answer.read())
+
+    def test_2_one_at_a_time(self):
+        """a second container on the same volume refuses to start: exit code 3"""
+        done = engine.call("podman", "run", "--rm", "--read-only", "-e", "SF_CLIENT_ID=a", "-e", "SF_CLIENT_SECRET=b",
+                           "-v", f"{ROOT}/docker/tidemark.yaml:/etc/tidemark/tidemark.yaml:ro",
+                           "-v", f"{self.stack.project}_tls:/tls:ro", "-v", f"{self.stack.project}_store:/var/lib/tidemark",
+                           "localhost/tidemark:latest")
+        self.assertEqual(done.status, 3, str(done))
 
     def test_3_kill_9(self):
         """kill -9: the engine starts it again and it carries on from its position"""
