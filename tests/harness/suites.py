@@ -5,6 +5,7 @@
   unit/NAME      every test that CTest knows (tests/unit, tests/contract)
   interop/NAME   tests/interop/test_NAME.py
   e2e/NAME       tests/e2e/test_NAME.py
+  soak/NAME      tests/e2e/soak_NAME.py: random faults, for TIDEMARK_SOAK_SECONDS
   container/NAME tests/container/test_NAME.py: builds and runs images, needs root
   fuzz/NAME      BUILD/**/NAME_fuzz, for a bounded time, with the corpus in tests/fuzz/corpus/NAME
 
@@ -73,6 +74,8 @@ def find(kinds, build, preset, fuzz_seconds):
             found += _ctest(build)
         elif kind in ("e2e", "interop", "container"):
             found += _scripts(kind, f"tests/{kind}", "test_")
+        elif kind == "soak":
+            found += _scripts("soak", "tests/e2e", "soak_")
         elif kind == "fuzz":
             found += _fuzz(build, fuzz_seconds)
         else:
