@@ -4,7 +4,7 @@
 #include "base/killpoint.h"
 #include "store/sinks.h"
 
-enum { TRIM_BLOCKS_PER_STEP = 200 };
+enum { TRIM_BLOCKS_PER_STEP = 200, TRIM_BLOCKS_FOR_SPACE = 20 };
 
 /* What one queued segment turns its record and group into, if the transaction commits. */
 struct outcome {
@@ -327,15 +327,15 @@ int append_trim(struct appender *a, int64_t before_ms, bool for_space, bool *mor
 {
     struct store_txn txn;
     uint64_t settled;
-    size_t removed;
+    size_t removed, most = for_space ? TRIM_BLOCKS_FOR_SPACE : TRIM_BLOCKS_PER_STEP;
     if (store_begin(a->st, true, &txn, e) != 0)
         return -1;
     if (sinks_settled(&txn, &settled, e) != 0 ||
-        journal_trim(&txn, settled, before_ms, for_space, TRIM_BLOCKS_PER_STEP, &removed, e) != 0) {
+        journal_trim(&txn, settled, before_ms, for_space, most, &removed, e) != 0) {
         store_abort(&txn);
         return -1;
     }
-    *more = removed == TRIM_BLOCKS_PER_STEP;
+    *more = removed == most;
     if (removed)
         return store_commit(&txn, e);
     store_abort(&txn); /* nothing to remove: nothing to sync */

@@ -131,6 +131,11 @@ static void add_arrivals(struct intake *in, struct source *s, struct arrival *it
     append_add(in->appender, &arrivals);
 }
 
+static bool batch_is_full(const struct intake *in)
+{
+    return append_pending(in->appender) >= BATCH_MOST_EVENTS || in->batch_bytes >= in->batch_most_bytes;
+}
+
 /* Journal what can be of the response in hand. False: the subscription waits, or the batch is full. */
 static bool gather_response(struct intake *in, struct source *s, int64_t now)
 {
@@ -145,8 +150,8 @@ static bool gather_response(struct intake *in, struct source *s, int64_t now)
     size_t most = left < room ? left : room;
     struct arrival *items = arena_alloc(&in->arena, most * sizeof *items);
     size_t n = 0;
-    while (n < most && prepare(in, s, &r->events[s->next_event + n], now, &items[n])) {
-        in->bytes_since_space_check += r->events[s->next_event + n].payload.n + 128;
+    while (n < most && !batch_is_full(in) && prepare(in, s, &r->events[s->next_event + n], now, &items[n])) {
+        in->batch_bytes += r->events[s->next_event + n].payload.n + 128;
         n++;
     }
     if (n)
@@ -160,7 +165,7 @@ static bool gather_response(struct intake *in, struct source *s, int64_t now)
 
 static void gather_source(struct intake *in, struct source *s, int64_t now)
 {
-    while (!s->waiting && append_pending(in->appender) < BATCH_MOST_EVENTS) {
+    while (!s->waiting && !batch_is_full(in)) {
         if (!s->current) {
             s->current = take_response(in, s);
             s->next_event = 0;
@@ -181,6 +186,10 @@ void gather_batch(struct intake *in, int64_t now)
     int64_t wall = clock_wall_ms(), source_now = intake_source_now(in);
     in->latest_stamp_ms = (wall > source_now ? wall : source_now) + STAMP_AHEAD_MS;
     in->batch_stamp_ms = in->newest_stamp_ms;
+    in->batch_bytes = 0;
+    in->batch_most_bytes = in->options.config->store.max_size / 32; /* a small store takes small steps */
+    if (in->batch_most_bytes > BATCH_MOST_BYTES)
+        in->batch_most_bytes = BATCH_MOST_BYTES;
     for (uint32_t i = 0; i < in->n_sources; i++)
         gather_source(in, &in->sources[(i + (uint32_t)now) % in->n_sources], now);
 }

@@ -293,8 +293,7 @@ static int connect_source(struct intake *in, struct source *s, int64_t now, stru
 
 /* --- what happens to an open stream --------------------------------------------------------------- */
 
-/* Nothing the current stream has brought, or still brings, counts any more. */
-static void abandon_stream(struct intake *in, struct source *s)
+void source_abandon(struct intake *in, struct source *s)
 {
     source_close_stream(in, s);
     pthread_mutex_lock(&in->lock);
@@ -317,7 +316,7 @@ static void abandon_stream(struct intake *in, struct source *s)
 
 void source_distrust(struct intake *in, struct source *s, const char *why, int64_t now)
 {
-    abandon_stream(in, s); /* what is queued behind must not move the position past this */
+    source_abandon(in, s); /* what is queued behind must not move the position past this */
     source_set_state(s, SOURCE_REFUSED, "the service sent %s: what it sends cannot be kept", why);
     s->retry_at_ms = now + REFUSED_PROBE_MS / 2 + (int64_t)random_below(REFUSED_PROBE_MS);
 }
@@ -340,7 +339,7 @@ int source_replay(struct intake *in, struct source *s, const struct replay_reque
     if (store_commit(&txn, e) != 0)
         return -1;
     s->record = record;
-    abandon_stream(in, s);
+    source_abandon(in, s);
     s->attempt = 0;
     source_set_state(s, SOURCE_CONNECTING, "replay from %s, generation %u", request->text, record.generation);
     s->reason[0] = '\0';
@@ -585,7 +584,7 @@ int source_step(struct intake *in, struct source *s, int64_t now, int64_t *next,
 {
     if (in->full) {
         if (s->state != SOURCE_PAUSED_FULL) {
-            source_set_state(s, SOURCE_PAUSED_FULL, "unsettled entries fill the journal (store.max_size): a sink does not keep up");
+            source_set_state(s, SOURCE_PAUSED_FULL, "%s", in->full_why);
             source_close_stream(in, s);
         }
         return 0;

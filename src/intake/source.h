@@ -30,6 +30,7 @@ enum {
     QUEUE_MOST_EVENTS = 4000, /* per stream, waiting to be journaled: then nothing more is asked for */
     QUEUE_MOST_BYTES = 8 << 20,
     BATCH_MOST_EVENTS = 2000,
+    BATCH_MOST_BYTES = 4 << 20,
     REFUSED_PROBE_MS = 300 * 1000,
     START_MARGIN_MS = 10 * 1000, /* commit stamps are whole seconds, clocks differ a little */
 };
@@ -142,9 +143,13 @@ struct intake {
     int64_t batch_stamp_ms;
     int64_t latest_stamp_ms;      /* what is stamped later is not believed */
     uint64_t next_stream_number;
-    uint64_t bytes_since_space_check;
+    int64_t batch_bytes, batch_most_bytes; /* a batch is full at these */
+    int64_t bytes_since_space_check;
     int64_t space_checked_ms, readers_checked_ms;
     bool full, trim_for_space, trim_wanted;
+    int64_t reopen_below; /* full: live bytes that end it … */
+    int64_t retry_full_ms; /* … or this time, monotonic, with a tenth free … */
+    const char *full_why; /* … and what people are told */
 
     pthread_mutex_t lock; /* the inbox: everything below, and sources[].shared */
     pthread_cond_t wake, replied;
@@ -165,6 +170,8 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
 /* A response was taken from the queue: the service is there. */
 void source_heard(struct source *s, const struct pubsub_response *r, int64_t now);
 void source_close_stream(struct intake *in, struct source *s);
+/* Nothing the current stream has brought, or still brings, counts any more: it will be sent again. */
+void source_abandon(struct intake *in, struct source *s);
 /* The stream brings what cannot be kept: close it, without what came behind, and try again slowly. */
 void source_distrust(struct intake *in, struct source *s, const char *why, int64_t now);
 /* On the intake thread: a replay_result, or -1. */

@@ -102,6 +102,15 @@ static inline size_t fake_org_stream_count(void)
     return n;
 }
 
+/* One of the stream's flags. */
+static inline bool fake_org_is(const bool *flag)
+{
+    pthread_mutex_lock(&fake.lock);
+    bool is = *flag;
+    pthread_mutex_unlock(&fake.lock);
+    return is;
+}
+
 /* Wait until the owner has cancelled it. */
 static inline bool fake_org_cancelled(struct pubsub_stream *s)
 {

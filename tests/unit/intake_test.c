@@ -530,6 +530,129 @@ static void a_replay_without_a_position_is_not_through(void **state)
     assert_journal(f, "a");
 }
 
+/* --- space ------------------------------------------------------------------------------------------ */
+
+static void put_sink(struct fixture *f, uint64_t cursor)
+{
+    struct sink_record r = {.name = "slow", .cursor = cursor, .state = BUF_INIT};
+    struct store_txn txn;
+    assert_int_equal(store_begin(f->st, true, &txn, &f->e), 0);
+    assert_int_equal(sink_record_put(&txn, &r, &f->e), 0);
+    assert_int_equal(store_commit(&txn, &f->e), 0);
+}
+
+static uint64_t head_of(struct fixture *f)
+{
+    return journal_signal_wait(&f->signal, 0, 0);
+}
+
+/* Always the same event under one number: with this payload, or (growing) with as many times 6 kB of it. */
+static struct pubsub_response *large_event(uint64_t number, struct span payload, bool growing)
+{
+    enum { STEP = 6000 };
+    if (growing && payload.n > number * STEP)
+        payload.n = number * STEP;
+    char id[16];
+    snprintf(id, sizeof id, "e%d", (int)number);
+    struct sent event = {.event_id = id, .replay_id = number, .payload = payload};
+    return response_of(&event, 1, 0);
+}
+
+/*
+ * The service's side until the journal holds `last` events, or stop_at says so: each stream is sent what follows where
+ * it begins, as long as it asks for more. The payload does not decode, which costs nothing and is kept all the same.
+ */
+static void publish_large(struct fixture *f, uint64_t last, struct span payload, bool growing,
+                          bool (*stop_at)(struct fixture *))
+{
+    struct pubsub_stream *s = NULL;
+    uint64_t next = 0;
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; head_of(f) < last && !(stop_at && stop_at(f));) {
+        size_t n = fake_org_stream_count();
+        if (!s || s != fake_org_stream(n - 1)) {
+            s = fake_org_stream(n - 1);
+            next = 1;
+            for (size_t i = 0; i < 8 && s->replay_id_len; i++)
+                next = i == 0 ? s->replay_id[0] : next << 8 | s->replay_id[i];
+            next += s->replay_id_len != 0;
+        }
+        if (fake_org_is(&s->cancelled))
+            fake_org_end(s, PUBSUB_RECONNECT, "cancelled");
+        if (next <= last && !fake_org_is(&s->paused) && !fake_org_is(&s->ended))
+            fake_org_send(s, large_event(next++, payload, growing));
+        else
+            wait_a_round(f);
+        if (clock_mono_ms() > until)
+            fail_msg("stuck at %llu", (unsigned long long)head_of(f));
+    }
+}
+
+static bool is_paused(struct fixture *f)
+{
+    struct source_view v;
+    intake_describe(f->in, 0, &v);
+    return v.state == SOURCE_PAUSED_FULL;
+}
+
+/* I5: what nobody has settled stays, and stops intake; once it is settled, everything arrives. */
+static void unsettled_events_stop_intake_and_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *bytes = calloc(1, 300000);
+    memset(bytes, 0xff, 300000);
+    f->config.store.max_size = 6 << 20;
+    start(f);
+    put_sink(f, 0);
+    assert_non_null(fake_org_stream(0));
+    publish_large(f, 60, span_of(bytes, 300000), false, is_paused);
+    wait_state(f, 0, SOURCE_PAUSED_FULL);
+    uint64_t held = head_of(f);
+    assert_true(held >= 10 && held < 30);
+    struct source_view v;
+    intake_describe(f->in, 0, &v);
+    assert_non_null(strstr(v.reason, "a sink does not keep up"));
+    put_sink(f, 60); /* it keeps up from now on */
+    fake_org_end(fake_org_stream(fake_org_stream_count() - 1), PUBSUB_RECONNECT, "cancelled");
+    wait_state(f, 0, SOURCE_CATCHING_UP);
+    publish_large(f, 60, span_of(bytes, 300000), false, NULL);
+    assert_int_equal(head_of(f), 60);
+    assert_int_equal(record_of(f, 1).journaled, 60);
+    free(bytes);
+}
+
+/* A map without enough neighbouring pages for a large event is no end: room is made, and the stream goes on. */
+static void a_large_event_finds_room(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *bytes = calloc(1, 2000000);
+    memset(bytes, 0xff, 2000000);
+    f->config.store.max_size = 6 << 20;
+    start(f);
+    assert_non_null(fake_org_stream(0));
+    publish_large(f, 150, span_of(bytes, 2000000), true, NULL);
+    assert_int_equal(record_of(f, 1).journaled, 150);
+    free(bytes);
+}
+
+/* What all have settled goes early where space is short, but no earlier than that. */
+static void no_more_is_trimmed_than_space_asks_for(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *bytes = calloc(1, 30000);
+    memset(bytes, 0xff, 30000);
+    f->config.store.max_size = 16 << 20;
+    start(f);
+    assert_non_null(fake_org_stream(0));
+    publish_large(f, 2000, span_of(bytes, 30000), false, NULL); /* 60 MB */
+    struct store_space space;
+    for (int i = 0; i < 100; i++) /* what is still to be trimmed is trimmed */
+        wait_a_round(f);
+    assert_int_equal(store_space(f->st, &space, &f->e), 0);
+    assert_true(space.live_bytes < space.max_bytes);
+    assert_true(space.live_bytes > space.max_bytes / 10 * 6);
+    free(bytes);
+}
+
 /* --- pauses ----------------------------------------------------------------------------------------- */
 
 static void assert_no_stream_follows(struct fixture *f, size_t n)
@@ -743,6 +866,9 @@ int main(void)
         CASE(a_stream_that_has_ended_is_not_touched),
         CASE(a_replay_is_under_way_until_it_has_caught_up),
         CASE(a_replay_without_a_position_is_not_through),
+        CASE(unsettled_events_stop_intake_and_nothing_else),
+        CASE(a_large_event_finds_room),
+        CASE(no_more_is_trimmed_than_space_asks_for),
         CASE(a_limit_told_by_get_topic_is_heeded),
         CASE(being_told_to_be_calm_is_no_loop),
         CASE(what_is_in_hand_is_not_caught_up),
