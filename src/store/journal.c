@@ -17,7 +17,7 @@ enum { BLOCK_VERSION = 1, HEADER_BYTES = 40, EVENT_HEADER_BYTES = 12 };
 /* A block lies in neighbouring pages. Where small and large ones have come and gone, neighbours are free only in
  * short runs: a map with plenty of free pages would be full for a large block. Only an event that is larger itself
  * makes a larger one. */
-enum { MOST_BLOCK_BYTES = 64 << 10 };
+enum { MOST_BLOCK_BYTES = 96 << 10 };
 
 static const char head_key[] = "journal_head";
 

@@ -2,7 +2,8 @@
  * journal: the durable, ordered log of accepted events.
  *
  * Intake appends blocks of events, each event under a sequence number that only grows: 1, 2, 3 …; every sink
- * reads at its own pace; trim removes the tail. One record per block: first seq -> header and events.
+ * reads at its own pace; trim removes the tail. One record per block: first seq -> header and events. An append
+ * makes one block, or several when it is large.
  *
  * Guarantees
  *   What is appended commits with the position and the identities of the same transaction (I1, I2).

@@ -283,7 +283,9 @@ static void trims_stop_at_the_slowest_sink(void **state)
     assert_int_equal(store_commit(&txn, &e), 0);
     /* Nothing is that old: kept, unless space is needed. */
     assert_int_equal(append_trim(f.a, 1600000000000, false, &more, &e), 0);
-    assert_int_equal(append_trim(f.a, 1600000000000, true, &more, &e), 0);
+    do
+        assert_int_equal(append_trim(f.a, 1600000000000, true, &more, &e), 0);
+    while (more);
     close_all(&f);
     open_all(&f);
     assert_int_equal(store_begin(f.st, false, &txn, &e), 0);
