@@ -172,8 +172,12 @@ static void on_damage(MDB_env *env, const char *what)
     _exit(EXIT_STORE);
 }
 
-static int open_environment(struct store *st, struct err *e)
+/* Returns an LMDB code. An environment that failed to open cannot be opened again: the next try makes another. */
+static int try_environment(struct store *st, unsigned flags)
 {
+    if (st->env)
+        mdb_env_close(st->env);
+    st->env = NULL;
     int rc = mdb_env_create(&st->env);
     if (rc == 0)
         rc = mdb_env_set_assert(st->env, on_damage);
@@ -184,16 +188,21 @@ static int open_environment(struct store *st, struct err *e)
         rc = mdb_env_set_mapsize(st->env, (size_t)(st->max_size + st->max_size / 4));
     if (rc == 0)
         rc = mdb_env_set_maxreaders(st->env, 126);
-    if (rc == 0) {
-        unsigned flags = MDB_NOTLS | MDB_NORDAHEAD;
-        if (only_reads(st->mode))
-            flags |= MDB_RDONLY;
-        if (st->mode == STORE_COPY)
-            flags |= MDB_NOLOCK;
+    if (rc == 0)
         rc = mdb_env_open(st->env, st->folder, flags, 0600);
-        if (st->mode == STORE_READ_ONLY && (rc == EROFS || rc == EACCES))
-            rc = mdb_env_open(st->env, st->folder, flags | MDB_NOLOCK, 0600);
-    }
+    return rc;
+}
+
+static int open_environment(struct store *st, struct err *e)
+{
+    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD;
+    if (only_reads(st->mode))
+        flags |= MDB_RDONLY;
+    if (st->mode == STORE_COPY)
+        flags |= MDB_NOLOCK;
+    int rc = try_environment(st, flags);
+    if (st->mode == STORE_READ_ONLY && (rc == EROFS || rc == EACCES))
+        rc = try_environment(st, flags | MDB_NOLOCK);
     return rc == 0 ? 0 : store_error(st, rc, "cannot open", e);
 }
 
