@@ -26,9 +26,9 @@ enum {
     AGAIN_FIRST_MS = 30 * 1000, /* between logins whose tokens the service refuses */
     AGAIN_LONGEST_MS = 15 * 60 * 1000,
     STATIC_AGAIN_MS = 15 * 60 * 1000,
-    YOUNG_TOKEN_MS = 60 * 1000, /* refused younger than this: another login alone will not help */
-    PAUSE_LOOK_MS = 100,        /* how often a pause looks at the clock, which tests may hold */
-    PAUSE_TOLD_MS = 20 * 1000,  /* from here on the time of the next login is told with the reason */
+    BUSY_LONGEST_MS = 60 * 1000, /* the breaker's, for a server that is away or busy */
+    YOUNG_TOKEN_MS = 60 * 1000,  /* refused younger than this: another login alone will not help */
+    PAUSE_LOOK_MS = 100,         /* how often a pause looks at the clock, which tests may hold */
 };
 
 struct auth {
@@ -47,7 +47,7 @@ struct auth {
     enum auth_status status;
     struct err why; /* of the last failure */
     struct breaker breaker;
-    int64_t pause_ms;     /* FAILING: between the last login and the next */
+    bool tells_next;      /* FAILING: the pause is long enough to be told with the reason */
     int64_t next_wall_ms; /* FAILING: when the next login is due, for people; 0: none will come */
     struct login_result token;
     uint64_t serial;
@@ -105,7 +105,6 @@ static void keep_token(struct auth *a, struct login_result *result)
 static void wait_for(struct auth *a, int64_t pause_ms)
 {
     bool never = pause_ms == BREAKER_NEVER;
-    a->pause_ms = pause_ms;
     a->wanted = !never;
     a->due_ms = never ? INT64_MAX : clock_mono_ms() + pause_ms;
     a->next_wall_ms = never ? 0 : clock_wall_ms() + pause_ms;
@@ -117,6 +116,7 @@ static void keep_failure(struct auth *a, const struct err *why, int64_t pause_ms
     bool news = a->status != AUTH_FAILING || strcmp(a->why.text, why->text) != 0;
     a->why = *why;
     wait_for(a, pause_ms);
+    a->tells_next = why->class == ERR_AUTH || pause_ms > BUSY_LONGEST_MS;
     if (news && pause_ms == BREAKER_NEVER)
         log_line(level, a->subject, "%s (no further login: the account would be locked)", why->text);
     else if (news)
@@ -257,8 +257,8 @@ void auth_free(struct auth *a)
     free(a);
 }
 
-/* Lock held. The reason, and from a certain length of the pause on, its end; not before: a text that changes
- * with every try of a minute's rhythm is told in too many places. */
+/* Lock held. The reason, and with long pauses their end. With short ones it would change with every try, and
+ * be told anew by each subscription. */
 static void tell_failure(const struct auth *a, struct err *why)
 {
     char when[25];
@@ -267,7 +267,7 @@ static void tell_failure(const struct auth *a, struct err *why)
     if (a->due_ms == INT64_MAX) {
         snprintf(why->text + n, sizeof why->text - n,
                  "; no further login, or the account would be locked: mend it and restart");
-    } else if (a->next_wall_ms && a->pause_ms >= PAUSE_TOLD_MS) {
+    } else if (a->next_wall_ms && a->tells_next) {
         clock_format_ms(a->next_wall_ms, when);
         snprintf(why->text + n, sizeof why->text - n, "; next login at %.19sZ", when);
     }
