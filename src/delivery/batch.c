@@ -157,12 +157,14 @@ static int decode_all(struct batch *b, struct subscription_info **infos, struct 
                 (struct delivery){.ev = ev, .ch = &changes[i], .source = &infos[i]->source, .outcome = SINK_UNREPORTED};
             continue;
         }
+        b->fates[i] = FATE_PARKED;
+        if (ev->seq <= b->parked_through)
+            continue;
         if (!*parking && store_begin(b->options->store, true, txn, e) != 0)
             return -1;
         *parking = true;
         if (park(b, txn, infos[i], ev, reason, &why, e) != 0)
             return -1;
-        b->fates[i] = FATE_PARKED;
         b->n_parked++;
     }
     return 0;
@@ -185,5 +187,8 @@ int batch_read(struct batch *b, uint64_t from, struct err *e)
         return rc;
     }
     KILLPOINT("delivery.before_park");
-    return store_commit(&txn, e);
+    if (store_commit(&txn, e) != 0)
+        return -1;
+    b->parked_through = b->events[b->n_events - 1].seq;
+    return 0;
 }

@@ -32,6 +32,7 @@ struct batch {
     enum event_fate *fates;     /* per event */
     struct delivery *deliveries; /* one per event with FATE_DELIVER, in order */
     size_t n_deliveries, n_parked, n_filtered;
+    uint64_t parked_through; /* what was to be parked up to this seq is stored: a batch that comes again parks nothing */
     struct subscription_info **subscriptions; /* learned as they occur */
     size_t n_subscriptions;
 };
