@@ -37,10 +37,13 @@ int replay_parse(const char *from, struct replay_request *out, bool *was_int, st
     return 0;
 }
 
+/* The order is given in a write transaction, on which all sinks wait. */
+enum { LOOK_MOST_MS = 100 };
+
 /* What the journal says about an order: how much of it is held here, for the person who ordered it. */
 struct journal_view {
-    uint64_t events;   /* of this subscription, held */
-    uint64_t after_id; /* of those, after the one with the id; UINT64_MAX: the id is not held */
+    bool whole;        /* all of it was looked at */
+    uint64_t after_id; /* events of this subscription after the one with the id; UINT64_MAX: the id is not held */
 };
 
 static int look_at_journal(struct store_txn *txn, const struct subscription_record *r, const struct replay_request *request,
@@ -49,11 +52,12 @@ static int look_at_journal(struct store_txn *txn, const struct subscription_reco
     enum { EVENTS_AT_ONCE = 1000, BYTES_AT_ONCE = 4 << 20 };
     struct journal_bounds bounds;
     struct arena arena = ARENA_INIT;
-    *view = (struct journal_view){0, UINT64_MAX};
+    *view = (struct journal_view){true, UINT64_MAX};
     if (journal_bounds(txn, &bounds, e) != 0)
         return -1;
+    int64_t until = clock_mono_ms() + LOOK_MOST_MS;
     int rc = 0;
-    for (uint64_t seq = bounds.oldest; rc == 0 && seq <= bounds.head;) {
+    for (uint64_t seq = bounds.oldest; rc == 0 && seq <= bounds.head && (view->whole = clock_mono_ms() < until);) {
         struct event_data *events;
         size_t n;
         arena_reset(&arena);
@@ -61,7 +65,6 @@ static int look_at_journal(struct store_txn *txn, const struct subscription_reco
         for (size_t i = 0; rc == 0 && i < n; i++) {
             if (events[i].subscription != r->number)
                 continue;
-            view->events++;
             if (view->after_id != UINT64_MAX)
                 view->after_id++;
             if (request->id_len && span_equal(events[i].replay_id, span_of(request->id, request->id_len)))
@@ -77,7 +80,7 @@ static int describe(struct store_txn *txn, const struct replay_request *request,
                     struct buf *answer, struct err *e)
 {
     struct journal_view view;
-    if (look_at_journal(txn, r, request, &view, e) != 0)
+    if (request->from == REPLAY_FROM_ID && look_at_journal(txn, r, request, &view, e) != 0)
         return -1;
     buf_addf(answer, "subscription %s (%s): ", r->name, r->topic);
     switch (request->from) {
@@ -86,7 +89,9 @@ static int describe(struct store_txn *txn, const struct replay_request *request,
     case REPLAY_FROM_TIME: buf_addf(answer, "every event committed at or after %s that the service still keeps", request->text); break;
     case REPLAY_FROM_ID: buf_addf(answer, "every event after replay id %s", request->text); break;
     }
-    if (request->from == REPLAY_FROM_ID && view.after_id != UINT64_MAX)
+    if (request->from == REPLAY_FROM_ID && !view.whole)
+        buf_add_str(answer, "; how many of them the journal holds would take long to count");
+    else if (request->from == REPLAY_FROM_ID && view.after_id != UINT64_MAX)
         buf_addf(answer, "; the journal holds %" PRIu64 " of them", view.after_id);
     else if (request->from == REPLAY_FROM_ID)
         buf_add_str(answer, "; the journal does not hold that id: if the service refuses it, an incident says so");
