@@ -147,7 +147,7 @@ static enum progress subscription_progress(struct run *run, uint32_t i, const st
     struct source_view v;
     int64_t now = clock_mono_ms();
     intake_describe(run->intake, i, &v);
-    if (v.state == SOURCE_REFUSED)
+    if (v.state == SOURCE_REFUSED && !v.queued)
         return PROGRESS_FAILED;
     if (v.caught_up_possible && now - v.quiet_since_mono_ms >= o->until_idle_ms)
         return PROGRESS_DONE;

@@ -38,7 +38,7 @@ static struct pubsub_response *take_response(struct intake *in, struct source *s
         if (!s->shared.head)
             s->shared.tail = &s->shared.head;
         s->shared.events -= r->n_events;
-        s->shared.bytes -= r->bytes;
+        s->shared.bytes -= response_cost(r);
         s->shared.in_hand = true;
         if (s->shared.paused && s->shared.events < QUEUE_MOST_EVENTS / 2 && s->shared.bytes < QUEUE_MOST_BYTES / 2) {
             s->shared.paused = false;

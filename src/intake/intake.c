@@ -256,6 +256,7 @@ static void fill_view(const struct source *s, struct source_view *v)
     snprintf(v->reason, sizeof v->reason, "%s", s->reason);
     v->number = s->have_record ? s->record.number : 0;
     memcpy(v->org_id, s->record.org_id, sizeof v->org_id);
+    v->queued = queued;
     v->caught_up_possible = s->stream_open && s->topic_ok && !queued && !s->waiting;
     v->quiet_since_mono_ms = s->last_event_ms > s->opened_ms ? s->last_event_ms : s->opened_ms;
     v->last_response_ms = s->last_response_ms;
@@ -503,8 +504,10 @@ void intake_describe(struct intake *in, uint32_t subscription, struct source_vie
 {
     pthread_mutex_lock(&in->lock);
     *out = in->views[subscription];
-    if (in->sources[subscription].shared.head || in->sources[subscription].shared.in_hand)
+    if (in->sources[subscription].shared.head || in->sources[subscription].shared.in_hand) {
         out->caught_up_possible = false; /* it came after the view was made */
+        out->queued = true;
+    }
     pthread_mutex_unlock(&in->lock);
 }
 

@@ -62,6 +62,7 @@ struct source_view {
     uint32_t number;         /* the store's number; 0 before the first login */
     char org_id[19];
     bool caught_up_possible; /* GetTopic succeeded with the current token, the stream is open, nothing is queued */
+    bool queued; /* something received is not journaled yet */
     int64_t quiet_since_mono_ms; /* later of: stream opened, last event */
     int64_t last_response_ms; /* wall clock; 0: none in this process */
     int64_t last_contact_mono_ms; /* last sign of life of the service; 0: none since the stream was opened */

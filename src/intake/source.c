@@ -60,7 +60,7 @@ static void on_response(void *ctx, struct pubsub_stream *stream, struct pubsub_r
     *s->shared.tail = r;
     s->shared.tail = &r->next;
     s->shared.events += r->n_events;
-    s->shared.bytes += r->bytes;
+    s->shared.bytes += response_cost(r);
     if (!s->shared.paused && (s->shared.events >= QUEUE_MOST_EVENTS || s->shared.bytes >= QUEUE_MOST_BYTES)) {
         s->shared.paused = true;
         pubsub_stream_pause(stream);

@@ -103,6 +103,12 @@ struct source {
     } shared;
 };
 
+/* What a queued response holds of QUEUE_MOST_BYTES: an empty one is not free either. */
+static inline size_t response_cost(const struct pubsub_response *r)
+{
+    return r->bytes + 1024;
+}
+
 /* A replay that another thread orders, and waits for. */
 struct replay_call {
     struct replay_request request;
