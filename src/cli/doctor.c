@@ -28,6 +28,9 @@ static char *clean(const char *text)
 }
 
 static void add(struct doctor *d, const struct finding *kind, const char *subject, const char *fmt, va_list ap)
+    __attribute__((format(printf, 4, 0)));
+
+static void add(struct doctor *d, const struct finding *kind, const char *subject, const char *fmt, va_list ap)
 {
     char text[2048];
     vsnprintf(text, sizeof text, fmt, ap);
