@@ -176,10 +176,11 @@ static int mark_replayed(struct appender *a, struct store_txn *txn, const struct
     return 0;
 }
 
-static void set_resume(struct subscription_record *r, const void *id, size_t n, int64_t source_ms)
+static void set_resume(struct subscription_record *r, const struct arrivals *in, struct span id, int64_t source_ms)
 {
-    memcpy(r->resume, id, n);
-    r->resume_len = (uint32_t)n;
+    memcpy(r->resume, id.p, id.n);
+    r->resume_len = (uint32_t)id.n;
+    r->epoch = in->epoch; /* where the id counts */
     r->resume_source_ms = source_ms;
     r->lost_position = false; /* not before: a cut would go back to the id that was refused */
 }
@@ -193,12 +194,12 @@ static void advance_position(const struct arrivals *in, struct subscription_reco
         if (id.n == 0 || span_equal(id, span_of(g->id, g->len)))
             continue;
         if (g->len)
-            set_resume(r, g->id, g->len, source_ms);
+            set_resume(r, in, span_of(g->id, g->len), source_ms);
         memcpy(g->id, id.p, id.n);
         g->len = (uint32_t)id.n;
     }
     if (in->n == 0 && in->keepalive_id.n) { /* I3 */
-        set_resume(r, in->keepalive_id.p, in->keepalive_id.n, source_ms);
+        set_resume(r, in, in->keepalive_id, source_ms);
         g->len = 0;
     }
 }

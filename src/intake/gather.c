@@ -127,7 +127,7 @@ static bool prepare(struct intake *in, struct source *s, const struct pubsub_eve
 static void add_arrivals(struct intake *in, struct source *s, struct arrival *items, size_t n, struct span keepalive_id)
 {
     const struct pubsub_response *r = s->current;
-    struct arrivals arrivals = {&s->record, &s->group, s->org->record.epoch, r->received_ms, items, n, keepalive_id};
+    struct arrivals arrivals = {&s->record, &s->group, s->stream_epoch, r->received_ms, items, n, keepalive_id};
     append_add(in->appender, &arrivals);
 }
 

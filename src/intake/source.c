@@ -161,10 +161,10 @@ static int note_instance(struct intake *in, struct org_run *org, const char *ins
 {
     struct org_record next = org->record;
     struct store_txn txn;
-    if (strcmp(next.instance_url, instance_url) == 0)
+    snprintf(next.instance_url, sizeof next.instance_url, "%s", instance_url);
+    if (strcmp(next.instance_url, org->record.instance_url) == 0) /* as far as it is kept */
         return 0;
     next.epoch++;
-    snprintf(next.instance_url, sizeof next.instance_url, "%s", instance_url);
     if (store_begin(in->options.store, true, &txn, e) != 0)
         return -1;
     if (org_put(&txn, org->config->name, &next, e) != 0) {
@@ -230,6 +230,7 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     uint64_t number = ++in->next_stream_number;
     s->group.len = 0;
     s->token_serial = token->serial;
+    s->stream_epoch = s->org->record.epoch;
     s->stream_open = true;
     s->topic_ok = false;
     s->heard = false;
@@ -273,9 +274,10 @@ static int connect_source(struct intake *in, struct source *s, int64_t now, stru
     enum pubsub_from from;
     struct span replay_id;
     int rc = s->have_record ? 0 : load_record(in, s, &token, e);
-    if (rc == 0 && s->have_record)
+    bool same_org = rc == 0 && strcmp(s->org->record.org_id, token.tenant_id) == 0;
+    if (same_org)
         rc = note_instance(in, s->org, token.instance_url, e);
-    if (rc == 0 && strcmp(s->org->record.org_id, token.tenant_id) != 0) {
+    if (rc == 0 && !same_org) {
         source_set_state(s, SOURCE_REFUSED,
                          "org '%s' now logs in to %s, but the store belongs to %s: use another org name, or another store",
                          s->org->config->name, token.tenant_id, s->org->record.org_id);

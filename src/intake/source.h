@@ -79,6 +79,7 @@ struct source {
     int64_t drop_before_ms; /* events committed before are `before_start`; 0: none */
 
     uint64_t token_serial;
+    uint32_t stream_epoch; /* of the org when the current stream was opened */
     bool stream_open, topic_ok;
     int64_t opened_ms, last_event_ms, last_response_mono_ms; /* monotonic */
     int64_t last_response_ms; /* wall */

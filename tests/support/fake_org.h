@@ -45,7 +45,7 @@ static struct fake_org {
     struct pubsub_stream *streams[FAKE_STREAMS];
     size_t n_streams;
     /* the script */
-    char tenant[19];
+    char tenant[19], instance[64];
     uint64_t token_serial;
     int64_t server_time_ms;
     struct pubsub_status topic_status; /* grpc_code 0: GetTopic succeeds */
@@ -64,6 +64,7 @@ static inline void fake_org_reset(void)
         free(fake.streams[i]);
     fake.n_streams = 0;
     snprintf(fake.tenant, sizeof fake.tenant, "00Dxx0000001gEREAY");
+    snprintf(fake.instance, sizeof fake.instance, "https://one.example");
     fake.token_serial = 1;
     fake.server_time_ms = 0;
     fake.topic_status = (struct pubsub_status){0};
@@ -185,7 +186,7 @@ enum auth_status __wrap_auth_get(struct auth *a, struct auth_token *out, struct 
 {
     (void)a, (void)why;
     pthread_mutex_lock(&fake.lock);
-    *out = (struct auth_token){.access_token = xstrdup("token"), .instance_url = xstrdup("https://one.example")};
+    *out = (struct auth_token){.access_token = xstrdup("token"), .instance_url = xstrdup(fake.instance)};
     snprintf(out->tenant_id, sizeof out->tenant_id, "%s", fake.tenant);
     out->serial = fake.token_serial;
     pthread_mutex_unlock(&fake.lock);

@@ -415,6 +415,60 @@ static void latest_after_a_loss_has_no_hole(void **state)
     assert_int_equal(open_incidents(f), 1);
 }
 
+static void log_in_to(const char *tenant, const char *instance)
+{
+    pthread_mutex_lock(&fake.lock);
+    snprintf(fake.tenant, sizeof fake.tenant, "%s", tenant);
+    snprintf(fake.instance, sizeof fake.instance, "%s", instance);
+    pthread_mutex_unlock(&fake.lock);
+}
+
+/* A login to another org changes nothing of what is known of the right one. */
+static void a_login_to_another_org_is_no_new_instance(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    send_keepalive(fake_org_stream(0), 10);
+    wait_resume(f, 10);
+    log_in_to("00Dxx0000009zzzEAA", "https://two.example");
+    fake_org_end(fake_org_stream(0), PUBSUB_RECONNECT, "cut");
+    wait_state(f, 0, SOURCE_REFUSED);
+    log_in_to("00Dxx0000001gEREAY", "https://one.example");
+    restart(f);
+    assert_from_id(fake_org_stream(0), 10);
+    assert_int_equal(open_incidents(f), 0);
+}
+
+/* A new instance costs the position of the old one, once; what was found on the new one is good. */
+static void a_new_instance_costs_one_position(void **state)
+{
+    struct fixture *f = *state;
+    f->config.n_subscriptions = 2; /* the second has no position yet */
+    start(f);
+    assert_non_null(fake_org_stream(1));
+    struct pubsub_stream *x = fake_org_stream(0), *y = fake_org_stream(1);
+    send_keepalive(x, 10);
+    wait_resume(f, 10);
+    log_in_to("00Dxx0000001gEREAY", "https://two.example");
+    fake_org_end(x, PUBSUB_RECONNECT, "cut");
+    x = fake_org_stream(2);
+    assert_int_equal(x->from, PUBSUB_EARLIEST);
+    assert_int_equal(open_incidents(f), 1);
+    fake_org_end(y, PUBSUB_RECONNECT, "cut");
+    y = fake_org_stream(3);
+    assert_int_equal(y->from, PUBSUB_EARLIEST);
+    send_keepalive(y, 3);
+    send_keepalive(x, 5);
+    wait_resume(f, 5);
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; record_of(f, 2).resume_len == 0 && clock_mono_ms() < until;)
+        wait_a_round(f);
+    fake_org_end(y, PUBSUB_RECONNECT, "cut");
+    assert_from_id(fake_org_stream(4), 3);
+    fake_org_end(x, PUBSUB_RECONNECT, "cut");
+    assert_from_id(fake_org_stream(5), 5);
+    assert_int_equal(open_incidents(f), 1);
+}
+
 /* I3: an id a stream names that is not the current one any more is nobody's position. */
 static void an_old_stream_moves_nothing(void **state)
 {
@@ -862,6 +916,8 @@ int main(void)
         CASE(latest_has_no_hole),
         CASE(a_lost_position_is_said_once),
         CASE(latest_after_a_loss_has_no_hole),
+        CASE(a_login_to_another_org_is_no_new_instance),
+        CASE(a_new_instance_costs_one_position),
         CASE(an_old_stream_moves_nothing),
         CASE(a_stream_that_has_ended_is_not_touched),
         CASE(a_replay_is_under_way_until_it_has_caught_up),
