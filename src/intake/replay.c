@@ -79,7 +79,7 @@ static int look_at_journal(struct store_txn *txn, const struct subscription_reco
 static int describe(struct store_txn *txn, const struct replay_request *request, const struct subscription_record *r,
                     struct buf *answer, struct err *e)
 {
-    struct journal_view view;
+    struct journal_view view = {true, UINT64_MAX};
     if (request->from == REPLAY_FROM_ID && look_at_journal(txn, r, request, &view, e) != 0)
         return -1;
     buf_addf(answer, "subscription %s (%s): ", r->name, r->topic);
