@@ -151,7 +151,8 @@ static enum progress subscription_progress(struct run *run, uint32_t i, const st
         return PROGRESS_FAILED;
     if (v.caught_up_possible && now - v.quiet_since_mono_ms >= o->until_idle_ms)
         return PROGRESS_DONE;
-    int64_t contact = v.last_contact_mono_ms > run->started_mono_ms ? v.last_contact_mono_ms : run->started_mono_ms;
+    int64_t contact = v.last_contact_mono_ms > run->started_mono_ms ? v.last_contact_mono_ms
+                                                                    : run->started_mono_ms;
     return now - contact >= o->deadline_ms ? PROGRESS_FAILED : PROGRESS_PENDING;
 }
 
@@ -163,7 +164,8 @@ static enum progress sink_progress(struct run *run, uint32_t i, const struct run
         return PROGRESS_FAILED;
     if (delivery_settled(run->deliveries[i]))
         return PROGRESS_DONE;
-    int64_t progress = v.last_progress_mono_ms > run->started_mono_ms ? v.last_progress_mono_ms : run->started_mono_ms;
+    int64_t progress = v.last_progress_mono_ms > run->started_mono_ms ? v.last_progress_mono_ms
+                                                                      : run->started_mono_ms;
     bool late = clock_mono_ms() - progress >= o->deadline_ms;
     return v.state != DELIVERY_RUNNING && late ? PROGRESS_FAILED : PROGRESS_PENDING;
 }
@@ -226,8 +228,8 @@ static void leave_now(int signal_number)
     _exit(signal_number == SIGALRM ? cut_status : 128 + signal_number);
 }
 
-/* From here on a second signal cuts, and the deadline does, whatever we wait for: also a thread that a target, a
- * disk or a library holds up, which cannot be joined. */
+/* From here on a second signal cuts, and the deadline does, whatever we wait for: also a thread that a
+ * target, a disk or a library holds up, which cannot be joined. */
 static void let_signals_cut(struct run *run, int signal_number)
 {
     enum { GRACE_S = 2 }; /* for ending in good order once the deadline has passed */
@@ -268,7 +270,8 @@ static int drain(struct run *run, int signal_number, bool interrupted)
         if (has_failed(run, &e))
             return cli_fail(&e);
         if (clock_mono_ms() >= deadline) {
-            log_warn("tidemark", "not everything journaled was delivered within the drain time: the rest follows at the next start");
+            log_warn("tidemark", "not everything journaled was delivered within the drain time: the rest "
+                                 "follows at the next start");
             return cut;
         }
     }
@@ -308,8 +311,10 @@ static void block_signals(sigset_t *signals)
 
 static int run_daemon(const struct config *config, const struct run_options *o, const sigset_t *signals)
 {
-    struct run run = {
-        .config = config, .main_thread = pthread_self(), .signals = *signals, .started_mono_ms = clock_mono_ms()};
+    struct run run = {.config = config,
+                      .main_thread = pthread_self(),
+                      .signals = *signals,
+                      .started_mono_ms = clock_mono_ms()};
     struct err e = ERR_INIT;
     int code;
     pthread_mutex_init(&run.lock, NULL);
@@ -318,8 +323,8 @@ static int run_daemon(const struct config *config, const struct run_options *o, 
     http_setup();
     pubsub_setup();
     if (start(&run, &e) == 0) {
-        log_info("tidemark", "running: %u subscriptions, %u sinks, store %s", config->n_subscriptions, config->n_sinks,
-                 config->store.path);
+        log_info("tidemark", "running: %u subscriptions, %u sinks, store %s", config->n_subscriptions,
+                 config->n_sinks, config->store.path);
         supervised_ready(&run.supervised);
         code = run_until_told(&run, o);
     } else {

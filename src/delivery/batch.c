@@ -37,8 +37,8 @@ static bool wants(const struct delivery_options *o, const struct subscription_re
     return false;
 }
 
-static int subscription_of(struct batch *b, struct store_txn *txn, uint32_t number, struct subscription_info **out,
-                           struct err *e)
+static int subscription_of(struct batch *b, struct store_txn *txn, uint32_t number,
+                           struct subscription_info **out, struct err *e)
 {
     for (size_t i = 0; i < b->n_subscriptions; i++)
         if (b->subscriptions[i]->number == number) {
@@ -68,8 +68,8 @@ static int read_events(struct batch *b, uint64_t from, struct subscription_info 
     struct store_txn txn;
     if (store_begin(b->options->store, false, &txn, e) != 0)
         return -1;
-    int rc = journal_read(&txn, from, (size_t)b->options->sink->batch_events, BATCH_MOST_BYTES, &b->arena, &b->events,
-                          &b->n_events, e);
+    int rc = journal_read(&txn, from, (size_t)b->options->sink->batch_events, BATCH_MOST_BYTES, &b->arena,
+                          &b->events, &b->n_events, e);
     *infos = arena_alloc(&b->arena, (b->n_events + 1) * sizeof **infos);
     for (size_t i = 0; rc == 0 && i < b->n_events; i++)
         if (i && b->events[i].subscription == b->events[i - 1].subscription)
@@ -80,7 +80,8 @@ static int read_events(struct batch *b, uint64_t from, struct subscription_info 
     return rc;
 }
 
-static const struct avro_plan *plan_of(struct batch *b, struct subscription_info *info, struct span schema_id, struct err *e)
+static const struct avro_plan *plan_of(struct batch *b, struct subscription_info *info, struct span schema_id,
+                                       struct err *e)
 {
     if (info->plan && span_equal_str(schema_id, info->plan_id))
         return info->plan;
@@ -93,8 +94,8 @@ static const struct avro_plan *plan_of(struct batch *b, struct subscription_info
 }
 
 /* 0: *ch is filled; 1: to be parked for this reason, why says more; -1: the store failed. */
-static int decode(struct batch *b, struct subscription_info *info, const struct event_data *ev, struct change *ch,
-                  const char **reason, struct err *why)
+static int decode(struct batch *b, struct subscription_info *info, const struct event_data *ev,
+                  struct change *ch, const char **reason, struct err *why)
 {
     *reason = "undecodable";
     const struct avro_plan *plan = plan_of(b, info, ev->schema_id, why);
@@ -110,8 +111,8 @@ static int decode(struct batch *b, struct subscription_info *info, const struct 
     return avro_decode(plan, ev->payload, &b->arena, ch, why) == 0 ? 0 : 1;
 }
 
-static int park(struct batch *b, struct store_txn *txn, const struct subscription_info *info, const struct event_data *ev,
-                const char *reason, const struct err *why, struct err *e)
+static int park(struct batch *b, struct store_txn *txn, const struct subscription_info *info,
+                const struct event_data *ev, const char *reason, const struct err *why, struct err *e)
 {
     struct buf detail = BUF_INIT;
     buf_addf(&detail, "event %.*s of %s, schema %.*s: %s", SPAN_ARG(ev->event_id), info->record.topic,
@@ -132,7 +133,8 @@ static int park(struct batch *b, struct store_txn *txn, const struct subscriptio
 }
 
 /* Decode the batch; what does not decode goes through `txn`, begun at the first of them. */
-static int decode_all(struct batch *b, struct subscription_info **infos, struct store_txn *txn, bool *parking, struct err *e)
+static int decode_all(struct batch *b, struct subscription_info **infos, struct store_txn *txn, bool *parking,
+                      struct err *e)
 {
     b->fates = arena_alloc(&b->arena, b->n_events * sizeof *b->fates);
     b->deliveries = arena_alloc(&b->arena, b->n_events * sizeof *b->deliveries);
@@ -153,8 +155,8 @@ static int decode_all(struct batch *b, struct subscription_info **infos, struct 
         }
         if (rc == 0) {
             b->fates[i] = FATE_DELIVER;
-            b->deliveries[b->n_deliveries++] =
-                (struct delivery){.ev = ev, .ch = &changes[i], .source = &infos[i]->source, .outcome = SINK_UNREPORTED};
+            b->deliveries[b->n_deliveries++] = (struct delivery){
+                .ev = ev, .ch = &changes[i], .source = &infos[i]->source, .outcome = SINK_UNREPORTED};
             continue;
         }
         b->fates[i] = FATE_PARKED;

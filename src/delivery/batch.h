@@ -18,7 +18,7 @@ struct subscription_info {
     uint32_t number;
     struct subscription_record record;
     struct line_source source;
-    bool wanted; /* the sink's configuration names it */
+    bool wanted;                  /* the sink's configuration names it */
     const struct avro_plan *plan; /* of its newest event */
     char plan_id[256];
 };
@@ -29,18 +29,19 @@ struct batch {
     struct arena arena;
     struct event_data *events;
     size_t n_events;
-    enum event_fate *fates;     /* per event */
+    enum event_fate *fates;      /* per event */
     struct delivery *deliveries; /* one per event with FATE_DELIVER, in order */
     size_t n_deliveries, n_parked, n_filtered;
-    uint64_t parked_through; /* what was to be parked up to this seq is stored: a batch that comes again parks nothing */
+    uint64_t parked_through; /* what was to be parked up to this seq is stored: a batch that comes again parks
+                                nothing */
     struct subscription_info **subscriptions; /* learned as they occur */
     size_t n_subscriptions;
 };
 
 void batch_init(struct batch *b, const struct delivery_options *options);
 void batch_release(struct batch *b);
-/* Read and decode from `from` on. What does not decode is written to the dead letters, in a transaction of its
- * own, before this returns (I4). n_events 0: nothing there. */
+/* Read and decode from `from` on. What does not decode is written to the dead letters, in a transaction of
+ * its own, before this returns (I4). n_events 0: nothing there. */
 MUST_CHECK int batch_read(struct batch *b, uint64_t from, struct err *e);
 
 #endif

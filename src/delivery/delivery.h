@@ -11,7 +11,8 @@
  *   letter (I4). Events reach a sink in journal order.
  *   Dying anywhere repeats at most what was not settled; the sink's memory says how much of it arrived.
  *
- * Calling order: delivery_register (all sinks, before anything else touches the journal) -> delivery_start (each)
+ * Calling order: delivery_register (all sinks, before anything else touches the journal) -> delivery_start
+ * (each)
  * -> delivery_describe / delivery_reopen … -> delivery_drain -> delivery_stop.
  * Thread: start, drain, stop from one thread; describe, beat and reopen from any.
  * Errors: ERR_STORE is told once to on_fatal, and the loop ends: the process must stop.
@@ -39,13 +40,14 @@ struct delivery_options {
 };
 
 /*
- * Make the store's sink records agree with the configuration: new sinks begin where `start` says, renamed ones
- * carry their cursor over, those that left are retired and hold nothing back (I5). ERR_CONFIG: renamed_from names
- * nobody.
+ * Make the store's sink records agree with the configuration: new sinks begin where `start` says, renamed
+ * ones carry their cursor over, those that left are retired and hold nothing back (I5). ERR_CONFIG:
+ * renamed_from names nobody.
  */
 MUST_CHECK int delivery_register(struct store *st, const struct config *config, struct err *e);
 
-MUST_CHECK int delivery_start(const struct delivery_options *options, struct delivery_loop **out, struct err *e);
+MUST_CHECK int delivery_start(const struct delivery_options *options, struct delivery_loop **out,
+                              struct err *e);
 /* Let it finish what is journaled, then end. */
 void delivery_drain(struct delivery_loop *d);
 /* True when the loop has ended, or everything journaled is settled. */
@@ -57,10 +59,12 @@ void delivery_reopen(struct delivery_loop *d);
 
 struct redeliver_request;
 /*
- * Deliver from the journal again (delivery/redeliver.h), at the next batch boundary. A redeliver_result with `answer`
- * for people, or -1; ERR_RETRY: the loop is busy with its target; nothing was ordered. Thread: any but the loop's.
+ * Deliver from the journal again (delivery/redeliver.h), at the next batch boundary. A redeliver_result with
+ * `answer` for people, or -1; ERR_RETRY: the loop is busy with its target; nothing was ordered. Thread: any
+ * but the loop's.
  */
-MUST_CHECK int delivery_redeliver(struct delivery_loop *d, const struct redeliver_request *request, struct buf *answer, struct err *e);
+MUST_CHECK int delivery_redeliver(struct delivery_loop *d, const struct redeliver_request *request,
+                                  struct buf *answer, struct err *e);
 
 enum delivery_state {
     DELIVERY_OPENING,
@@ -81,7 +85,8 @@ struct delivery_view {
     struct histogram_view since_received, since_committed;
 };
 void delivery_describe(struct delivery_loop *d, struct delivery_view *out);
-/* When the loop last turned; it does about twice a second, unless its target holds it up; INT64_MAX once it has ended. */
+/* When the loop last turned; it does about twice a second, unless its target holds it up; INT64_MAX once it
+ * has ended. */
 int64_t delivery_beat_mono_ms(const struct delivery_loop *d);
 
 #endif

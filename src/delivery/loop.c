@@ -15,9 +15,15 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-enum { IDLE_WAIT_MS = 500, BACK_OFF_FIRST_MS = 200, BACK_OFF_MOST_MS = 30 * 1000, REFUSED_RETRY_MS = 10 * 1000 };
+enum {
+    IDLE_WAIT_MS = 500,
+    BACK_OFF_FIRST_MS = 200,
+    BACK_OFF_MOST_MS = 30 * 1000,
+    REFUSED_RETRY_MS = 10 * 1000
+};
 
-/* An order, from delivery_redeliver to the loop. Lives on the caller's stack; the caller takes it back or waits. */
+/* An order, from delivery_redeliver to the loop. Lives on the caller's stack; the caller takes it back or
+ * waits. */
 struct redeliver_call {
     const struct redeliver_request *request;
     struct buf *answer;
@@ -42,7 +48,7 @@ struct delivery_loop {
     atomic_bool stopping, draining, ended, reopen;
     atomic_uint_fast64_t cursor;
     atomic_int_fast64_t beat_mono_ms; /* the last turn */
-    pthread_mutex_t lock; /* view, call */
+    pthread_mutex_t lock;             /* view, call */
     struct delivery_view view;
     struct redeliver_call *call; /* nobody has begun with it */
     atomic_bool called;
@@ -59,7 +65,8 @@ const char *delivery_state_name(enum delivery_state s)
     return names[s];
 }
 
-static void set_state(struct delivery_loop *d, enum delivery_state state, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static void set_state(struct delivery_loop *d, enum delivery_state state, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 
 /* State lives in one field and changes here, which logs old -> new. */
 static void set_state(struct delivery_loop *d, enum delivery_state state, const char *fmt, ...)
@@ -130,7 +137,8 @@ static void fail_target(struct delivery_loop *d, const struct err *why)
 }
 
 /* Replace the record in the store, and then here. Takes next, also on failure. */
-static int commit_record(struct delivery_loop *d, struct sink_record *next, struct store_txn *txn, struct err *e)
+static int commit_record(struct delivery_loop *d, struct sink_record *next, struct store_txn *txn,
+                         struct err *e)
 {
     int rc = sink_record_put(txn, next, e);
     KILLPOINT("delivery.before_settle");
@@ -149,8 +157,8 @@ static int commit_record(struct delivery_loop *d, struct sink_record *next, stru
 }
 
 /*
- * What the sink knows after opening is committed before it writes anything: else a crash after the first write
- * would leave lines in the target that nobody knows to be ours.
+ * What the sink knows after opening is committed before it writes anything: else a crash after the first
+ * write would leave lines in the target that nobody knows to be ours.
  */
 static int commit_opened(struct delivery_loop *d, struct err *e)
 {
@@ -203,7 +211,8 @@ static int reopen_target(struct delivery_loop *d, struct err *e)
 
 /* --- one batch ------------------------------------------------------------------------------------ */
 
-static int park_rejected(struct delivery_loop *d, struct store_txn *txn, const struct sink_batch *sb, size_t n, struct err *e)
+static int park_rejected(struct delivery_loop *d, struct store_txn *txn, const struct sink_batch *sb,
+                         size_t n, struct err *e)
 {
     for (size_t i = 0; i < n; i++) {
         if (sb->deliveries[i].outcome != SINK_REJECTED)
@@ -222,7 +231,8 @@ static int park_rejected(struct delivery_loop *d, struct store_txn *txn, const s
 }
 
 /* Add the first n events of the batch to the record. `di` counts their deliveries. */
-static size_t count_events(struct sink_record *r, const struct batch *b, const struct sink_batch *sb, size_t n)
+static size_t count_events(struct sink_record *r, const struct batch *b, const struct sink_batch *sb,
+                           size_t n)
 {
     size_t di = 0;
     for (size_t i = 0; i < n; i++) {
@@ -312,8 +322,8 @@ static int deliver(struct delivery_loop *d, struct err *e)
 }
 
 /*
- * Wait for work. Under load a batch may fill for `batch.wait` since the last one; after a pause the first event
- * goes at once, so that an idle system is fast and a busy one is kind to its disk.
+ * Wait for work. Under load a batch may fill for `batch.wait` since the last one; after a pause the first
+ * event goes at once, so that an idle system is fast and a busy one is kind to its disk.
  */
 static bool wait_for_batch(struct delivery_loop *d)
 {
@@ -376,7 +386,8 @@ static int take_order(struct delivery_loop *d, struct err *e)
     return rc;
 }
 
-int delivery_redeliver(struct delivery_loop *d, const struct redeliver_request *request, struct buf *answer, struct err *e)
+int delivery_redeliver(struct delivery_loop *d, const struct redeliver_request *request, struct buf *answer,
+                       struct err *e)
 {
     enum { WAIT_S = 10 };
     struct redeliver_call call = {request, answer, e, -1, false};
@@ -401,7 +412,8 @@ int delivery_redeliver(struct delivery_loop *d, const struct redeliver_request *
         pthread_cond_wait(&d->answered, &d->lock);
     pthread_mutex_unlock(&d->lock);
     if (!taken)
-        return err_set(e, ERR_RETRY, "replay", 0, "sink %s is busy with its target or stopping: try again", d->options.sink->name);
+        return err_set(e, ERR_RETRY, "replay", 0, "sink %s is busy with its target or stopping: try again",
+                       d->options.sink->name);
     return call.result;
 }
 
@@ -468,7 +480,7 @@ int delivery_start(const struct delivery_options *options, struct delivery_loop 
     snprintf(d->subject, sizeof d->subject, "sink %s", options->sink->name);
     batch_init(&d->batch, &d->options);
     d->ops = sink_ops_of(options->sink->kind);
-    d->sink = d->ops->new(options->sink);
+    d->sink = d->ops->new (options->sink);
     d->view.since_ms = clock_wall_ms();
     d->beat_mono_ms = clock_mono_ms();
     if (load_record(d, e) != 0)

@@ -35,7 +35,8 @@ static void search_events(struct search *s, const struct event_data *events, siz
 }
 
 /* One step in a transaction of its own: a long reader would keep the store from reusing pages. */
-static int search_step(struct store *st, struct search *s, uint64_t *seq, struct journal_bounds *bounds, struct err *e)
+static int search_step(struct store *st, struct search *s, uint64_t *seq, struct journal_bounds *bounds,
+                       struct err *e)
 {
     enum { EVENTS_AT_ONCE = 5000, BYTES_AT_ONCE = 8 << 20 };
     struct store_txn txn;
@@ -57,19 +58,23 @@ static int search_step(struct store *st, struct search *s, uint64_t *seq, struct
     return rc;
 }
 
-int redeliver_plan(struct store *st, const struct redeliver_request *request, struct redeliver_plan *plan, struct err *e)
+int redeliver_plan(struct store *st, const struct redeliver_request *request, struct redeliver_plan *plan,
+                   struct err *e)
 {
     struct search s = {.request = request};
     struct journal_bounds bounds = {.head = UINT64_MAX};
-    *plan = (struct redeliver_plan){.first = 1}; /* the oldest: known for certain only where the order is carried out */
+    *plan = (struct redeliver_plan){
+        .first = 1}; /* the oldest: known for certain only where the order is carried out */
     if (request->from != REDELIVER_FROM_ID)
         return 0;
     for (uint64_t seq = 1; !s.done && seq <= bounds.head;)
         if (search_step(st, &s, &seq, &bounds, e) != 0)
             return -1;
     if (!s.subscription)
-        return err_set(e, ERR_CONFIG, "replay", 0, "the journal does not hold replay id %s: it holds seq %" PRIu64 " to %" PRIu64
-                       "; 'tidemark tail --journal' shows them", request->text, bounds.oldest, bounds.head);
+        return err_set(e, ERR_CONFIG, "replay", 0,
+                       "the journal does not hold replay id %s: it holds seq %" PRIu64 " to %" PRIu64
+                       "; 'tidemark tail --journal' shows them",
+                       request->text, bounds.oldest, bounds.head);
     plan->first = s.after + 1;
     return 0;
 }
@@ -84,31 +89,39 @@ static bool is_repeat(const struct redeliver_request *request, const struct sink
            (record->redeliver_to || clock_wall_ms() - record->last_redelivery_ms < REPEAT_MS);
 }
 
-static int record_use(struct store_txn *txn, const struct redeliver_request *request, const struct sink_record *next, struct err *e)
+static int record_use(struct store_txn *txn, const struct redeliver_request *request,
+                      const struct sink_record *next, struct err *e)
 {
-    struct incident use = {.state = INCIDENT_CLOSED, .opened_ms = clock_wall_ms(), .since_ms = request->time_ms};
+    struct incident use = {
+        .state = INCIDENT_CLOSED, .opened_ms = clock_wall_ms(), .since_ms = request->time_ms};
     snprintf(use.subject, sizeof use.subject, "%s", next->name);
     snprintf(use.kind, sizeof use.kind, "redelivery");
     snprintf(use.policy, sizeof use.policy, "ordered");
     snprintf(use.text, sizeof use.text,
-             "re-delivery from %s, ordered by %s; seq %" PRIu64 " to %" PRIu64 " from the journal; sink generation %u", request->text,
-             request->by[0] ? request->by : "unknown", next->cursor + 1, next->redeliver_to, next->generation);
+             "re-delivery from %s, ordered by %s; seq %" PRIu64 " to %" PRIu64
+             " from the journal; sink generation %u",
+             request->text, request->by[0] ? request->by : "unknown", next->cursor + 1, next->redeliver_to,
+             next->generation);
     return incident_open(txn, &use, e);
 }
 
-static void describe(const struct redeliver_request *request, const struct sink_record *record, uint64_t first, struct buf *answer)
+static void describe(const struct redeliver_request *request, const struct sink_record *record,
+                     uint64_t first, struct buf *answer)
 {
     buf_addf(answer, "sink %s: ", record->name);
     if (request->from == REDELIVER_FROM_TIME)
-        buf_addf(answer, "of seq %" PRIu64 " to %" PRIu64 ", held by the journal, every event committed at or after %s\n", first,
-                 sink_counted(record), request->text);
+        buf_addf(answer,
+                 "of seq %" PRIu64 " to %" PRIu64
+                 ", held by the journal, every event committed at or after %s\n",
+                 first, sink_counted(record), request->text);
     else
-        buf_addf(answer, "%" PRIu64 " events, seq %" PRIu64 " to %" PRIu64 ", held by the journal\n", sink_counted(record) - first + 1,
-                 first, sink_counted(record));
+        buf_addf(answer, "%" PRIu64 " events, seq %" PRIu64 " to %" PRIu64 ", held by the journal\n",
+                 sink_counted(record) - first + 1, first, sink_counted(record));
 }
 
-int redeliver_apply(struct store_txn *txn, const struct redeliver_request *request, const struct redeliver_plan *plan,
-                    struct sink_record *record, struct buf *answer, struct err *e)
+int redeliver_apply(struct store_txn *txn, const struct redeliver_request *request,
+                    const struct redeliver_plan *plan, struct sink_record *record, struct buf *answer,
+                    struct err *e)
 {
     struct journal_bounds bounds;
     if (is_repeat(request, record)) {
@@ -120,8 +133,10 @@ int redeliver_apply(struct store_txn *txn, const struct redeliver_request *reque
         return -1;
     uint64_t first = plan->first < bounds.oldest ? bounds.oldest : plan->first;
     if (first > sink_counted(record))
-        return err_set(e, ERR_CONFIG, "replay", 0, "sink %s: nothing to deliver again: it has come to seq %" PRIu64 ", and the journal "
-                       "holds nothing between there and what was asked for", record->name, sink_counted(record));
+        return err_set(e, ERR_CONFIG, "replay", 0,
+                       "sink %s: nothing to deliver again: it has come to seq %" PRIu64 ", and the journal "
+                       "holds nothing between there and what was asked for",
+                       record->name, sink_counted(record));
     describe(request, record, first, answer);
     if (request->dry_run)
         return REDELIVER_DRY_RUN;

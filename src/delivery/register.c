@@ -21,7 +21,8 @@ static const struct sink_config *configured(const struct config *c, const char *
 }
 
 /* A sink that was away while the journal moved on: record what it missed, keep the sums true (I9). */
-static int skip_gap(struct store_txn *txn, struct sink_record *r, const struct journal_bounds *bounds, struct err *e)
+static int skip_gap(struct store_txn *txn, struct sink_record *r, const struct journal_bounds *bounds,
+                    struct err *e)
 {
     if (r->cursor + 1 >= bounds->oldest)
         return 0;
@@ -31,7 +32,8 @@ static int skip_gap(struct store_txn *txn, struct sink_record *r, const struct j
     snprintf(incident.kind, sizeof incident.kind, "sink_missed_events");
     snprintf(incident.policy, sizeof incident.policy, "went_on");
     snprintf(incident.text, sizeof incident.text,
-             "sink %s was away while %" PRIu64 " events (seq %" PRIu64 " to %" PRIu64 ") left the journal: it goes on at seq %" PRIu64,
+             "sink %s was away while %" PRIu64 " events (seq %" PRIu64 " to %" PRIu64
+             ") left the journal: it goes on at seq %" PRIu64,
              r->name, missed, r->cursor + 1, bounds->oldest - 1, bounds->oldest);
     log_error("delivery", "%s", incident.text);
     r->cursor += missed;
@@ -41,7 +43,8 @@ static int skip_gap(struct store_txn *txn, struct sink_record *r, const struct j
 }
 
 /* From now on it holds the journal. Takes the record. */
-static int enlist(struct store_txn *txn, struct sink_record *r, const struct journal_bounds *bounds, struct err *e)
+static int enlist(struct store_txn *txn, struct sink_record *r, const struct journal_bounds *bounds,
+                  struct err *e)
 {
     r->retired = false; /* it may have been, under this name or the one before */
     int rc = skip_gap(txn, r, bounds, e);
@@ -52,7 +55,8 @@ static int enlist(struct store_txn *txn, struct sink_record *r, const struct jou
 }
 
 /* A new sink: from the oldest event held, or from now on. */
-static int create(struct store_txn *txn, const struct sink_config *sink, const struct journal_bounds *bounds, struct err *e)
+static int create(struct store_txn *txn, const struct sink_config *sink, const struct journal_bounds *bounds,
+                  struct err *e)
 {
     struct sink_record r = {.state = BUF_INIT};
     if (sink->renamed_from) {
@@ -60,9 +64,11 @@ static int create(struct store_txn *txn, const struct sink_config *sink, const s
         if (rc < 0)
             return -1;
         if (rc == 1)
-            return err_set(e, ERR_CONFIG, "delivery", 0, "sink %s: renamed_from names '%s', which the store does not know",
-                           sink->name, sink->renamed_from);
-        log_info("delivery", "sink %s carries on for %s from seq %" PRIu64, sink->name, sink->renamed_from, r.cursor);
+            return err_set(e, ERR_CONFIG, "delivery", 0,
+                           "sink %s: renamed_from names '%s', which the store does not know", sink->name,
+                           sink->renamed_from);
+        log_info("delivery", "sink %s carries on for %s from seq %" PRIu64, sink->name, sink->renamed_from,
+                 r.cursor);
         if (sink_record_delete(txn, sink->renamed_from, e) < 0) {
             sink_record_release(&r);
             return -1;
@@ -75,7 +81,8 @@ static int create(struct store_txn *txn, const struct sink_config *sink, const s
     return enlist(txn, &r, bounds, e);
 }
 
-static int adopt(struct store_txn *txn, const struct sink_config *sink, const struct journal_bounds *bounds, struct err *e)
+static int adopt(struct store_txn *txn, const struct sink_config *sink, const struct journal_bounds *bounds,
+                 struct err *e)
 {
     struct sink_record r;
     int rc = sink_record_get(txn, sink->name, &r, e);
@@ -111,7 +118,8 @@ static int retire_some(struct store_txn *txn, const struct config *config, struc
         if (sink_record_get(txn, walk.names[i], &r, e) != 0)
             return -1;
         r.retired = true;
-        log_warn("delivery", "sink %s left the configuration: its cursor is kept, it holds nothing back", r.name);
+        log_warn("delivery", "sink %s left the configuration: its cursor is kept, it holds nothing back",
+                 r.name);
         int rc = sink_record_put(txn, &r, e);
         sink_record_release(&r);
         if (rc != 0)

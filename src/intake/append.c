@@ -113,8 +113,8 @@ static bool first_in_segment(struct appender *a, size_t n_slots, size_t n_fresh,
     return true;
 }
 
-/* What ages are counted from: source time, or our clock where that is later or source time is unknown, so that
- * nothing is forgotten too early. */
+/* What ages are counted from: source time, or our clock where that is later or source time is unknown, so
+ * that nothing is forgotten too early. */
 static int64_t kept_at_ms(const struct arrivals *in, int64_t source_ms)
 {
     return source_ms > in->received_ms ? source_ms : in->received_ms;
@@ -176,7 +176,8 @@ static int mark_replayed(struct appender *a, struct store_txn *txn, const struct
     return 0;
 }
 
-static void set_resume(struct subscription_record *r, const struct arrivals *in, struct span id, int64_t source_ms)
+static void set_resume(struct subscription_record *r, const struct arrivals *in, struct span id,
+                       int64_t source_ms)
 {
     memcpy(r->resume, id.p, id.n);
     r->resume_len = (uint32_t)id.n;
@@ -204,8 +205,8 @@ static void advance_position(const struct arrivals *in, struct subscription_reco
     }
 }
 
-static int append_segment(struct appender *a, struct store_txn *txn, const struct arrivals *in, struct outcome *out,
-                          int64_t source_ms, struct err *e)
+static int append_segment(struct appender *a, struct store_txn *txn, const struct arrivals *in,
+                          struct outcome *out, int64_t source_ms, struct err *e)
 {
     struct subscription_record *r = &out->record;
     make_room(a, in->n);
@@ -217,7 +218,8 @@ static int append_segment(struct appender *a, struct store_txn *txn, const struc
         size_t n_fresh = (size_t)kept + (size_t)(r->before_start - before_fresh);
         if (r->generation && mark_replayed(a, txn, in, r, n_fresh, e) != 0)
             return -1;
-        struct journal_block block = {r->number, r->generation, in->epoch, in->received_ms, kept_at_ms(in, source_ms)};
+        struct journal_block block = {r->number, r->generation, in->epoch, in->received_ms,
+                                      kept_at_ms(in, source_ms)};
         uint64_t first;
         if (kept && journal_append(txn, &block, a->fresh_events, (size_t)kept, &first, e) != 0)
             return -1;
@@ -249,7 +251,8 @@ static bool last_of_its_record(const struct appender *a, size_t i)
     return true;
 }
 
-static int append_all(struct appender *a, struct store_txn *txn, int64_t source_ms, uint64_t *head, struct err *e)
+static int append_all(struct appender *a, struct store_txn *txn, int64_t source_ms, uint64_t *head,
+                      struct err *e)
 {
     if (seen_begin(a->seen, txn, e) != 0)
         return -1;

@@ -30,7 +30,7 @@ struct replay_group {
 
 /* One received event, prepared: its header was decoded as far as it decodes. */
 struct arrival {
-    struct event_data ev;              /* flags, ids and payload; seq is given by the journal */
+    struct event_data ev;               /* flags, ids and payload; seq is given by the journal */
     const struct change_header *header; /* NULL: undecodable */
     bool before_start; /* committed clearly before a `start: latest` subscription began: counted, not kept */
 };
@@ -42,7 +42,7 @@ struct arrivals {
     uint32_t epoch;
     int64_t received_ms;
     struct arrival *items;
-    size_t n; /* 0: a keepalive */
+    size_t n;                 /* 0: a keepalive */
     struct span keepalive_id; /* latest_replay_id of an empty response; else empty */
 };
 
@@ -64,9 +64,9 @@ MUST_CHECK int append_commit(struct appender *a, int64_t source_ms, uint64_t *he
 /*
  * Upkeep, one bounded step each, in a transaction of its own.
  *
- * Identities: seal, merge, or expire those whose source time is before expire_before_ms. Trim: remove the oldest
- * blocks that all sinks have settled, if older than before_ms or for_space; *more: there is more to remove.
- * A time of 0 means that nothing is old yet.
+ * Identities: seal, merge, or expire those whose source time is before expire_before_ms. Trim: remove the
+ * oldest blocks that all sinks have settled, if older than before_ms or for_space; *more: there is more to
+ * remove. A time of 0 means that nothing is old yet.
  */
 bool append_identities_want_upkeep(const struct appender *a, int64_t expire_before_ms); /* cheap */
 MUST_CHECK int append_keep_identities(struct appender *a, int64_t expire_before_ms, struct err *e);

@@ -40,7 +40,8 @@ static struct pubsub_response *take_response(struct intake *in, struct source *s
         s->shared.events -= r->n_events;
         s->shared.bytes -= response_cost(r);
         s->shared.in_hand = true;
-        if (s->shared.paused && s->shared.events < QUEUE_MOST_EVENTS / 2 && s->shared.bytes < QUEUE_MOST_BYTES / 2) {
+        if (s->shared.paused && s->shared.events < QUEUE_MOST_EVENTS / 2 &&
+            s->shared.bytes < QUEUE_MOST_BYTES / 2) {
             s->shared.paused = false;
             if (s->shared.stream)
                 pubsub_stream_resume(s->shared.stream);
@@ -59,8 +60,8 @@ static void finish_response(struct intake *in, struct source *s)
 }
 
 /*
- * When was it committed: the header's stamp; a platform event says it in CreatedDate. 0: does not say. Only the
- * hole of `start: latest` asks for the latter, so its cost does not matter.
+ * When was it committed: the header's stamp; a platform event says it in CreatedDate. 0: does not say. Only
+ * the hole of `start: latest` asks for the latter, so its cost does not matter.
  */
 static int64_t commit_stamp(struct intake *in, const struct avro_plan *plan, const struct arrival *a)
 {
@@ -97,7 +98,8 @@ static void note_stamp(struct intake *in, struct source *s, int64_t stamp)
 }
 
 /* False: wait for the schema first. */
-static bool prepare(struct intake *in, struct source *s, const struct pubsub_event *event, int64_t now, struct arrival *a)
+static bool prepare(struct intake *in, struct source *s, const struct pubsub_event *event, int64_t now,
+                    struct arrival *a)
 {
     *a = (struct arrival){.ev = {.event_id = event->event_id,
                                  .replay_id = event->replay_id,
@@ -124,10 +126,12 @@ static bool prepare(struct intake *in, struct source *s, const struct pubsub_eve
     return true;
 }
 
-static void add_arrivals(struct intake *in, struct source *s, struct arrival *items, size_t n, struct span keepalive_id)
+static void add_arrivals(struct intake *in, struct source *s, struct arrival *items, size_t n,
+                         struct span keepalive_id)
 {
     const struct pubsub_response *r = s->current;
-    struct arrivals arrivals = {&s->record, &s->group, s->stream_epoch, r->received_ms, items, n, keepalive_id};
+    struct arrivals arrivals = {&s->record, &s->group, s->stream_epoch, r->received_ms,
+                                items,      n,         keepalive_id};
     append_add(in->appender, &arrivals);
 }
 

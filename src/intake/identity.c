@@ -82,8 +82,8 @@ static void add_event(struct gather *g, const struct event_data *ev, const struc
     }
 }
 
-struct identity identity_of(const struct identity_scope *scope, uint32_t generation, const struct event_data *ev,
-                            const struct change_header *header)
+struct identity identity_of(const struct identity_scope *scope, uint32_t generation,
+                            const struct event_data *ev, const struct change_header *header)
 {
     struct gather g;
     g.key = scope->key;
@@ -93,6 +93,7 @@ struct identity identity_of(const struct identity_scope *scope, uint32_t generat
     add_u32(&g, scope->subscription);
     add_u32(&g, generation);
     add_event(&g, ev, header);
-    XXH128_hash_t h = g.streaming ? XXH3_128bits_digest(&g.state) : XXH3_128bits_withSeed(g.bytes, g.n, g.key);
+    XXH128_hash_t h = g.streaming ? XXH3_128bits_digest(&g.state)
+                                  : XXH3_128bits_withSeed(g.bytes, g.n, g.key);
     return (struct identity){h.high64, h.low64};
 }

@@ -4,9 +4,9 @@
  * 128 bits of a hash keyed by the store's id, over (org id, subscription number, generation) and
  *   a change:          event id + record ids (split events share event id and replay id),
  *   a platform event:  event id + a hash of the payload (publishers may set their ids),
- *   no event id:       entity, transaction key, sequence number, record ids; or the replay id + a hash of the payload,
- *   undecodable:       event id + replay id + a hash of the payload.
- * The key keeps anybody who chooses event ids from making two of them collide.
+ *   no event id:       entity, transaction key, sequence number, record ids; or the replay id + a hash of the
+ * payload, undecodable:       event id + replay id + a hash of the payload. The key keeps anybody who chooses
+ * event ids from making two of them collide.
  *
  * Thread: any. Errors: none.
  */
@@ -24,7 +24,7 @@ struct identity_scope {
 };
 
 /* header NULL: undecodable; header->entity empty: a platform event. */
-struct identity identity_of(const struct identity_scope *scope, uint32_t generation, const struct event_data *ev,
-                            const struct change_header *header);
+struct identity identity_of(const struct identity_scope *scope, uint32_t generation,
+                            const struct event_data *ev, const struct change_header *header);
 
 #endif

@@ -112,10 +112,18 @@ static int handle_notes(struct intake *in, struct note *notes, struct err *e)
         struct note *next = notes->next;
         if (rc == 0)
             switch (notes->kind) {
-            case NOTE_END: rc = source_on_end(in, notes->source, notes, e); break;
-            case NOTE_TOPIC: source_on_topic(in, notes->source, notes); break;
-            case NOTE_REPLAY: rc = handle_replay(in, notes, e); break;
-            case NOTE_SCHEMA: rc = schema_fetch_arrived(in, notes, clock_mono_ms(), e); break;
+            case NOTE_END:
+                rc = source_on_end(in, notes->source, notes, e);
+                break;
+            case NOTE_TOPIC:
+                source_on_topic(in, notes->source, notes);
+                break;
+            case NOTE_REPLAY:
+                rc = handle_replay(in, notes, e);
+                break;
+            case NOTE_SCHEMA:
+                rc = schema_fetch_arrived(in, notes, clock_mono_ms(), e);
+                break;
             }
         free_note(in, notes);
         notes = next;
@@ -172,9 +180,10 @@ static int become_full(struct intake *in, int64_t reopen_below, struct err *e)
     in->full = true;
     in->reopen_below = reopen_below;
     in->retry_full_ms = clock_mono_ms() + RETRY_FULL_MS;
-    in->full_why = settled < bounds.head
-                       ? "unsettled entries fill the journal (store.max_size): a sink does not keep up"
-                       : "identities, dead letters and what else must be kept fill the store: raise store.max_size";
+    in->full_why =
+        settled < bounds.head
+            ? "unsettled entries fill the journal (store.max_size): a sink does not keep up"
+            : "identities, dead letters and what else must be kept fill the store: raise store.max_size";
     return rc;
 }
 
@@ -201,10 +210,10 @@ static int check_space(struct intake *in, int64_t now, struct err *e)
 }
 
 /*
- * The map has no room for this batch: with all of it in use, or because what is free lies in pieces too short for a
- * large event. Nothing of the batch took effect, so its events are asked for again, once a tenth of what is held has
- * made room, or after a while: pages that were freed are free for use only some commits later. Returns 0, or -1 when
- * the error is another.
+ * The map has no room for this batch: with all of it in use, or because what is free lies in pieces too short
+ * for a large event. Nothing of the batch took effect, so its events are asked for again, once a tenth of
+ * what is held has made room, or after a while: pages that were freed are free for use only some commits
+ * later. Returns 0, or -1 when the error is another.
  */
 static int give_way(struct intake *in, struct err *e)
 {
@@ -240,7 +249,8 @@ static int upkeep(struct intake *in, int64_t now, bool *more, struct err *e)
         if (append_keep_identities(in->appender, expire_before_ms, e) != 0 && give_way(in, e) != 0)
             return -1;
     }
-    if (in->trim_wanted && append_trim(in->appender, trim_before_ms, in->trim_for_space, &in->trim_wanted, e) != 0)
+    if (in->trim_wanted &&
+        append_trim(in->appender, trim_before_ms, in->trim_for_space, &in->trim_wanted, e) != 0)
         return -1;
     *more = *more || in->trim_wanted;
     if (in->trim_for_space && in->trim_wanted)
@@ -260,7 +270,8 @@ static void fill_view(const struct source *s, struct source_view *v)
     v->caught_up_possible = s->stream_open && s->topic_ok && !queued && !s->waiting;
     v->quiet_since_mono_ms = s->last_event_ms > s->opened_ms ? s->last_event_ms : s->opened_ms;
     v->last_response_ms = s->last_response_ms;
-    if (!s->topic_ok && !s->heard) /* of a stream before this one: says nothing about the service as it is now */
+    if (!s->topic_ok &&
+        !s->heard) /* of a stream before this one: says nothing about the service as it is now */
         v->last_contact_mono_ms = 0;
     else if (!s->waiting)
         v->last_contact_mono_ms = s->contact_mono_ms;
@@ -408,7 +419,8 @@ int intake_start(const struct intake_options *options, struct intake **out, stru
     pthread_cond_init(&in->wake, &attr);
     pthread_cond_init(&in->replied, &attr);
     pthread_condattr_destroy(&attr);
-    if (append_open(options->store, &in->appender, e) != 0 || read_source_time(in, e) != 0 || start_orgs(in, e) != 0)
+    if (append_open(options->store, &in->appender, e) != 0 || read_source_time(in, e) != 0 ||
+        start_orgs(in, e) != 0)
         goto fail;
     start_sources(in);
     if (pthread_create(&in->thread, NULL, intake_main, in) != 0) {
@@ -469,8 +481,8 @@ void intake_stop(struct intake *in)
     free(in);
 }
 
-int intake_replay(struct intake *in, uint32_t subscription, const struct replay_request *request, struct buf *answer,
-                  struct err *e)
+int intake_replay(struct intake *in, uint32_t subscription, const struct replay_request *request,
+                  struct buf *answer, struct err *e)
 {
     struct replay_call *call = xcalloc(1, sizeof *call);
     struct note *note = xcalloc(1, sizeof *note);

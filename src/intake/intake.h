@@ -11,11 +11,10 @@
  *   Intake stops only where unsettled entries fill the journal (I5): the streams are closed in state
  *   paused_full, positions kept, and reopened below 90 %.
  *
- * Calling order: intake_start -> intake_describe … -> intake_stop (closes the streams, commits what was received,
- * joins; frees).
- * Thread: start and stop from one thread; describe from any.
- * Errors: intake_start: ERR_CONFIG (CA file, endpoint) or ERR_STORE. Afterwards a store that fails is told once
- * to on_fatal, and intake ends: the process must stop.
+ * Calling order: intake_start -> intake_describe … -> intake_stop (closes the streams, commits what was
+ * received, joins; frees). Thread: start and stop from one thread; describe from any. Errors: intake_start:
+ * ERR_CONFIG (CA file, endpoint) or ERR_STORE. Afterwards a store that fails is told once to on_fatal, and
+ * intake ends: the process must stop.
  */
 #ifndef INTAKE_INTAKE_H
 #define INTAKE_INTAKE_H
@@ -57,19 +56,20 @@ const char *source_state_name(enum source_state s);
 /* A subscription as it stands now, for status and readiness. */
 struct source_view {
     enum source_state state;
-    int64_t since_ms;        /* wall clock of the last change of state */
-    char reason[400];        /* "" when all is well */
-    uint32_t number;         /* the store's number; 0 before the first login */
+    int64_t since_ms; /* wall clock of the last change of state */
+    char reason[400]; /* "" when all is well */
+    uint32_t number;  /* the store's number; 0 before the first login */
     char org_id[19];
-    bool caught_up_possible; /* GetTopic succeeded with the current token, the stream is open, nothing is queued */
-    bool queued; /* something received is not journaled yet */
-    int64_t quiet_since_mono_ms; /* later of: stream opened, last event */
-    int64_t last_response_ms; /* wall clock; 0: none in this process */
+    bool caught_up_possible;      /* GetTopic succeeded with the current token, the stream is open, nothing is
+                                     queued */
+    bool queued;                  /* something received is not journaled yet */
+    int64_t quiet_since_mono_ms;  /* later of: stream opened, last event */
+    int64_t last_response_ms;     /* wall clock; 0: none in this process */
     int64_t last_contact_mono_ms; /* last sign of life of the service; 0: none since the stream was opened */
     uint64_t reconnects;
     uint64_t reconnects_by[PUBSUB_CALM + 1]; /* by what the end of the stream asked for */
-    uint64_t schema_id_mismatches; /* of its org */
-    uint64_t token_refreshes;      /* of its org: logins that worked, in this process */
+    uint64_t schema_id_mismatches;           /* of its org */
+    uint64_t token_refreshes;                /* of its org: logins that worked, in this process */
 };
 
 /*

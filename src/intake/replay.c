@@ -31,7 +31,8 @@ int replay_parse(const char *from, struct replay_request *out, bool *was_int, st
     }
     int n = config_parse_replay_id(from, out->id, was_int, e);
     if (n < 0)
-        return err_prefix(e, "--from takes earliest, latest, a replay id, a time (2026-05-06T14:30:00Z) or -2h");
+        return err_prefix(e,
+                          "--from takes earliest, latest, a replay id, a time (2026-05-06T14:30:00Z) or -2h");
     out->id_len = (uint32_t)n;
     hex_encode(span_of(out->id, out->id_len), out->text);
     return 0;
@@ -42,12 +43,13 @@ enum { LOOK_MOST_MS = 100 };
 
 /* What the journal says about an order: how much of it is held here, for the person who ordered it. */
 struct journal_view {
-    bool whole;        /* all of it was looked at */
-    uint64_t after_id; /* events of this subscription after the one with the id; UINT64_MAX: the id is not held */
+    bool whole; /* all of it was looked at */
+    uint64_t
+        after_id; /* events of this subscription after the one with the id; UINT64_MAX: the id is not held */
 };
 
-static int look_at_journal(struct store_txn *txn, const struct subscription_record *r, const struct replay_request *request,
-                           struct journal_view *view, struct err *e)
+static int look_at_journal(struct store_txn *txn, const struct subscription_record *r,
+                           const struct replay_request *request, struct journal_view *view, struct err *e)
 {
     enum { EVENTS_AT_ONCE = 1000, BYTES_AT_ONCE = 4 << 20 };
     struct journal_bounds bounds;
@@ -57,7 +59,8 @@ static int look_at_journal(struct store_txn *txn, const struct subscription_reco
         return -1;
     int64_t until = clock_mono_ms() + LOOK_MOST_MS;
     int rc = 0;
-    for (uint64_t seq = bounds.oldest; rc == 0 && seq <= bounds.head && (view->whole = clock_mono_ms() < until);) {
+    for (uint64_t seq = bounds.oldest;
+         rc == 0 && seq <= bounds.head && (view->whole = clock_mono_ms() < until);) {
         struct event_data *events;
         size_t n;
         arena_reset(&arena);
@@ -76,40 +79,54 @@ static int look_at_journal(struct store_txn *txn, const struct subscription_reco
     return rc;
 }
 
-static int describe(struct store_txn *txn, const struct replay_request *request, const struct subscription_record *r,
-                    struct buf *answer, struct err *e)
+static int describe(struct store_txn *txn, const struct replay_request *request,
+                    const struct subscription_record *r, struct buf *answer, struct err *e)
 {
     struct journal_view view = {true, UINT64_MAX};
     if (request->from == REPLAY_FROM_ID && look_at_journal(txn, r, request, &view, e) != 0)
         return -1;
     buf_addf(answer, "subscription %s (%s): ", r->name, r->topic);
     switch (request->from) {
-    case REPLAY_FROM_EARLIEST: buf_add_str(answer, "everything the service still keeps (72 hours)"); break;
-    case REPLAY_FROM_LATEST: buf_add_str(answer, "nothing: only what is published from now on; what was not received yet is skipped"); break;
-    case REPLAY_FROM_TIME: buf_addf(answer, "every event committed at or after %s that the service still keeps", request->text); break;
-    case REPLAY_FROM_ID: buf_addf(answer, "every event after replay id %s", request->text); break;
+    case REPLAY_FROM_EARLIEST:
+        buf_add_str(answer, "everything the service still keeps (72 hours)");
+        break;
+    case REPLAY_FROM_LATEST:
+        buf_add_str(answer,
+                    "nothing: only what is published from now on; what was not received yet is skipped");
+        break;
+    case REPLAY_FROM_TIME:
+        buf_addf(answer, "every event committed at or after %s that the service still keeps", request->text);
+        break;
+    case REPLAY_FROM_ID:
+        buf_addf(answer, "every event after replay id %s", request->text);
+        break;
     }
     if (request->from == REPLAY_FROM_ID && !view.whole)
         buf_add_str(answer, "; how many of them the journal holds would take long to count");
     else if (request->from == REPLAY_FROM_ID && view.after_id != UINT64_MAX)
         buf_addf(answer, "; the journal holds %" PRIu64 " of them", view.after_id);
     else if (request->from == REPLAY_FROM_ID)
-        buf_add_str(answer, "; the journal does not hold that id: if the service refuses it, an incident says so");
+        buf_add_str(answer,
+                    "; the journal does not hold that id: if the service refuses it, an incident says so");
     buf_addf(answer, "\n");
     return 0;
 }
 
-static int record_use(struct store_txn *txn, const struct replay_request *request, const struct subscription_record *before,
-                      uint32_t generation, int64_t source_ms, struct err *e)
+static int record_use(struct store_txn *txn, const struct replay_request *request,
+                      const struct subscription_record *before, uint32_t generation, int64_t source_ms,
+                      struct err *e)
 {
     char at[2 * EVENT_MAX_REPLAY_ID + 1];
-    struct incident use = {.state = INCIDENT_CLOSED, .opened_ms = clock_wall_ms(), .since_ms = request->time_ms, .until_ms = source_ms};
+    struct incident use = {.state = INCIDENT_CLOSED,
+                           .opened_ms = clock_wall_ms(),
+                           .since_ms = request->time_ms,
+                           .until_ms = source_ms};
     hex_encode(span_of(before->resume, before->resume_len), at);
     snprintf(use.subject, sizeof use.subject, "%s", before->name);
     snprintf(use.kind, sizeof use.kind, "replay");
     snprintf(use.policy, sizeof use.policy, "ordered");
-    snprintf(use.text, sizeof use.text, "replay from %s, ordered by %s; generation %u; the position was %s", request->text,
-             request->by[0] ? request->by : "unknown", generation, *at ? at : "not set");
+    snprintf(use.text, sizeof use.text, "replay from %s, ordered by %s; generation %u; the position was %s",
+             request->text, request->by[0] ? request->by : "unknown", generation, *at ? at : "not set");
     memcpy(use.old_replay_id, before->resume, before->resume_len);
     use.old_replay_id_len = before->resume_len;
     return incident_open(txn, &use, e);
@@ -150,8 +167,8 @@ void replay_finish(struct subscription_record *record)
     record->replay_from_ms = 0;
 }
 
-int replay_order(struct store_txn *txn, const struct replay_request *request, struct subscription_record *record,
-                 int64_t source_ms, struct buf *answer, struct err *e)
+int replay_order(struct store_txn *txn, const struct replay_request *request,
+                 struct subscription_record *record, int64_t source_ms, struct buf *answer, struct err *e)
 {
     struct subscription_record next = *record;
     if (describe(txn, request, record, answer, e) != 0)
@@ -177,7 +194,8 @@ int replay_order(struct store_txn *txn, const struct replay_request *request, st
     snprintf(next.replaying, sizeof next.replaying, "%s", request->text);
     snprintf(next.last_replay, sizeof next.last_replay, "%s", request->text);
     next.last_replay_ms = clock_wall_ms();
-    if (record_use(txn, request, record, next.generation, source_ms, e) != 0 || subscription_put(txn, &next, e) != 0)
+    if (record_use(txn, request, record, next.generation, source_ms, e) != 0 ||
+        subscription_put(txn, &next, e) != 0)
         return -1;
     *record = next;
     return REPLAY_ORDERED;

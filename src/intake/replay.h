@@ -1,9 +1,9 @@
 /*
  * replay: read again from a position, on a person's order.
  *
- * A replay raises the subscription's generation: what the service sends from there on is journaled again, marked
- * where an earlier generation held it, and delivered once more. The order is a change of the stored record and
- * nothing else, so it takes effect now (a running intake reopens the stream) or at the next start.
+ * A replay raises the subscription's generation: what the service sends from there on is journaled again,
+ * marked where an earlier generation held it, and delivered once more. The order is a change of the stored
+ * record and nothing else, so it takes effect now (a running intake reopens the stream) or at the next start.
  *
  * Guarantees
  *   The same order twice, while the first is still catching up or within five minutes, is one.
@@ -12,7 +12,8 @@
  *
  * Calling order: replay_parse -> replay_order, in a write transaction. Ownership: values. Thread: as the
  * transaction; with a running daemon only through intake_replay.
- * Errors: replay_parse: ERR_CONFIG; replay_order: ERR_STORE, or ERR_CONFIG when the subscription has no record yet.
+ * Errors: replay_parse: ERR_CONFIG; replay_order: ERR_STORE, or ERR_CONFIG when the subscription has no
+ * record yet.
  */
 #ifndef INTAKE_REPLAY_H
 #define INTAKE_REPLAY_H
@@ -38,11 +39,12 @@ MUST_CHECK int replay_parse(const char *from, struct replay_request *out, bool *
 enum replay_result { REPLAY_ORDERED, REPLAY_ALREADY_UNDER_WAY, REPLAY_DRY_RUN };
 
 /*
- * Change *record in this transaction (not with dry_run), and describe in `answer`, for people, what will be read
- * again. Returns a replay_result, or -1.
+ * Change *record in this transaction (not with dry_run), and describe in `answer`, for people, what will be
+ * read again. Returns a replay_result, or -1.
  */
-MUST_CHECK int replay_order(struct store_txn *txn, const struct replay_request *request, struct subscription_record *record,
-                            int64_t source_ms, struct buf *answer, struct err *e);
+MUST_CHECK int replay_order(struct store_txn *txn, const struct replay_request *request,
+                            struct subscription_record *record, int64_t source_ms, struct buf *answer,
+                            struct err *e);
 
 /* The replay's position was not accepted yet: no response has come in its generation. */
 bool replay_unconfirmed(const struct subscription_record *record);

@@ -13,7 +13,13 @@
 #include <grpc/status.h>
 #include <stdio.h>
 
-enum { REFUSALS_NEEDED = 3, REFUSED_FOR_MS = 30 * 1000, REFUSAL_PAUSE_MS = 15 * 1000, FAILURE_PAUSE_MS = 1000, MOST_PAUSE_MS = 60 * 1000 };
+enum {
+    REFUSALS_NEEDED = 3,
+    REFUSED_FOR_MS = 30 * 1000,
+    REFUSAL_PAUSE_MS = 15 * 1000,
+    FAILURE_PAUSE_MS = 1000,
+    MOST_PAUSE_MS = 60 * 1000
+};
 
 struct fetch_call {
     struct intake *in;
@@ -67,8 +73,8 @@ const struct avro_plan *schema_for(struct intake *in, struct source *s, struct s
     struct schema_fetch *f = find_fetch(in, s->org, schema_id);
     if (!f) {
         struct err e = ERR_INIT;
-        const struct avro_plan *plan =
-            schema_cache_get(in->options.schemas, span_of_str(s->record.org_id), schema_id, &e);
+        const struct avro_plan *plan = schema_cache_get(in->options.schemas, span_of_str(s->record.org_id),
+                                                        schema_id, &e);
         if (plan) {
             s->plan = plan;
             snprintf(s->plan_id, sizeof s->plan_id, "%.*s", SPAN_ARG(schema_id));
@@ -100,7 +106,8 @@ static void give_up(struct schema_fetch *f, const char *why)
 
 static void fetch_failed(struct schema_fetch *f, const struct pubsub_status *status, int64_t now)
 {
-    bool refusal = status->grpc_code == GRPC_STATUS_INVALID_ARGUMENT || status->grpc_code == GRPC_STATUS_NOT_FOUND;
+    bool refusal = status->grpc_code == GRPC_STATUS_INVALID_ARGUMENT ||
+                   status->grpc_code == GRPC_STATUS_NOT_FOUND;
     snprintf(f->reason, sizeof f->reason, "%s", status->text);
     if (f->failures++ == 0)
         log_warn("schema", "cannot fetch %s, its subscription waits: %s", f->id, status->text);
@@ -119,7 +126,8 @@ static void fetch_failed(struct schema_fetch *f, const struct pubsub_status *sta
         give_up(f, status->text);
 }
 
-/* The service names schemas by their content (pubsub-api 8.1). A mismatch is said and counted, not refused. */
+/* The service names schemas by their content (pubsub-api 8.1). A mismatch is said and counted, not refused.
+ */
 static void compare_id(struct schema_fetch *f, struct span json)
 {
     char computed[23];
@@ -171,8 +179,8 @@ int schema_fetch_arrived(struct intake *in, struct note *note, int64_t now, stru
         fetch_failed(f, &note->status, now);
         for (uint32_t i = 0; i < in->n_sources; i++)
             if (in->sources[i].waiting == f)
-                snprintf(in->sources[i].reason, sizeof in->sources[i].reason, "waiting for schema %s: %s", f->id,
-                         f->reason);
+                snprintf(in->sources[i].reason, sizeof in->sources[i].reason, "waiting for schema %s: %s",
+                         f->id, f->reason);
         if (f->unusable)
             release_waiting(in, f);
         return 0;

@@ -16,10 +16,14 @@
 const char *source_state_name(enum source_state s)
 {
     static const char *const names[] = {
-        [SOURCE_CONNECTING] = "connecting",       [SOURCE_CATCHING_UP] = "catching_up",
-        [SOURCE_LIVE] = "live",                   [SOURCE_BACKING_OFF] = "backing_off",
-        [SOURCE_LOST_POSITION] = "lost_position", [SOURCE_PAUSED_FULL] = "paused_full",
-        [SOURCE_REFUSED] = "refused",             [SOURCE_STOPPED] = "stopped",
+        [SOURCE_CONNECTING] = "connecting",
+        [SOURCE_CATCHING_UP] = "catching_up",
+        [SOURCE_LIVE] = "live",
+        [SOURCE_BACKING_OFF] = "backing_off",
+        [SOURCE_LOST_POSITION] = "lost_position",
+        [SOURCE_PAUSED_FULL] = "paused_full",
+        [SOURCE_REFUSED] = "refused",
+        [SOURCE_STOPPED] = "stopped",
     };
     return names[s];
 }
@@ -156,7 +160,8 @@ static int load_record(struct intake *in, struct source *s, const struct auth_to
     return store_commit(&txn, e);
 }
 
-/* Another instance is another database: commit numbers and replay ids begin anew. The epoch tells them apart. */
+/* Another instance is another database: commit numbers and replay ids begin anew. The epoch tells them apart.
+ */
 static int note_instance(struct intake *in, struct org_run *org, const char *instance_url, struct err *e)
 {
     struct org_record next = org->record;
@@ -173,8 +178,8 @@ static int note_instance(struct intake *in, struct org_run *org, const char *ins
     }
     if (store_commit(&txn, e) != 0)
         return -1;
-    log_warn("intake", "org %s: the instance changed from %s to %s (epoch %u)", org->config->name, org->record.instance_url,
-             next.instance_url, next.epoch);
+    log_warn("intake", "org %s: the instance changed from %s to %s (epoch %u)", org->config->name,
+             org->record.instance_url, next.instance_url, next.epoch);
     org->record = next;
     return 0;
 }
@@ -197,11 +202,13 @@ static int note_start(struct intake *in, struct source *s, struct err *e)
 }
 
 /* Where a new stream begins: the resume point; else what `start` says, minding the hole of `latest`. */
-static int choose_start(struct intake *in, struct source *s, enum pubsub_from *from, struct span *replay_id, struct err *e)
+static int choose_start(struct intake *in, struct source *s, enum pubsub_from *from, struct span *replay_id,
+                        struct err *e)
 {
     *replay_id = span_of(NULL, 0);
     s->drop_before_ms = 0;
-    bool latest = s->record.lost_position ? s->config->on_lost_position == LOST_LATEST : s->config->start == START_LATEST;
+    bool latest = s->record.lost_position ? s->config->on_lost_position == LOST_LATEST
+                                          : s->config->start == START_LATEST;
     if (!s->record.lost_position && s->record.resume_len) {
         *from = PUBSUB_CUSTOM;
         *replay_id = span_of(s->record.resume, s->record.resume_len);
@@ -220,10 +227,11 @@ static int choose_start(struct intake *in, struct source *s, enum pubsub_from *f
     return 0;
 }
 
-static const char *const from_names[] = {[PUBSUB_LATEST] = "latest", [PUBSUB_EARLIEST] = "earliest", [PUBSUB_CUSTOM] = "replay id"};
+static const char *const from_names[] = {
+    [PUBSUB_LATEST] = "latest", [PUBSUB_EARLIEST] = "earliest", [PUBSUB_CUSTOM] = "replay id"};
 
-static void open_stream(struct intake *in, struct source *s, const struct auth_token *token, enum pubsub_from from,
-                        struct span replay_id, int64_t now)
+static void open_stream(struct intake *in, struct source *s, const struct auth_token *token,
+                        enum pubsub_from from, struct span replay_id, int64_t now)
 {
     char hex[2 * EVENT_MAX_REPLAY_ID + 1];
     hex_encode(replay_id, hex);
@@ -240,8 +248,8 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     s->shared.number = number;
     s->shared.paused = false;
     pthread_mutex_unlock(&in->lock);
-    struct pubsub_stream *stream =
-        pubsub_subscribe(s->org->pubsub, token, s->config->topic, from, replay_id, number, &listener, s);
+    struct pubsub_stream *stream = pubsub_subscribe(s->org->pubsub, token, s->config->topic, from, replay_id,
+                                                    number, &listener, s);
     pthread_mutex_lock(&in->lock);
     if (s->shared.ended_number != number)
         s->shared.stream = stream;
@@ -269,7 +277,8 @@ static int connect_source(struct intake *in, struct source *s, int64_t now, stru
             source_set_state(s, SOURCE_BACKING_OFF, "%s", why.text);
         s->retry_at_ms = now; /* auth keeps the pauses: ask it again whenever it has changed */
         return 0;
-    case AUTH_READY: break;
+    case AUTH_READY:
+        break;
     }
     enum pubsub_from from;
     struct span replay_id;
@@ -278,14 +287,18 @@ static int connect_source(struct intake *in, struct source *s, int64_t now, stru
     if (same_org)
         rc = note_instance(in, s->org, token.instance_url, e);
     if (rc == 0 && !same_org) {
-        source_set_state(s, SOURCE_REFUSED,
-                         "org '%s' now logs in to %s, but the store belongs to %s: use another org name, or another store",
-                         s->org->config->name, token.tenant_id, s->org->record.org_id);
+        source_set_state(
+            s, SOURCE_REFUSED,
+            "org '%s' now logs in to %s, but the store belongs to %s: use another org name, or another store",
+            s->org->config->name, token.tenant_id, s->org->record.org_id);
         s->retry_at_ms = now + REFUSED_PROBE_MS;
-    } else if (rc == 0 && s->record.epoch != s->org->record.epoch && s->record.resume_len && !s->record.lost_position) {
+    } else if (rc == 0 && s->record.epoch != s->org->record.epoch && s->record.resume_len &&
+               !s->record.lost_position) {
         rc = lose_position(in, s, "the org's instance has changed: its replay ids count anew", e);
     } else if (rc == 0 && s->record.lost_position && s->config->on_lost_position == LOST_STOP) {
-        source_set_state(s, SOURCE_LOST_POSITION, "stopped by on_lost_position: see 'tidemark incidents list', then order a 'tidemark replay'");
+        source_set_state(
+            s, SOURCE_LOST_POSITION,
+            "stopped by on_lost_position: see 'tidemark incidents list', then order a 'tidemark replay'");
     } else if (rc == 0 && (rc = choose_start(in, s, &from, &replay_id, e)) == 0) {
         open_stream(in, s, &token, from, replay_id, now);
     }
@@ -323,14 +336,14 @@ void source_distrust(struct intake *in, struct source *s, const char *why, int64
     s->retry_at_ms = now + REFUSED_PROBE_MS / 2 + (int64_t)random_below(REFUSED_PROBE_MS);
 }
 
-int source_replay(struct intake *in, struct source *s, const struct replay_request *request, struct buf *answer,
-                  struct err *e)
+int source_replay(struct intake *in, struct source *s, const struct replay_request *request,
+                  struct buf *answer, struct err *e)
 {
     struct store_txn txn;
     struct subscription_record record = s->record;
     if (!s->have_record)
-        return err_set(e, ERR_CONFIG, "replay", 0, "subscription %s has not reached its org yet: see 'tidemark status'",
-                       s->config->name);
+        return err_set(e, ERR_CONFIG, "replay", 0,
+                       "subscription %s has not reached its org yet: see 'tidemark status'", s->config->name);
     if (store_begin(in->options.store, true, &txn, e) != 0)
         return -1;
     int result = replay_order(&txn, request, &record, intake_source_now(in), answer, e);
@@ -401,7 +414,8 @@ static void plan_retry(struct source *s, const struct pubsub_status *status, int
 }
 
 /* The replay id a person gave is refused: the position stays what it was before. */
-static int refuse_replay(struct intake *in, struct source *s, const struct pubsub_status *status, struct err *e)
+static int refuse_replay(struct intake *in, struct source *s, const struct pubsub_status *status,
+                         struct err *e)
 {
     struct incident incident = {.state = INCIDENT_OPEN, .opened_ms = clock_wall_ms()};
     snprintf(incident.subject, sizeof incident.subject, "%s", s->config->name);
@@ -422,22 +436,28 @@ static int refuse_replay(struct intake *in, struct source *s, const struct pubsu
     if (store_commit(&txn, e) != 0)
         return -1;
     s->record = next;
-    source_set_state(s, SOURCE_BACKING_OFF, "the replay id was refused, the position stays; incident %llu: %s",
+    source_set_state(s, SOURCE_BACKING_OFF,
+                     "the replay id was refused, the position stays; incident %llu: %s",
                      (unsigned long long)incident.number, status->text);
     return 0;
 }
 
 /*
- * The position means nothing any more: an incident that names the interval, a repair task for it where the policy
- * says so, and the next stream begins where the policy says. The old id is kept in the incident.
+ * The position means nothing any more: an incident that names the interval, a repair task for it where the
+ * policy says so, and the next stream begins where the policy says. The old id is kept in the incident.
  */
 static int lose_position(struct intake *in, struct source *s, const char *why, struct err *e)
 {
-    static const char *const policies[] = {
-        [LOST_REPAIR] = "repair", [LOST_EARLIEST] = "earliest", [LOST_LATEST] = "latest", [LOST_STOP] = "stop"};
-    enum { LOOK_BACK_MS = 15 * 60 * 1000 }; /* what was committed just before the last response may be missing, too */
+    static const char *const policies[] = {[LOST_REPAIR] = "repair",
+                                           [LOST_EARLIEST] = "earliest",
+                                           [LOST_LATEST] = "latest",
+                                           [LOST_STOP] = "stop"};
+    enum {
+        LOOK_BACK_MS = 15 * 60 * 1000
+    }; /* what was committed just before the last response may be missing, too */
     struct subscription_record next = s->record;
-    struct incident incident = {.state = INCIDENT_OPEN, .opened_ms = clock_wall_ms(), .until_ms = intake_source_now(in)};
+    struct incident incident = {
+        .state = INCIDENT_OPEN, .opened_ms = clock_wall_ms(), .until_ms = intake_source_now(in)};
     if (s->record.resume_source_ms)
         incident.since_ms = s->record.resume_source_ms - LOOK_BACK_MS;
     snprintf(incident.subject, sizeof incident.subject, "%s", s->config->name);
@@ -465,8 +485,8 @@ static int lose_position(struct intake *in, struct source *s, const char *why, s
     if (store_commit(&txn, e) != 0)
         return -1;
     s->record = next;
-    source_set_state(s, SOURCE_LOST_POSITION, "incident %llu, policy %s: %s", (unsigned long long)incident.number,
-                     incident.policy, why);
+    source_set_state(s, SOURCE_LOST_POSITION, "incident %llu, policy %s: %s",
+                     (unsigned long long)incident.number, incident.policy, why);
     return 0;
 }
 
@@ -486,7 +506,8 @@ int source_on_end(struct intake *in, struct source *s, const struct note *note, 
     case PUBSUB_CALM:
     case PUBSUB_SLOW_DOWN:
     case PUBSUB_NEW_TOKEN:
-    case PUBSUB_RECONNECT: break;
+    case PUBSUB_RECONNECT:
+        break;
     case PUBSUB_LOST_POSITION:
         if (replay_unconfirmed(&s->record))
             return refuse_replay(in, s, &note->status, e);
@@ -514,14 +535,16 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
     }
     /* The stream itself fails for the same reasons, if slower. What only a person can mend is said now. */
     if (note->failed && note->status.reaction != PUBSUB_FATAL) {
-        plan_retry(s, &note->status, clock_mono_ms()); /* a bad token: the stream would say so ten seconds later */
+        plan_retry(s, &note->status,
+                   clock_mono_ms()); /* a bad token: the stream would say so ten seconds later */
         source_set_state(s, SOURCE_BACKING_OFF, "%s", note->status.text);
         return source_close_stream(in, s);
     }
     if (note->failed)
         source_set_state(s, SOURCE_REFUSED, "%s", note->status.text);
     else
-        source_set_state(s, SOURCE_REFUSED, "the user may not subscribe to %s: grant read access to it", s->config->topic);
+        source_set_state(s, SOURCE_REFUSED, "the user may not subscribe to %s: grant read access to it",
+                         s->config->topic);
     s->retry_at_ms = clock_mono_ms() + REFUSED_PROBE_MS / 2 + (int64_t)random_below(REFUSED_PROBE_MS);
     source_close_stream(in, s);
 }
@@ -551,7 +574,8 @@ void source_heard(struct source *s, const struct pubsub_response *r, int64_t now
 static bool near_the_clock(struct intake *in, const struct source *s)
 {
     enum { NEAR_MS = 10 * 1000 };
-    return s->org->server_time_ms && s->newest_stamp_ms && intake_source_now(in) - s->newest_stamp_ms <= NEAR_MS;
+    return s->org->server_time_ms && s->newest_stamp_ms &&
+           intake_source_now(in) - s->newest_stamp_ms <= NEAR_MS;
 }
 
 static void step_open(struct intake *in, struct source *s, int64_t now, int64_t *next)
@@ -561,7 +585,8 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
     if (now >= silent_at && has_queue(in, s)) {
         s->last_response_mono_ms = now; /* not silent: what it sent waits for a schema */
     } else if (now >= silent_at) {
-        log_warn(s->subject, "no response for %lld s: reconnecting", (long long)(s->config->watchdog_ms / 1000));
+        log_warn(s->subject, "no response for %lld s: reconnecting",
+                 (long long)(s->config->watchdog_ms / 1000));
         s->last_response_mono_ms = now;
         s->silent = true;
         source_close_stream(in, s);
@@ -578,7 +603,8 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
     }
     /* A replay is through once it has a position to go on from. Stored with the next commit; until then it is
      * catching up again, at worst. */
-    if (s->state == SOURCE_LIVE && s->record.replaying[0] && !replay_unconfirmed(&s->record) && s->record.resume_len)
+    if (s->state == SOURCE_LIVE && s->record.replaying[0] && !replay_unconfirmed(&s->record) &&
+        s->record.resume_len)
         replay_finish(&s->record);
 }
 
@@ -610,10 +636,14 @@ int source_step(struct intake *in, struct source *s, int64_t now, int64_t *next,
             return 0;
         }
         return connect_source(in, s, now, e);
-    case SOURCE_CONNECTING: return connect_source(in, s, now, e);
+    case SOURCE_CONNECTING:
+        return connect_source(in, s, now, e);
     case SOURCE_CATCHING_UP:
-    case SOURCE_LIVE: step_open(in, s, now, next); return 0;
-    case SOURCE_STOPPED: return 0;
+    case SOURCE_LIVE:
+        step_open(in, s, now, next);
+        return 0;
+    case SOURCE_STOPPED:
+        return 0;
     }
     return 0;
 }

@@ -41,9 +41,9 @@ struct org_run {
     struct auth *auth;
     struct pubsub *pubsub;
     struct org_record record;
-    bool known;                 /* record is what the store holds */
+    bool known; /* record is what the store holds */
     uint64_t schema_id_mismatches;
-    int64_t server_time_ms;     /* Date of the last login … */
+    int64_t server_time_ms;      /* Date of the last login … */
     int64_t server_time_mono_ms; /* … and when we learned it */
 };
 
@@ -82,19 +82,19 @@ struct source {
     uint32_t stream_epoch; /* of the org when the current stream was opened */
     bool stream_open, topic_ok;
     int64_t opened_ms, last_event_ms, last_response_mono_ms; /* monotonic */
-    int64_t last_response_ms; /* wall */
+    int64_t last_response_ms;                                /* wall */
     int64_t newest_stamp_ms; /* commit stamp of the newest event; 0: none yet */
-    bool heard; /* a response came on the current stream */
-    bool silent; /* the watchdog has cut a stream, and no response has come since */
+    bool heard;              /* a response came on the current stream */
+    bool silent;             /* the watchdog has cut a stream, and no response has come since */
     int64_t contact_mono_ms; /* the last response; or GetTopic's answer, unless the streams are silent */
 
     struct pubsub_response *current; /* being journaled */
     uint32_t next_event;             /* index in current */
     const struct avro_plan *plan;    /* of the newest event: most events have the schema of the one before */
     char plan_id[256];
-    struct schema_fetch *waiting;    /* for this schema; NULL: for none */
+    struct schema_fetch *waiting; /* for this schema; NULL: for none */
 
-    struct { /* under the inbox lock */
+    struct {                          /* under the inbox lock */
         struct pubsub_stream *stream; /* NULL: ended */
         uint64_t number, ended_number;
         struct pubsub_response *head, **tail;
@@ -123,9 +123,9 @@ struct replay_call {
 /* What other threads tell the intake thread. */
 struct note {
     enum { NOTE_END, NOTE_TOPIC, NOTE_SCHEMA, NOTE_REPLAY } kind;
-    struct source *source;       /* END, TOPIC */
-    struct schema_fetch *fetch;  /* SCHEMA */
-    uint64_t number;             /* stream */
+    struct source *source;      /* END, TOPIC */
+    struct schema_fetch *fetch; /* SCHEMA */
+    uint64_t number;            /* stream */
     bool failed;
     struct pubsub_status status; /* END; TOPIC and SCHEMA when failed */
     bool can_subscribe;
@@ -144,19 +144,19 @@ struct intake {
     struct org_run *orgs;
     struct source *sources;
     struct schema_fetch *fetches;
-    struct arena arena; /* of one batch */
+    struct arena arena;           /* of one batch */
     struct pubsub_response *done; /* journaled by the batch in hand: freed after its commit */
     int64_t newest_stamp_ms;      /* greatest commit stamp received */
     int64_t batch_stamp_ms;
-    int64_t latest_stamp_ms;      /* what is stamped later is not believed */
+    int64_t latest_stamp_ms; /* what is stamped later is not believed */
     uint64_t next_stream_number;
     int64_t batch_bytes, batch_most_bytes; /* a batch is full at these */
     int64_t bytes_since_space_check;
     int64_t space_checked_ms, readers_checked_ms;
     bool full, trim_for_space, trim_wanted;
-    int64_t reopen_below; /* full: live bytes that end it … */
+    int64_t reopen_below;  /* full: live bytes that end it … */
     int64_t retry_full_ms; /* … or this time, monotonic, with a tenth free … */
-    const char *full_why; /* … and what people are told */
+    const char *full_why;  /* … and what people are told */
 
     pthread_mutex_t lock; /* the inbox: everything below, and sources[].shared */
     pthread_cond_t wake, replied;
@@ -182,8 +182,8 @@ void source_abandon(struct intake *in, struct source *s);
 /* The stream brings what cannot be kept: close it, without what came behind, and try again slowly. */
 void source_distrust(struct intake *in, struct source *s, const char *why, int64_t now);
 /* On the intake thread: a replay_result, or -1. */
-MUST_CHECK int source_replay(struct intake *in, struct source *s, const struct replay_request *request, struct buf *answer,
-                             struct err *e);
+MUST_CHECK int source_replay(struct intake *in, struct source *s, const struct replay_request *request,
+                             struct buf *answer, struct err *e);
 bool source_has_work(struct intake *in, struct source *s);
 
 /* --- gather.c: responses -> arrivals */
@@ -191,7 +191,8 @@ void gather_batch(struct intake *in, int64_t now);
 void gather_free_done(struct intake *in);
 
 /* --- schema_fetch.c */
-/* The plan for an event's schema; NULL and *fetch set: wait for it, or (fetch->unusable) it will never come. */
+/* The plan for an event's schema; NULL and *fetch set: wait for it, or (fetch->unusable) it will never come.
+ */
 const struct avro_plan *schema_for(struct intake *in, struct source *s, struct span schema_id, int64_t now,
                                    struct schema_fetch **fetch);
 MUST_CHECK int schema_fetch_arrived(struct intake *in, struct note *note, int64_t now, struct err *e);

@@ -61,8 +61,8 @@ static bool decode(struct span key, struct span v, struct dead_letter *d)
     return reader_ok(&r);
 }
 
-int dead_letter_each(struct store_txn *txn, const char *sink, int (*fn)(void *ctx, const struct dead_letter *d), void *ctx,
-                     struct err *e)
+int dead_letter_each(struct store_txn *txn, const char *sink,
+                     int (*fn)(void *ctx, const struct dead_letter *d), void *ctx, struct err *e)
 {
     MDB_cursor *cursor;
     MDB_val k, v;
@@ -82,8 +82,8 @@ int dead_letter_each(struct store_txn *txn, const char *sink, int (*fn)(void *ct
         if (sink && (k.mv_size < first.len || memcmp(k.mv_data, first.data, first.len) != 0))
             break;
         if (!decode(span_of(k.mv_data, k.mv_size), span_of(v.mv_data, v.mv_size), &d))
-            result = err_set(e, ERR_STORE, "store", MDB_CORRUPTED, "store %s is damaged: a dead letter does not parse",
-                             store_folder(txn->st));
+            result = err_set(e, ERR_STORE, "store", MDB_CORRUPTED,
+                             "store %s is damaged: a dead letter does not parse", store_folder(txn->st));
         else
             result = fn(ctx, &d);
         if (result == 0)

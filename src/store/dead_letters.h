@@ -19,16 +19,17 @@ struct dead_letter {
     struct span sink;
     struct span record_id; /* empty in events mode */
     enum dead_letter_status status;
-    int64_t parked_ms;      /* wall clock */
-    struct span reason;     /* a class people can group by: "undecodable", "schema refused", "rejected" */
-    struct span detail;     /* the whole message */
-    struct event_data ev;   /* whole, payload included */
+    int64_t parked_ms;    /* wall clock */
+    struct span reason;   /* a class people can group by: "undecodable", "schema refused", "rejected" */
+    struct span detail;   /* the whole message */
+    struct event_data ev; /* whole, payload included */
 };
 
 MUST_CHECK int dead_letter_put(struct store_txn *txn, const struct dead_letter *d, struct err *e);
-/* Walk all, or those of one sink (NULL: all), in key order. fn returning non-zero ends the walk, and is returned. */
-int dead_letter_each(struct store_txn *txn, const char *sink, int (*fn)(void *ctx, const struct dead_letter *d), void *ctx,
-                     struct err *e);
+/* Walk all, or those of one sink (NULL: all), in key order. fn returning non-zero ends the walk, and is
+ * returned. */
+int dead_letter_each(struct store_txn *txn, const char *sink,
+                     int (*fn)(void *ctx, const struct dead_letter *d), void *ctx, struct err *e);
 const char *dead_letter_status_name(enum dead_letter_status status);
 
 #endif

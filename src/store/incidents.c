@@ -77,23 +77,26 @@ static int check_note(const char *note, struct err *e)
     struct incident *i = NULL;
     size_t n = strlen(note);
     if (n >= sizeof i->note)
-        return err_set(e, ERR_CONFIG, "incidents", 0, "a note has at most %zu bytes, this one has %zu", sizeof i->note - 1, n);
+        return err_set(e, ERR_CONFIG, "incidents", 0, "a note has at most %zu bytes, this one has %zu",
+                       sizeof i->note - 1, n);
     if (!text_is_utf8(span_of_str(note)))
         return err_set(e, ERR_CONFIG, "incidents", 0, "the note is not UTF-8");
     for (const char *p = note; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            return err_set(e, ERR_CONFIG, "incidents", 0, "the note has a control character: one line of text, please");
+            return err_set(e, ERR_CONFIG, "incidents", 0,
+                           "the note has a control character: one line of text, please");
     return 0;
 }
 
 static int damaged(struct store_txn *txn, struct err *e)
 {
-    return err_set(e, ERR_STORE, "store", MDB_CORRUPTED, "store %s is damaged: an incident does not parse; restore a backup",
+    return err_set(e, ERR_STORE, "store", MDB_CORRUPTED,
+                   "store %s is damaged: an incident does not parse; restore a backup",
                    store_folder(txn->st));
 }
 
-int incident_close(struct store_txn *txn, uint64_t number, const char *by, const char *note, struct incident *incident,
-                   struct err *e)
+int incident_close(struct store_txn *txn, uint64_t number, const char *by, const char *note,
+                   struct incident *incident, struct err *e)
 {
     struct span v;
     uint8_t key[8];
@@ -114,8 +117,8 @@ int incident_close(struct store_txn *txn, uint64_t number, const char *by, const
     return write_incident(txn, incident, e);
 }
 
-int incident_order_close(struct store_txn *txn, uint64_t number, const char *by, const char *note, struct buf *answer,
-                         struct err *e)
+int incident_order_close(struct store_txn *txn, uint64_t number, const char *by, const char *note,
+                         struct buf *answer, struct err *e)
 {
     struct incident incident;
     char closed[25];
@@ -123,21 +126,24 @@ int incident_order_close(struct store_txn *txn, uint64_t number, const char *by,
     if (rc < 0)
         return -1;
     if (rc == 2)
-        return err_set(e, ERR_CONFIG, "incidents", 0, "there is no incident %" PRIu64 "; 'tidemark incidents list --all' shows them",
+        return err_set(e, ERR_CONFIG, "incidents", 0,
+                       "there is no incident %" PRIu64 "; 'tidemark incidents list --all' shows them",
                        number);
     clock_format_ms(incident.closed_ms, closed);
     if (rc == 0)
         buf_addf(answer, "incident %" PRIu64 " (%s, %s): closed\n", number, incident.kind, incident.subject);
     else if (incident.closed_ms)
-        buf_addf(answer, "incident %" PRIu64 " (%s, %s) was closed already, %s by %s\n", number, incident.kind, incident.subject,
-                 closed, incident.closed_by);
+        buf_addf(answer, "incident %" PRIu64 " (%s, %s) was closed already, %s by %s\n", number,
+                 incident.kind, incident.subject, closed, incident.closed_by);
     else
-        buf_addf(answer, "incident %" PRIu64 " (%s, %s) was recorded closed: there is nothing to do about it\n", number,
-                 incident.kind, incident.subject);
+        buf_addf(answer,
+                 "incident %" PRIu64 " (%s, %s) was recorded closed: there is nothing to do about it\n",
+                 number, incident.kind, incident.subject);
     return 0;
 }
 
-int incident_each(struct store_txn *txn, int (*fn)(void *ctx, const struct incident *incident), void *ctx, struct err *e)
+int incident_each(struct store_txn *txn, int (*fn)(void *ctx, const struct incident *incident), void *ctx,
+                  struct err *e)
 {
     MDB_cursor *cursor;
     MDB_val k, v;

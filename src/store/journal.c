@@ -8,15 +8,15 @@
  * A block, little-endian:
  *   header   u8 version, u8 0, u16 0, u32 events, u32 subscription, u32 generation, u32 epoch, u32 0,
  *            i64 received_ms, i64 source_ms
- *   events   each: u32 payload bytes, u16 event id bytes, u16 schema id bytes, u16 replay id bytes, u16 flags,
- *            then the four byte strings in the order event id, schema id, replay id, payload
- * The newest seq is kept in DB_META "journal_head", since the last block may be trimmed.
+ *   events   each: u32 payload bytes, u16 event id bytes, u16 schema id bytes, u16 replay id bytes, u16
+ * flags, then the four byte strings in the order event id, schema id, replay id, payload The newest seq is
+ * kept in DB_META "journal_head", since the last block may be trimmed.
  */
 enum { BLOCK_VERSION = 1, HEADER_BYTES = 40, EVENT_HEADER_BYTES = 12 };
 
-/* A block lies in neighbouring pages. Where small and large ones have come and gone, neighbours are free only in
- * short runs: a map with plenty of free pages would be full for a large block. Only an event that is larger itself
- * makes a larger one. */
+/* A block lies in neighbouring pages. Where small and large ones have come and gone, neighbours are free only
+ * in short runs: a map with plenty of free pages would be full for a large block. Only an event that is
+ * larger itself makes a larger one. */
 enum { MOST_BLOCK_BYTES = 96 << 10 };
 
 static const char head_key[] = "journal_head";
@@ -30,7 +30,8 @@ _Static_assert(sizeof(struct event_header) == EVENT_HEADER_BYTES, "packed by nat
 static int damaged(struct store_txn *txn, uint64_t seq, struct err *e)
 {
     return err_set(e, ERR_STORE, "journal", MDB_CORRUPTED,
-                   "store %s is damaged: the journal block at seq %" PRIu64 " does not parse; restore a backup",
+                   "store %s is damaged: the journal block at seq %" PRIu64
+                   " does not parse; restore a backup",
                    store_folder(txn->st), seq);
 }
 
@@ -116,8 +117,8 @@ static int append_block(struct store_txn *txn, const struct journal_block *block
     return 0;
 }
 
-int journal_append(struct store_txn *txn, const struct journal_block *block, const struct event_data *events, size_t n,
-                   uint64_t *first_seq, struct err *e)
+int journal_append(struct store_txn *txn, const struct journal_block *block, const struct event_data *events,
+                   size_t n, uint64_t *first_seq, struct err *e)
 {
     BUG_IF(n == 0 || n > JOURNAL_MAX_BLOCK_EVENTS);
     uint64_t head;
@@ -143,7 +144,8 @@ struct block_view {
     struct span events;
 };
 
-static int parse_block(struct store_txn *txn, const MDB_val *k, const MDB_val *v, struct block_view *b, struct err *e)
+static int parse_block(struct store_txn *txn, const MDB_val *k, const MDB_val *v, struct block_view *b,
+                       struct err *e)
 {
     if (k->mv_size != 8)
         return damaged(txn, 0, e);
@@ -252,7 +254,8 @@ int journal_read(struct store_txn *txn, uint64_t from, size_t max_events, size_t
         if (parse_block(txn, &k, &v, &b, e) != 0)
             goto out;
         if (from + *n < b.first || from + *n >= b.first + b.n) {
-            err_set(e, ERR_STORE, "journal", 0, "store %s is damaged: the journal holds no event with seq %" PRIu64,
+            err_set(e, ERR_STORE, "journal", 0,
+                    "store %s is damaged: the journal holds no event with seq %" PRIu64,
                     store_folder(txn->st), from + *n);
             goto out;
         }
@@ -265,7 +268,8 @@ int journal_read(struct store_txn *txn, uint64_t from, size_t max_events, size_t
     if (rc == MDB_NOTFOUND && *n > 0)
         rc = 0;
     if (rc != 0)
-        rc = err_set(e, ERR_STORE, "journal", rc, "store %s is damaged: the journal ends before seq %" PRIu64 " (%s)",
+        rc = err_set(e, ERR_STORE, "journal", rc,
+                     "store %s is damaged: the journal ends before seq %" PRIu64 " (%s)",
                      store_folder(txn->st), from, mdb_strerror(rc));
 out:
     mdb_cursor_close(cursor);
@@ -292,8 +296,8 @@ int journal_bounds(struct store_txn *txn, struct journal_bounds *out, struct err
     return sane && out->oldest > 0 && out->oldest <= out->head + 1 ? 0 : damaged(txn, out->oldest, e);
 }
 
-int journal_trim(struct store_txn *txn, uint64_t settled, int64_t before_ms, bool for_space, size_t max_blocks,
-                 size_t *removed, struct err *e)
+int journal_trim(struct store_txn *txn, uint64_t settled, int64_t before_ms, bool for_space,
+                 size_t max_blocks, size_t *removed, struct err *e)
 {
     MDB_cursor *cursor;
     MDB_val k, v;

@@ -2,8 +2,8 @@
  * journal: the durable, ordered log of accepted events.
  *
  * Intake appends blocks of events, each event under a sequence number that only grows: 1, 2, 3 …; every sink
- * reads at its own pace; trim removes the tail. One record per block: first seq -> header and events. An append
- * makes one block, or several when it is large.
+ * reads at its own pace; trim removes the tail. One record per block: first seq -> header and events. An
+ * append makes one block, or several when it is large.
  *
  * Guarantees
  *   What is appended commits with the position and the identities of the same transaction (I1, I2).
@@ -33,8 +33,8 @@ struct journal_block {
 enum { JOURNAL_MAX_BLOCK_EVENTS = 4096 };
 
 /* Append n events (1 … JOURNAL_MAX_BLOCK_EVENTS); of each, flags and the four spans are kept. */
-MUST_CHECK int journal_append(struct store_txn *txn, const struct journal_block *block, const struct event_data *events,
-                              size_t n, uint64_t *first_seq, struct err *e);
+MUST_CHECK int journal_append(struct store_txn *txn, const struct journal_block *block,
+                              const struct event_data *events, size_t n, uint64_t *first_seq, struct err *e);
 
 struct journal_bounds {
     uint64_t head;   /* seq of the newest event ever appended; 0 when there was none */
@@ -46,14 +46,14 @@ MUST_CHECK int journal_bounds(struct store_txn *txn, struct journal_bounds *out,
  * Copy events from `from` on into the arena: at most max_events, and no further once max_bytes of payload
  * are reached (at least one event). *n is 0 when `from` is beyond head; reading below oldest is ERR_STORE.
  */
-MUST_CHECK int journal_read(struct store_txn *txn, uint64_t from, size_t max_events, size_t max_bytes, struct arena *a,
-                            struct event_data **events, size_t *n, struct err *e);
+MUST_CHECK int journal_read(struct store_txn *txn, uint64_t from, size_t max_events, size_t max_bytes,
+                            struct arena *a, struct event_data **events, size_t *n, struct err *e);
 
 /*
  * Remove whole blocks from the oldest on, while their last seq <= settled, and either source_ms < before_ms
  * or `for_space`; at most max_blocks. *removed counts blocks: the caller repeats in further transactions.
  */
-MUST_CHECK int journal_trim(struct store_txn *txn, uint64_t settled, int64_t before_ms, bool for_space, size_t max_blocks,
-                            size_t *removed, struct err *e);
+MUST_CHECK int journal_trim(struct store_txn *txn, uint64_t settled, int64_t before_ms, bool for_space,
+                            size_t max_blocks, size_t *removed, struct err *e);
 
 #endif

@@ -39,7 +39,8 @@ static bool decode(const MDB_val *k, const MDB_val *v, struct repair *out)
     return reader_ok(&r);
 }
 
-int repair_each(struct store_txn *txn, int (*fn)(void *ctx, const struct repair *repair), void *ctx, struct err *e)
+int repair_each(struct store_txn *txn, int (*fn)(void *ctx, const struct repair *repair), void *ctx,
+                struct err *e)
 {
     MDB_cursor *cursor;
     MDB_val k, v;
@@ -50,8 +51,8 @@ int repair_each(struct store_txn *txn, int (*fn)(void *ctx, const struct repair 
     while (result == 0 && (rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0) {
         struct repair repair;
         if (!decode(&k, &v, &repair))
-            result = err_set(e, ERR_STORE, "store", MDB_CORRUPTED, "store %s is damaged: a repair task does not parse",
-                             store_folder(txn->st));
+            result = err_set(e, ERR_STORE, "store", MDB_CORRUPTED,
+                             "store %s is damaged: a repair task does not parse", store_folder(txn->st));
         else
             result = fn(ctx, &repair);
     }

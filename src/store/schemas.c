@@ -11,7 +11,8 @@ static int make_key(struct span org_id, struct span schema_id, struct buf *key, 
     return err_set(e, ERR_REJECTED, "store", 0, "schema id of %zu bytes is too long", schema_id.n);
 }
 
-int schema_load(struct store_txn *txn, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
+int schema_load(struct store_txn *txn, struct span org_id, struct span schema_id, struct buf *json,
+                struct err *e)
 {
     struct buf key = BUF_INIT;
     struct span v;
@@ -24,7 +25,8 @@ int schema_load(struct store_txn *txn, struct span org_id, struct span schema_id
     return rc;
 }
 
-int schema_save(struct store_txn *txn, struct span org_id, struct span schema_id, struct span json, struct err *e)
+int schema_save(struct store_txn *txn, struct span org_id, struct span schema_id, struct span json,
+                struct err *e)
 {
     struct buf key = BUF_INIT;
     int rc = make_key(org_id, schema_id, &key, e);

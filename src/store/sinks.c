@@ -9,7 +9,8 @@ void sink_record_release(struct sink_record *record)
     buf_release(&record->state);
 }
 
-static int decode(struct store_txn *txn, struct span name, struct span v, struct sink_record *out, struct err *e)
+static int decode(struct store_txn *txn, struct span name, struct span v, struct sink_record *out,
+                  struct err *e)
 {
     struct reader r = {v, false};
     *out = (struct sink_record){.state = BUF_INIT};
@@ -35,8 +36,8 @@ static int decode(struct store_txn *txn, struct span name, struct span v, struct
         return 0;
     sink_record_release(out);
     return err_set(e, ERR_STORE, "store", MDB_CORRUPTED,
-                   "store %s is damaged: the record of sink %.*s does not parse; restore a backup", store_folder(txn->st),
-                   SPAN_ARG(name));
+                   "store %s is damaged: the record of sink %.*s does not parse; restore a backup",
+                   store_folder(txn->st), SPAN_ARG(name));
 }
 
 int sink_record_get(struct store_txn *txn, const char *name, struct sink_record *out, struct err *e)

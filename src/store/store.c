@@ -33,10 +33,18 @@ struct store {
 };
 
 static const char *const db_names[DB_COUNT] = {
-    [DB_META] = "meta",           [DB_ORGS] = "orgs",           [DB_SUBSCRIPTIONS] = "subscriptions",
-    [DB_JOURNAL] = "journal",     [DB_SEEN_LOG] = "seen_log",   [DB_SEEN_RUNS] = "seen_runs",
-    [DB_SEEN_FILTERS] = "seen_filters", [DB_SCHEMAS] = "schemas", [DB_SINKS] = "sinks",
-    [DB_DEAD_LETTERS] = "dead_letters", [DB_INCIDENTS] = "incidents", [DB_REPAIRS] = "repairs",
+    [DB_META] = "meta",
+    [DB_ORGS] = "orgs",
+    [DB_SUBSCRIPTIONS] = "subscriptions",
+    [DB_JOURNAL] = "journal",
+    [DB_SEEN_LOG] = "seen_log",
+    [DB_SEEN_RUNS] = "seen_runs",
+    [DB_SEEN_FILTERS] = "seen_filters",
+    [DB_SCHEMAS] = "schemas",
+    [DB_SINKS] = "sinks",
+    [DB_DEAD_LETTERS] = "dead_letters",
+    [DB_INCIDENTS] = "incidents",
+    [DB_REPAIRS] = "repairs",
     [DB_VERSIONS] = "versions",
 };
 
@@ -46,7 +54,7 @@ static int64_t free_bytes_at(const char *folder)
     return statvfs(folder, &vfs) == 0 ? (int64_t)vfs.f_bavail * (int64_t)vfs.f_frsize : -1;
 }
 
-int (store_error)(const struct store *st, int code, const char *doing, struct err *e)
+int(store_error)(const struct store *st, int code, const char *doing, struct err *e)
 {
     int64_t free_bytes = free_bytes_at(st->folder);
     const char *advice = "";
@@ -54,7 +62,8 @@ int (store_error)(const struct store *st, int code, const char *doing, struct er
     case ENOSPC:
     case EDQUOT:
     case EIO: /* LMDB reports a full disk as EIO for large transactions */
-        advice = "; the disk is full or failing: make room, then start again, nothing that was committed is lost";
+        advice =
+            "; the disk is full or failing: make room, then start again, nothing that was committed is lost";
         break;
     case MDB_MAP_FULL:
         advice = "; raise store.max_size";
@@ -76,10 +85,11 @@ int (store_error)(const struct store *st, int code, const char *doing, struct er
     case EAGAIN:
         advice = "; another process with the same process id (in another container?) reads this store";
         break;
-    default: break;
+    default:
+        break;
     }
-    return err_set(e, ERR_STORE, "store", code, "store %s: %s: %s%s (free: %" PRId64 " bytes)", st->folder, doing,
-                   mdb_strerror(code), advice, free_bytes);
+    return err_set(e, ERR_STORE, "store", code, "store %s: %s: %s%s (free: %" PRId64 " bytes)", st->folder,
+                   doing, mdb_strerror(code), advice, free_bytes);
 }
 
 /* --- opening -------------------------------------------------------------------------------------- */
@@ -90,20 +100,23 @@ int store_check_place(const char *folder, struct err *e)
     static const struct {
         unsigned long magic;
         const char *name;
-    } remote[] = {{0x6969, "NFS"}, {0xff534d42, "CIFS"}, {0xfe534d42, "SMB2"}, {0x517b, "SMB"}, {0x5346414f, "AFS"}, {0x00c36400, "Ceph"}};
+    } remote[] = {{0x6969, "NFS"}, {0xff534d42, "CIFS"}, {0xfe534d42, "SMB2"},
+                  {0x517b, "SMB"}, {0x5346414f, "AFS"},  {0x00c36400, "Ceph"}};
     struct statfs fs;
     if (statfs(folder, &fs) != 0)
         return err_set_errno(e, ERR_STORE, "store", errno, "store %s", folder);
     for (size_t i = 0; i < ARRAY_LEN(remote); i++)
         if ((unsigned long)(uint32_t)fs.f_type == remote[i].magic)
-            return err_set(e, ERR_CONFIG, "store", 0,
-                           "store %s is on a network file system (%s), where a memory map and its locks are not safe: "
-                           "use a local disk",
-                           folder, remote[i].name);
+            return err_set(
+                e, ERR_CONFIG, "store", 0,
+                "store %s is on a network file system (%s), where a memory map and its locks are not safe: "
+                "use a local disk",
+                folder, remote[i].name);
     return 0;
 }
 
-/* Who holds the lock; and, in a second line, that a store was made here: its data must not vanish unnoticed. */
+/* Who holds the lock; and, in a second line, that a store was made here: its data must not vanish unnoticed.
+ */
 static const char had_store_line[] = "store\n";
 
 static int write_lock(struct store *st, bool has_store, struct err *e)
@@ -129,7 +142,8 @@ static int take_lock(struct store *st, struct err *e)
         ssize_t n = pread(st->lock_fd, holder, sizeof holder - 1, 0);
         holder[n > 0 ? strcspn(holder, "\n") : 0] = '\0';
         err_set(e, ERR_STORE, "store", EWOULDBLOCK,
-                "store %s is in use by another process (pid %s): one daemon per store; commands reach it through its socket",
+                "store %s is in use by another process (pid %s): one daemon per store; commands reach it "
+                "through its socket",
                 st->folder, *holder ? holder : "unknown");
         goto out;
     }
@@ -158,8 +172,8 @@ static bool only_reads(enum store_mode mode)
 }
 
 /*
- * LMDB meets a page that cannot be: it would abort the process. What is committed elsewhere stands, nothing can
- * be cleaned up here, and the exit code must tell the supervisor that it is the store.
+ * LMDB meets a page that cannot be: it would abort the process. What is committed elsewhere stands, nothing
+ * can be cleaned up here, and the exit code must tell the supervisor that it is the store.
  */
 static void on_damage(MDB_env *env, const char *what)
 {
@@ -172,7 +186,8 @@ static void on_damage(MDB_env *env, const char *what)
     _exit(EXIT_STORE);
 }
 
-/* Returns an LMDB code. An environment that failed to open cannot be opened again: the next try makes another. */
+/* Returns an LMDB code. An environment that failed to open cannot be opened again: the next try makes
+ * another. */
 static int try_environment(struct store *st, unsigned flags)
 {
     if (st->env)
@@ -221,7 +236,8 @@ static int check_file_length(struct store *st, struct err *e)
     if (file.st_size >= needed)
         return 0;
     return err_set(e, ERR_STORE, "store", MDB_CORRUPTED,
-                   "store %s is damaged: data.mdb has %" PRId64 " bytes of the %" PRId64 " it needs; restore a backup, or move "
+                   "store %s is damaged: data.mdb has %" PRId64 " bytes of the %" PRId64
+                   " it needs; restore a backup, or move "
                    "the folder away and begin again",
                    st->folder, (int64_t)file.st_size, needed);
 }
@@ -231,7 +247,8 @@ static int open_databases(struct store *st, struct store_txn *txn, struct err *e
     for (int i = 0; i < DB_COUNT; i++) {
         int rc = mdb_dbi_open(txn->mdb, db_names[i], txn->write ? MDB_CREATE : 0, &st->dbi[i]);
         if (rc == MDB_NOTFOUND && !txn->write)
-            return err_set(e, ERR_STORE, "store", rc, "store %s: no store here (it has no '%s')", st->folder, db_names[i]);
+            return err_set(e, ERR_STORE, "store", rc, "store %s: no store here (it has no '%s')", st->folder,
+                           db_names[i]);
         if (rc != 0)
             return store_error(st, rc, "cannot open a database", e);
     }
@@ -249,7 +266,8 @@ static int check_layout(struct store *st, struct store_txn *txn, struct err *e)
             return err_set(e, ERR_STORE, "store", MDB_NOTFOUND, "store %s: no store here", st->folder);
         if (st->had_store)
             return err_set(e, ERR_STORE, "store", 0,
-                           "store %s: data.mdb is missing or empty, and a store was here: restore a backup; or, to begin anew "
+                           "store %s: data.mdb is missing or empty, and a store was here: restore a backup; "
+                           "or, to begin anew "
                            "and receive everything again, remove %s/tidemark.lock",
                            st->folder, st->folder);
         uint32_t version = STORE_LAYOUT_VERSION;
@@ -263,18 +281,21 @@ static int check_layout(struct store *st, struct store_txn *txn, struct err *e)
     if (v.n == sizeof version)
         memcpy(&version, v.p, sizeof version);
     if (version != STORE_LAYOUT_VERSION)
-        return err_set(e, ERR_STORE, "store", 0,
-                       "store %s has layout version %u, this program knows %d: use the program that wrote it, or newer",
-                       st->folder, version, STORE_LAYOUT_VERSION);
+        return err_set(
+            e, ERR_STORE, "store", 0,
+            "store %s has layout version %u, this program knows %d: use the program that wrote it, or newer",
+            st->folder, version, STORE_LAYOUT_VERSION);
     rc = store_get(txn, DB_META, span_of_str("store_id"), &v, e);
     if (rc < 0)
         return -1;
     if (rc == 1 || v.n != sizeof st->id)
         return err_set(e, ERR_STORE, "store", 0, "store %s is damaged: it has no id", st->folder);
     memcpy(st->id, v.p, sizeof st->id);
-    rc = store_get(txn, DB_META, span_of_str("identity_key"), &v, e); /* only a restored store has one of its own */
+    rc = store_get(txn, DB_META, span_of_str("identity_key"), &v,
+                   e); /* only a restored store has one of its own */
     if (rc == 0 && v.n != sizeof st->identity_key)
-        return err_set(e, ERR_STORE, "store", 0, "store %s is damaged: its identity key does not parse", st->folder);
+        return err_set(e, ERR_STORE, "store", 0, "store %s is damaged: its identity key does not parse",
+                       st->folder);
     memcpy(st->identity_key, rc == 0 ? v.p : st->id, sizeof st->identity_key);
     return rc < 0 ? -1 : 0;
 }
@@ -285,7 +306,8 @@ static int require_existing(const struct store *st, struct err *e)
     char *data = xasprintf("%s/data.mdb", st->folder);
     int rc = 0;
     if (access(data, F_OK) != 0)
-        rc = err_set(e, ERR_STORE, "store", errno, "store %s: no store here (%s)", st->folder, strerror(errno));
+        rc = err_set(e, ERR_STORE, "store", errno, "store %s: no store here (%s)", st->folder,
+                     strerror(errno));
     free(data);
     return rc;
 }
@@ -405,12 +427,14 @@ int store_put(struct store_txn *txn, enum store_db db, struct span key, struct s
     return rc == 0 ? 0 : store_error(txn->st, rc, "cannot write", e);
 }
 
-int store_append(struct store_txn *txn, enum store_db db, struct span key, size_t n, uint8_t **room, struct err *e)
+int store_append(struct store_txn *txn, enum store_db db, struct span key, size_t n, uint8_t **room,
+                 struct err *e)
 {
     MDB_val k = val_of(key), v = {n, NULL};
     int rc = mdb_put(txn->mdb, txn->st->dbi[db], &k, &v, MDB_APPEND | MDB_RESERVE);
     if (rc != 0)
-        return store_error(txn->st, rc, rc == MDB_KEYEXIST ? "an appended key is not the greatest" : "cannot write", e);
+        return store_error(txn->st, rc,
+                           rc == MDB_KEYEXIST ? "an appended key is not the greatest" : "cannot write", e);
     *room = v.mv_data;
     return 0;
 }

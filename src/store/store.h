@@ -16,7 +16,8 @@
  * Thread: any; a write transaction belongs to the thread that began it. Never hold one across a call that
  * can block (network, sink), never two at once in a thread.
  * Errors: -1 with err of class ERR_STORE: the process must stop (exit 3); the text names path, reason, free
- * bytes. Exception: store_open gives ERR_CONFIG when the folder cannot be made or is on a network file system.
+ * bytes. Exception: store_open gives ERR_CONFIG when the folder cannot be made or is on a network file
+ * system.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -30,9 +31,10 @@ struct store;
 
 enum store_mode {
     STORE_DAEMON,    /* read-write, takes the lock, makes the store when there is none */
-    STORE_MAINTAIN,  /* read-write, takes the lock, refuses when there is none: commands with the daemon down */
+    STORE_MAINTAIN,  /* read-write, takes the lock, refuses when there is none: commands with the daemon down
+                      */
     STORE_READ_ONLY, /* no lock: looks at a living or dead store, also on a read-only file system */
-    STORE_COPY,      /* read-only, leaves no trace, also on a network file system: a backup, which nobody writes */
+    STORE_COPY, /* read-only, leaves no trace, also on a network file system: a backup, which nobody writes */
 };
 
 /* Named databases. Numbers index struct store's handles; names are the layout's. */
@@ -61,7 +63,8 @@ struct store_txn {
     bool write;
 };
 
-MUST_CHECK int store_open(const char *folder, enum store_mode mode, int64_t max_size, struct store **out, struct err *e);
+MUST_CHECK int store_open(const char *folder, enum store_mode mode, int64_t max_size, struct store **out,
+                          struct err *e);
 void store_close(struct store *st);
 /* ERR_CONFIG when `folder`, which exists, is on a network file system: store_open says the same. */
 MUST_CHECK int store_check_place(const char *folder, struct err *e);
@@ -71,7 +74,8 @@ MUST_CHECK int store_begin(struct store *st, bool write, struct store_txn *txn, 
 MUST_CHECK int store_commit(struct store_txn *txn, struct err *e);
 void store_abort(struct store_txn *txn);
 
-/* The lock of STORE_DAEMON and STORE_MAINTAIN alone, for work on the folder itself. close(*fd) gives it back. */
+/* The lock of STORE_DAEMON and STORE_MAINTAIN alone, for work on the folder itself. close(*fd) gives it back.
+ */
 MUST_CHECK int store_lock_folder(const char *folder, int *fd, struct err *e);
 
 /* For backup alone. */
@@ -81,17 +85,21 @@ MDB_dbi store_dbi(const struct store *st, enum store_db db);
 const char *store_folder(const struct store *st);
 /* 16 random bytes made with the store; a restored store gets new ones (I7). */
 const uint8_t *store_id(const struct store *st);
-/* 16 random bytes that key the identities of events: those the store was made with, whatever its id became. */
+/* 16 random bytes that key the identities of events: those the store was made with, whatever its id became.
+ */
 const uint8_t *store_identity_key(const struct store *st);
-/* Make it another store, which knows what it knew: a new id, the same identities. Takes effect when next opened. */
+/* Make it another store, which knows what it knew: a new id, the same identities. Takes effect when next
+ * opened. */
 MUST_CHECK int store_renew_id(struct store_txn *txn, struct err *e);
 
 /* 0 found, 1 not found, -1 err. *value is valid until the transaction ends or writes. */
-MUST_CHECK int store_get(struct store_txn *txn, enum store_db db, struct span key, struct span *value, struct err *e);
-MUST_CHECK int store_put(struct store_txn *txn, enum store_db db, struct span key, struct span value, struct err *e);
+MUST_CHECK int store_get(struct store_txn *txn, enum store_db db, struct span key, struct span *value,
+                         struct err *e);
+MUST_CHECK int store_put(struct store_txn *txn, enum store_db db, struct span key, struct span value,
+                         struct err *e);
 /* Room for n bytes under a key greater than all others of this database (MDB_APPEND | MDB_RESERVE). */
-MUST_CHECK int store_append(struct store_txn *txn, enum store_db db, struct span key, size_t n, uint8_t **room,
-                            struct err *e);
+MUST_CHECK int store_append(struct store_txn *txn, enum store_db db, struct span key, size_t n,
+                            uint8_t **room, struct err *e);
 /* 0 deleted, 1 was not there, -1 err. */
 MUST_CHECK int store_delete(struct store_txn *txn, enum store_db db, struct span key, struct err *e);
 

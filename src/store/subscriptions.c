@@ -4,8 +4,8 @@
 
 static int damaged(struct store_txn *txn, const char *what, struct err *e)
 {
-    return err_set(e, ERR_STORE, "store", MDB_CORRUPTED, "store %s is damaged: %s does not parse; restore a backup",
-                   store_folder(txn->st), what);
+    return err_set(e, ERR_STORE, "store", MDB_CORRUPTED,
+                   "store %s is damaged: %s does not parse; restore a backup", store_folder(txn->st), what);
 }
 
 static void encode(const struct subscription_record *r, struct buf *b)
@@ -32,7 +32,8 @@ static void encode(const struct subscription_record *r, struct buf *b)
     put_u32(b, r->epoch);
 }
 
-static int decode(struct store_txn *txn, uint32_t number, struct span v, struct subscription_record *out, struct err *e)
+static int decode(struct store_txn *txn, uint32_t number, struct span v, struct subscription_record *out,
+                  struct err *e)
 {
     struct reader r = {v, false};
     *out = (struct subscription_record){.number = number};
@@ -70,8 +71,8 @@ static int decode(struct store_txn *txn, uint32_t number, struct span v, struct 
     return 0;
 }
 
-int subscription_each(struct store_txn *txn, int (*fn)(void *ctx, const struct subscription_record *record), void *ctx,
-                      struct err *e)
+int subscription_each(struct store_txn *txn, int (*fn)(void *ctx, const struct subscription_record *record),
+                      void *ctx, struct err *e)
 {
     MDB_cursor *cursor;
     MDB_val k, v;
@@ -104,7 +105,8 @@ static int match(void *ctx, const struct subscription_record *r)
 {
     struct search *s = ctx;
     s->greatest = r->number;
-    if (!s->name || strcmp(r->name, s->name) != 0 || strcmp(r->topic, s->topic) != 0 || strcmp(r->org_id, s->org_id) != 0)
+    if (!s->name || strcmp(r->name, s->name) != 0 || strcmp(r->topic, s->topic) != 0 ||
+        strcmp(r->org_id, s->org_id) != 0)
         return 0;
     *s->out = *r;
     return 1;

@@ -32,29 +32,33 @@ struct subscription_record {
     int64_t started_source_ms;           /* server's time before the first Subscribe; 0: not asked yet */
     int64_t last_response_ms;            /* wall clock */
     uint64_t received, duplicates, before_start, journaled;
-    /* An ordered replay that has not caught up yet: what was asked for, as text; "" when none is under way. */
+    /* An ordered replay that has not caught up yet: what was asked for, as text; "" when none is under way.
+     */
     char replaying[STORE_MAX_REQUEST];
     char last_replay[STORE_MAX_REQUEST]; /* the newest order, under way or done … */
     int64_t last_replay_ms;              /* … and when it was given (wall clock) */
-    int64_t replay_from_ms; /* events committed before are not journaled again; 0: all are */
+    int64_t replay_from_ms;              /* events committed before are not journaled again; 0: all are */
     /* Until the service has accepted the replay's position: what to return to if it refuses it. */
     uint32_t prior_generation;
     uint8_t prior_resume[EVENT_MAX_REPLAY_ID];
     uint32_t prior_resume_len;
     bool lost_position; /* an incident says so: the next stream begins where the policy says */
-    uint32_t epoch; /* of the org when the position was stored: another epoch, another database, another counter */
+    uint32_t
+        epoch; /* of the org when the position was stored: another epoch, another database, another counter */
 };
 
 /* 0 found, 1 not found, -1 err. */
-MUST_CHECK int subscription_find(struct store_txn *txn, const char *org_id, const char *topic, const char *name,
-                                 struct subscription_record *out, struct err *e);
-MUST_CHECK int subscription_get(struct store_txn *txn, uint32_t number, struct subscription_record *out, struct err *e);
+MUST_CHECK int subscription_find(struct store_txn *txn, const char *org_id, const char *topic,
+                                 const char *name, struct subscription_record *out, struct err *e);
+MUST_CHECK int subscription_get(struct store_txn *txn, uint32_t number, struct subscription_record *out,
+                                struct err *e);
 /* Give *record a number and write it. */
 MUST_CHECK int subscription_create(struct store_txn *txn, struct subscription_record *record, struct err *e);
-MUST_CHECK int subscription_put(struct store_txn *txn, const struct subscription_record *record, struct err *e);
+MUST_CHECK int subscription_put(struct store_txn *txn, const struct subscription_record *record,
+                                struct err *e);
 /* Call fn for each record, ascending number; fn returning non-zero ends the walk and is returned. */
-int subscription_each(struct store_txn *txn, int (*fn)(void *ctx, const struct subscription_record *record), void *ctx,
-                      struct err *e);
+int subscription_each(struct store_txn *txn, int (*fn)(void *ctx, const struct subscription_record *record),
+                      void *ctx, struct err *e);
 
 /* What is known of an org: an org name whose login gives another org id is refused. */
 struct org_record {
@@ -63,7 +67,8 @@ struct org_record {
     char instance_url[256];
 };
 MUST_CHECK int org_get(struct store_txn *txn, const char *org_name, struct org_record *out, struct err *e);
-MUST_CHECK int org_put(struct store_txn *txn, const char *org_name, const struct org_record *record, struct err *e);
+MUST_CHECK int org_put(struct store_txn *txn, const char *org_name, const struct org_record *record,
+                       struct err *e);
 
 /* Source time: the greatest server Date or commit stamp received, ms since 1970; 0 before the first. */
 MUST_CHECK int source_time_get(struct store_txn *txn, int64_t *ms, struct err *e);

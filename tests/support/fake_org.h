@@ -1,13 +1,13 @@
 /*
  * fake_org: a service without a network, for tests of intake.
  *
- * It stands where auth and pubsub stand (the linker's --wrap), so that a test says what comes when, to the letter:
- * ids no service would send, responses behind a broken one, an end while another call is under way. The test's
- * thread plays the I/O thread. Tokens are given at once; GetTopic and GetSchema answer at once, from the test's own
- * thread of intake, as the script says.
+ * It stands where auth and pubsub stand (the linker's --wrap), so that a test says what comes when, to the
+ * letter: ids no service would send, responses behind a broken one, an end while another call is under way.
+ * The test's thread plays the I/O thread. Tokens are given at once; GetTopic and GetSchema answer at once,
+ * from the test's own thread of intake, as the script says.
  *
- * Calling order: fake_org_reset -> intake_start -> fake_org_stream -> fake_org_send … -> fake_org_end -> intake_stop.
- * Ownership: streams are the fake's until fake_org_reset. Thread: any.
+ * Calling order: fake_org_reset -> intake_start -> fake_org_stream -> fake_org_send … -> fake_org_end ->
+ * intake_stop. Ownership: streams are the fake's until fake_org_reset. Thread: any.
  */
 #ifndef SUPPORT_FAKE_ORG_H
 #define SUPPORT_FAKE_ORG_H
@@ -48,10 +48,10 @@ static struct fake_org {
     char tenant[19], instance[64];
     uint64_t token_serial;
     int64_t server_time_ms;
-    struct pubsub_status topic_status; /* grpc_code 0: GetTopic succeeds */
-    bool topic_silent;                 /* it is not answered */
+    struct pubsub_status topic_status;             /* grpc_code 0: GetTopic succeeds */
+    bool topic_silent;                             /* it is not answered */
     void (*on_subscribe)(struct pubsub_stream *s); /* on intake's thread, before pubsub_subscribe returns */
-    const char *schema;                /* what GetSchema gives; NULL: the calls wait for fake_org_answer */
+    const char *schema; /* what GetSchema gives; NULL: the calls wait for fake_org_answer */
     /* what was seen */
     uint64_t refused_serial; /* the greatest that auth_refused was given */
     struct fake_schema_call calls[16];
@@ -229,14 +229,15 @@ void __wrap_pubsub_free(struct pubsub *p)
         }
 }
 
-struct pubsub_stream *__wrap_pubsub_subscribe(struct pubsub *p, const struct auth_token *token, const char *topic,
-                                              enum pubsub_from from, struct span replay_id, uint64_t number,
-                                              const struct pubsub_listener *listener, void *ctx)
+struct pubsub_stream *__wrap_pubsub_subscribe(struct pubsub *p, const struct auth_token *token,
+                                              const char *topic, enum pubsub_from from, struct span replay_id,
+                                              uint64_t number, const struct pubsub_listener *listener,
+                                              void *ctx)
 {
     (void)p, (void)token;
     struct pubsub_stream *s = xcalloc(1, sizeof *s);
-    *s = (struct pubsub_stream){.number = number, .listener = *listener, .ctx = ctx, .from = from,
-                                .replay_id_len = replay_id.n};
+    *s = (struct pubsub_stream){
+        .number = number, .listener = *listener, .ctx = ctx, .from = from, .replay_id_len = replay_id.n};
     if (replay_id.n)
         memcpy(s->replay_id, replay_id.p, replay_id.n);
     snprintf(s->topic, sizeof s->topic, "%s", topic);
@@ -279,8 +280,8 @@ void __wrap_pubsub_stream_cancel(struct pubsub_stream *s)
     pthread_mutex_unlock(&fake.lock);
 }
 
-void __wrap_pubsub_get_topic_async(struct pubsub *p, const struct auth_token *token, const char *topic, int timeout_ms,
-                                   pubsub_topic_fn done, void *ctx)
+void __wrap_pubsub_get_topic_async(struct pubsub *p, const struct auth_token *token, const char *topic,
+                                   int timeout_ms, pubsub_topic_fn done, void *ctx)
 {
     (void)p, (void)token, (void)timeout_ms;
     struct pubsub_topic answer = {.name = (char *)(uintptr_t)topic, .can_subscribe = true};
@@ -315,7 +316,8 @@ void __wrap_pubsub_get_schema_async(struct pubsub *p, const struct auth_token *t
 
 #pragma GCC diagnostic pop
 
-static inline void fake_org_answer(struct fake_schema_call *call, const struct pubsub_status *failed, const char *json)
+static inline void fake_org_answer(struct fake_schema_call *call, const struct pubsub_status *failed,
+                                   const char *json)
 {
     pubsub_schema_fn done = call->done;
     call->done = NULL;

@@ -1,6 +1,6 @@
 /*
- * Delivery between a journal filled by hand and real sinks: every event is delivered, filtered or parked, once, in
- * order, and the sums hold (I9), wherever the process dies and however often a target is away.
+ * Delivery between a journal filled by hand and real sinks: every event is delivered, filtered or parked,
+ * once, in order, and the sums hold (I9), wherever the process dies and however often a target is away.
  */
 #include "delivery/delivery.h"
 
@@ -118,7 +118,9 @@ static void make_subscriptions(struct fixture *f)
         snprintf(r.name, sizeof r.name, "%s", names[1 + i]);
         assert_int_equal(subscription_create(&txn, &r, &f->e), 0);
     }
-    assert_int_equal(schema_save(&txn, span_of_str("00Dxx0000001gEREAY"), span_of_str("held"), span_of_str(schema), &f->e), 0);
+    assert_int_equal(
+        schema_save(&txn, span_of_str("00Dxx0000001gEREAY"), span_of_str("held"), span_of_str(schema), &f->e),
+        0);
     commit(f, &txn);
 }
 
@@ -129,11 +131,20 @@ static void configure(struct fixture *f)
     f->both[1] = 1;
     for (int i = 0; i < 2; i++)
         f->subscriptions[i] = (struct subscription_config){.name = names[1 + i], .topic = names[3 + i]};
-    f->sinks[0] = (struct sink_config){.name = names[0], .kind = SINK_KIND_FILE, .path = f->path, .fsync = true,
-                                       .batch_events = 1000, .n_subscriptions = 2, .subscriptions = f->both};
-    f->sinks[1] = (struct sink_config){.name = names[5], .kind = SINK_KIND_NULL, .batch_events = 7, .n_subscriptions = 2,
+    f->sinks[0] = (struct sink_config){.name = names[0],
+                                       .kind = SINK_KIND_FILE,
+                                       .path = f->path,
+                                       .fsync = true,
+                                       .batch_events = 1000,
+                                       .n_subscriptions = 2,
                                        .subscriptions = f->both};
-    f->config = (struct config){.n_subscriptions = 2, .subscriptions = f->subscriptions, .n_sinks = 1, .sinks = f->sinks};
+    f->sinks[1] = (struct sink_config){.name = names[5],
+                                       .kind = SINK_KIND_NULL,
+                                       .batch_events = 7,
+                                       .n_subscriptions = 2,
+                                       .subscriptions = f->both};
+    f->config = (struct config){
+        .n_subscriptions = 2, .subscriptions = f->subscriptions, .n_sinks = 1, .sinks = f->sinks};
 }
 
 static int set_up(void **state)
@@ -187,13 +198,15 @@ static void append(struct fixture *f, size_t n, uint32_t subscription)
         put_header(&payload, &h);
         if (kind_of(next + i) == BROKEN)
             buf_add_char(&payload, '!'); /* a byte behind the end: found only when all is decoded */
-        events[i] = (struct event_data){.event_id = span_of_str(id),
-                                        .replay_id = span_of_str(id),
-                                        .schema_id = span_of_str(kind_of(next + i) == NO_SCHEMA ? "refused" : "held"),
-                                        .payload = arena_copy(&a, buf_span(&payload))};
+        events[i] = (struct event_data){
+            .event_id = span_of_str(id),
+            .replay_id = span_of_str(id),
+            .schema_id = span_of_str(kind_of(next + i) == NO_SCHEMA ? "refused" : "held"),
+            .payload = arena_copy(&a, buf_span(&payload))};
         buf_release(&payload);
     }
-    struct journal_block block = {.subscription = subscription, .received_ms = 1778068800000, .source_ms = 1778068800000};
+    struct journal_block block = {
+        .subscription = subscription, .received_ms = 1778068800000, .source_ms = 1778068800000};
     begin(f, true, &txn);
     assert_int_equal(journal_append(&txn, &block, events, n, &first, &f->e), 0);
     commit(f, &txn);
@@ -206,8 +219,13 @@ static void append(struct fixture *f, size_t n, uint32_t subscription)
 
 static void start(struct fixture *f, uint32_t sink)
 {
-    struct delivery_options o = {.config = &f->config, .sink = &f->sinks[sink], .store = f->st, .schemas = f->schemas,
-                                 .signal = &f->signal, .on_fatal = on_fatal, .ctx = f};
+    struct delivery_options o = {.config = &f->config,
+                                 .sink = &f->sinks[sink],
+                                 .store = f->st,
+                                 .schemas = f->schemas,
+                                 .signal = &f->signal,
+                                 .on_fatal = on_fatal,
+                                 .ctx = f};
     if (delivery_register(f->st, &f->config, &f->e) != 0 || delivery_start(&o, &f->d, &f->e) != 0)
         fail_msg("%s", f->e.text);
 }
@@ -245,7 +263,8 @@ static struct sink_record record_of(struct fixture *f, const char *name)
     store_abort(&txn);
     sink_record_release(&r);
     /* I9 */
-    assert_int_equal(b.head - r.base, r.delivered + r.superseded + r.filtered + r.parked + (b.head - sink_counted(&r)));
+    assert_int_equal(b.head - r.base,
+                     r.delivered + r.superseded + r.filtered + r.parked + (b.head - sink_counted(&r)));
     return r;
 }
 
@@ -418,8 +437,8 @@ static void what_is_parked_is_parked_once(void **state)
     check_file(f, f->path, 1, 20);
 }
 
-/* Dying anywhere: one run dies at visit N of a kill point, the next one finishes. N = 1, 2, 3 … until a run is not
- * killed. Nothing is lost, nothing is there twice, and a further run changes nothing. */
+/* Dying anywhere: one run dies at visit N of a kill point, the next one finishes. N = 1, 2, 3 … until a run
+ * is not killed. Nothing is lost, nothing is there twice, and a further run changes nothing. */
 static void dying_anywhere_loses_and_repeats_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -537,7 +556,8 @@ static void new_sinks_begin_where_they_should(void **state)
     assert_int_equal(record_of(f, "log").delivered, 11);
 }
 
-/* A sink that comes back finds that the journal moved on: what it missed is an incident, and the sums stay true. */
+/* A sink that comes back finds that the journal moved on: what it missed is an incident, and the sums stay
+ * true. */
 static void what_a_sink_missed_while_it_was_away_is_an_incident(void **state)
 {
     struct fixture *f = *state;

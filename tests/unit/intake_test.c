@@ -1,6 +1,6 @@
 /*
- * Intake with its own thread, between a store and a service that the test plays: what is stored and where a stream
- * goes on, when streams break, come late, or send what no service should.
+ * Intake with its own thread, between a store and a service that the test plays: what is stored and where a
+ * stream goes on, when streams break, come late, or send what no service should.
  */
 #include "intake/intake.h"
 
@@ -103,7 +103,8 @@ static int set_up(void **state)
     f->subscriptions[0].topic = names[3];
     f->subscriptions[1].name = names[2];
     f->subscriptions[1].topic = names[4];
-    f->config = (struct config){.n_orgs = 1, .orgs = &f->org, .n_subscriptions = 1, .subscriptions = f->subscriptions};
+    f->config = (struct config){
+        .n_orgs = 1, .orgs = &f->org, .n_subscriptions = 1, .subscriptions = f->subscriptions};
     f->config.store.max_size = 64 << 20;
     f->config.store.retention_ms = f->config.store.dedupe_window_ms = 96 * 3600 * 1000;
     fake_org_reset();
@@ -160,12 +161,14 @@ static struct pubsub_response *response_of(const struct sent *events, size_t n, 
     for (size_t i = 0; i < n; i++) {
         struct buf payload = BUF_INIT;
         const char *const ids[] = {events[i].record_id, NULL};
-        struct header_values h = {.entity = "X", .record_ids = ids, .commit_timestamp = events[i].stamp ? events[i].stamp : noon};
+        struct header_values h = {
+            .entity = "X", .record_ids = ids, .commit_timestamp = events[i].stamp ? events[i].stamp : noon};
         put_header(&payload, &h);
         struct span bytes = events[i].payload.p ? events[i].payload : buf_span(&payload);
         r->events[i] = (struct pubsub_event){
             .event_id = arena_copy(&r->arena, span_of_str(events[i].event_id)),
-            .schema_id = arena_copy(&r->arena, span_of_str(events[i].schema_id ? events[i].schema_id : "schema-one")),
+            .schema_id = arena_copy(&r->arena,
+                                    span_of_str(events[i].schema_id ? events[i].schema_id : "schema-one")),
             .replay_id = replay_id_in(&r->arena, events[i].replay_id),
             .payload = arena_copy(&r->arena, bytes)};
         r->bytes += bytes.n + 100;
@@ -194,7 +197,8 @@ static void wait_a_round(struct fixture *f)
 
 static void wait_head(struct fixture *f, uint64_t head)
 {
-    for (int64_t until = clock_mono_ms() + DEADLINE_MS; journal_signal_wait(&f->signal, head - 1, 100) < head;)
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS;
+         journal_signal_wait(&f->signal, head - 1, 100) < head;)
         if (clock_mono_ms() > until)
             fail_msg("the journal does not reach %llu", (unsigned long long)head);
 }
@@ -280,7 +284,8 @@ static void assert_journal(struct fixture *f, const char *want)
     assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
     assert_int_equal(journal_read(&txn, b.oldest, 10000, SIZE_MAX, &a, &events, &n, &f->e), 0);
     for (size_t i = 0; i < n; i++)
-        buf_addf(&got, "%s%.*s%s", i ? " " : "", SPAN_ARG(events[i].event_id), events[i].flags & EVENT_UNDECODABLE ? "?" : "");
+        buf_addf(&got, "%s%.*s%s", i ? " " : "", SPAN_ARG(events[i].event_id),
+                 events[i].flags & EVENT_UNDECODABLE ? "?" : "");
     store_abort(&txn);
     buf_add_char(&got, '\0');
     assert_string_equal((char *)got.data, want);
@@ -340,7 +345,8 @@ static void what_was_received_goes_in_before_the_next_stream(void **state)
     assert_journal(f, "a b c");
 }
 
-/* The hole of `latest`: a cut before the first response loses nothing, and brings nothing that is clearly older. */
+/* The hole of `latest`: a cut before the first response loses nothing, and brings nothing that is clearly
+ * older. */
 static void latest_has_no_hole(void **state)
 {
     struct fixture *f = *state;
@@ -352,9 +358,10 @@ static void latest_has_no_hole(void **state)
     restart(f);
     s = fake_org_stream(0);
     assert_int_equal(s->from, PUBSUB_EARLIEST);
-    const struct sent events[] = {{.event_id = "old", .replay_id = 1, .record_id = "1", .stamp = noon - 60000},
-                                  {.event_id = "just", .replay_id = 2, .record_id = "2", .stamp = noon - 5000},
-                                  {.event_id = "new", .replay_id = 3, .record_id = "3", .stamp = noon + 1000}};
+    const struct sent events[] = {
+        {.event_id = "old", .replay_id = 1, .record_id = "1", .stamp = noon - 60000},
+        {.event_id = "just", .replay_id = 2, .record_id = "2", .stamp = noon - 5000},
+        {.event_id = "new", .replay_id = 3, .record_id = "3", .stamp = noon + 1000}};
     fake_org_send(s, response_of(events, 3, 0));
     fake_org_send(s, response_of(events, 3, 0));
     send_keepalive(s, 4);
@@ -406,9 +413,10 @@ static void latest_after_a_loss_has_no_hole(void **state)
     wait_head(f, 1);
     fake_org_end(fake_org_stream(1), PUBSUB_RECONNECT, "cut");
     assert_int_equal(fake_org_stream(2)->from, PUBSUB_EARLIEST);
-    const struct sent events[] = {{.event_id = "old", .replay_id = 90, .record_id = "1", .stamp = noon - 60000},
-                                  event,
-                                  {.event_id = "b", .replay_id = 110, .record_id = "1", .stamp = noon + 2000}};
+    const struct sent events[] = {
+        {.event_id = "old", .replay_id = 90, .record_id = "1", .stamp = noon - 60000},
+        event,
+        {.event_id = "b", .replay_id = 110, .record_id = "1", .stamp = noon + 2000}};
     fake_org_send(fake_org_stream(2), response_of(events, 3, 0));
     wait_resume(f, 100);
     assert_journal(f, "a b");
@@ -460,7 +468,8 @@ static void a_new_instance_costs_one_position(void **state)
     send_keepalive(y, 3);
     send_keepalive(x, 5);
     wait_resume(f, 5);
-    for (int64_t until = clock_mono_ms() + DEADLINE_MS; record_of(f, 2).resume_len == 0 && clock_mono_ms() < until;)
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS;
+         record_of(f, 2).resume_len == 0 && clock_mono_ms() < until;)
         wait_a_round(f);
     fake_org_end(y, PUBSUB_RECONNECT, "cut");
     assert_from_id(fake_org_stream(4), 3);
@@ -562,7 +571,8 @@ static void a_replay_is_under_way_until_it_has_caught_up(void **state)
     assert_string_equal(record_of(f, 1).replaying, "");
 }
 
-/* A replay that brought nothing yet is not through, however long it is quiet: it has no position to go on from. */
+/* A replay that brought nothing yet is not through, however long it is quiet: it has no position to go on
+ * from. */
 static void a_replay_without_a_position_is_not_through(void **state)
 {
     struct fixture *f = *state;
@@ -578,7 +588,8 @@ static void a_replay_without_a_position_is_not_through(void **state)
     fake_org_end(fake_org_stream(1), PUBSUB_RECONNECT, "cut");
     assert_int_equal(fake_org_stream(2)->from, PUBSUB_EARLIEST);
     struct sent event = {.event_id = "a", .replay_id = 5, .record_id = "1", .stamp = noon - 3600000};
-    fake_org_send(fake_org_stream(2), response_of(&event, 1, 0)); /* older than the subscription, as ordered */
+    fake_org_send(fake_org_stream(2),
+                  response_of(&event, 1, 0)); /* older than the subscription, as ordered */
     send_keepalive(fake_org_stream(2), 12);
     wait_resume(f, 12);
     assert_journal(f, "a");
@@ -613,8 +624,9 @@ static struct pubsub_response *large_event(uint64_t number, struct span payload,
 }
 
 /*
- * The service's side until the journal holds `last` events, or stop_at says so: each stream is sent what follows where
- * it begins, as long as it asks for more. The payload does not decode, which costs nothing and is kept all the same.
+ * The service's side until the journal holds `last` events, or stop_at says so: each stream is sent what
+ * follows where it begins, as long as it asks for more. The payload does not decode, which costs nothing and
+ * is kept all the same.
  */
 static void publish_large(struct fixture *f, uint64_t last, struct span payload, bool growing,
                           bool (*stop_at)(struct fixture *))
@@ -674,7 +686,8 @@ static void unsettled_events_stop_intake_and_nothing_else(void **state)
     free(bytes);
 }
 
-/* A map without enough neighbouring pages for a large event is no end: room is made, and the stream goes on. */
+/* A map without enough neighbouring pages for a large event is no end: room is made, and the stream goes on.
+ */
 static void a_large_event_finds_room(void **state)
 {
     struct fixture *f = *state;
@@ -723,7 +736,8 @@ static void a_limit_told_by_get_topic_is_heeded(void **state)
     struct fixture *f = *state;
     f->org.backoff_initial_ms = 1;
     f->org.backoff_max_ms = 3600 * 1000;
-    fake.topic_status = (struct pubsub_status){.grpc_code = 8, .reaction = PUBSUB_SLOW_DOWN, .text = "too many requests"};
+    fake.topic_status = (struct pubsub_status){
+        .grpc_code = 8, .reaction = PUBSUB_SLOW_DOWN, .text = "too many requests"};
     start(f);
     assert_true(fake_org_cancelled(fake_org_stream(0)));
     fake_org_end(fake_org_stream(0), PUBSUB_RECONNECT, "cancelled");
@@ -770,7 +784,8 @@ static void what_is_in_hand_is_not_caught_up(void **state)
 
 /* --- what no service should send -------------------------------------------------------------------- */
 
-/* A response that cannot be kept is not passed over: nothing behind it is stored, the position stays before it. */
+/* A response that cannot be kept is not passed over: nothing behind it is stored, the position stays before
+ * it. */
 static void nothing_goes_in_behind_a_broken_response(void **state)
 {
     struct fixture *f = *state;
@@ -778,7 +793,8 @@ static void nothing_goes_in_behind_a_broken_response(void **state)
     const struct span bad_ids[] = {span_of(nul_id, 3), span_of(long_id, sizeof long_id)};
     start(f);
     for (size_t i = 0; i < ARRAY_LEN(bad_ids); i++) {
-        struct sent event = {.event_id = "a", .replay_id = 10, .record_id = "1", .schema_id = i ? "two" : "one"};
+        struct sent event = {
+            .event_id = "a", .replay_id = 10, .record_id = "1", .schema_id = i ? "two" : "one"};
         struct pubsub_stream *s = fake_org_stream(0);
         fake.schema = NULL; /* what is sent waits in the queue, behind the first event */
         fake_org_send(s, response_of(&event, 1, 0));
@@ -845,7 +861,8 @@ static void a_stamp_of_the_far_future_ages_nothing(void **state)
     assert_true(intake_source_time_ms(f->in) < clock_wall_ms() + 7 * 86400000ll);
 }
 
-/* Odd, but no reason to lose anything: no ids at all, an old id, the id of another group, events and a latest id. */
+/* Odd, but no reason to lose anything: no ids at all, an old id, the id of another group, events and a latest
+ * id. */
 static void odd_ids_lose_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -879,7 +896,8 @@ static void a_late_refusal_does_not_cost_a_new_token(void **state)
     pthread_mutex_lock(&fake.lock);
     fake.token_serial = 2;
     pthread_mutex_unlock(&fake.lock);
-    struct pubsub_status refused = {.grpc_code = 16, .reaction = PUBSUB_NEW_TOKEN, .text = "the token is bad"};
+    struct pubsub_status refused = {
+        .grpc_code = 16, .reaction = PUBSUB_NEW_TOKEN, .text = "the token is bad"};
     fake_org_answer(call, &refused, NULL);
     fake_org_answer(fake_org_schema_call(1), NULL, schema); /* asked again after a second */
     wait_head(f, 1);

@@ -1,6 +1,6 @@
 /*
- * The journal at its corners: blocks of every size, reads that begin and end anywhere, trims that leave nothing,
- * a life much longer than its space, and bytes that are no journal.
+ * The journal at its corners: blocks of every size, reads that begin and end anywhere, trims that leave
+ * nothing, a life much longer than its space, and bytes that are no journal.
  */
 #include "base/random.h"
 #include "store/codec.h"
@@ -87,7 +87,8 @@ static void fill(struct fixture *f, uint64_t first, struct event_data *events, s
 
 static uint64_t append(struct fixture *f, size_t n)
 {
-    struct journal_block block = {.subscription = 3, .generation = 2, .epoch = 1, .received_ms = 1000, .source_ms = 2000};
+    struct journal_block block = {
+        .subscription = 3, .generation = 2, .epoch = 1, .received_ms = 1000, .source_ms = 2000};
     struct event_data *events = arena_alloc(&f->arena, (n + 1) * sizeof *events);
     uint64_t first;
     fill(f, bounds_of(f).head + 1, events, n);
@@ -253,7 +254,8 @@ static int read_all(struct fixture *f)
     return rc;
 }
 
-/* Whatever is cut off or changed, a read ends with an answer: events, or "damaged". Never beyond the block. */
+/* Whatever is cut off or changed, a read ends with an answer: events, or "damaged". Never beyond the block.
+ */
 static void a_damaged_block_is_damage_and_nothing_worse(void **state)
 {
     struct fixture *f = *state;
@@ -333,9 +335,9 @@ static void a_head_that_is_no_number_is_damage(void **state)
 /* --- space ------------------------------------------------------------------------------------------ */
 
 /*
- * Blocks are stored in neighbouring pages. A journal that is trimmed when 80 % are in use and stopped when all are
- * must find room for them for ever, whatever sizes have lived there before. (Events of a megabyte are another matter:
- * what intake does when there is no room for one is in intake_test.c.)
+ * Blocks are stored in neighbouring pages. A journal that is trimmed when 80 % are in use and stopped when
+ * all are must find room for them for ever, whatever sizes have lived there before. (Events of a megabyte are
+ * another matter: what intake does when there is no room for one is in intake_test.c.)
  */
 static void a_long_life_in_a_small_space(void **state)
 {
@@ -347,7 +349,8 @@ static void a_long_life_in_a_small_space(void **state)
     uint8_t *bytes = calloc(1, MIB);
     uint64_t written = 0, first;
     while (written < 1000ull * MIB) {
-        size_t n = 1 + rng_below(&r, 100), each = rng_below(&r, 40) ? 1 + rng_below(&r, 1200) : 1 + rng_below(&r, 40000);
+        size_t n = 1 + rng_below(&r, 100),
+               each = rng_below(&r, 40) ? 1 + rng_below(&r, 1200) : 1 + rng_below(&r, 40000);
         for (size_t i = 0; i < n; i++)
             events[i] = (struct event_data){.payload = span_of(bytes, each)};
         begin(f, true);

@@ -1,6 +1,6 @@
 /*
- * What the store keeps beside the journal: each kind of record comes back as it was written, cut anywhere it is damage
- * and nothing worse; and who may open a store, and which stores are refused.
+ * What the store keeps beside the journal: each kind of record comes back as it was written, cut anywhere it
+ * is damage and nothing worse; and who may open a store, and which stores are refused.
  */
 #include "base/exit_code.h"
 #include "base/random.h"
@@ -83,10 +83,20 @@ static void fill_text(char *to, size_t size, char c)
 
 static void write_subscription(struct fixture *f)
 {
-    struct subscription_record r = {.generation = 3, .resume_len = EVENT_MAX_REPLAY_ID, .resume_source_ms = -1,
-                                    .started_source_ms = 5, .last_response_ms = 6, .received = 30, .duplicates = 10,
-                                    .before_start = 5, .journaled = 15, .replay_from_ms = 9, .prior_generation = 2,
-                                    .prior_resume_len = EVENT_MAX_REPLAY_ID, .lost_position = true, .epoch = 7};
+    struct subscription_record r = {.generation = 3,
+                                    .resume_len = EVENT_MAX_REPLAY_ID,
+                                    .resume_source_ms = -1,
+                                    .started_source_ms = 5,
+                                    .last_response_ms = 6,
+                                    .received = 30,
+                                    .duplicates = 10,
+                                    .before_start = 5,
+                                    .journaled = 15,
+                                    .replay_from_ms = 9,
+                                    .prior_generation = 2,
+                                    .prior_resume_len = EVENT_MAX_REPLAY_ID,
+                                    .lost_position = true,
+                                    .epoch = 7};
     fill_text(r.org_id, sizeof r.org_id, 'o');
     fill_text(r.topic, sizeof r.topic, 't');
     fill_text(r.name, sizeof r.name, 'n');
@@ -148,8 +158,18 @@ static int read_org(struct fixture *f, bool check)
 
 static void write_sink(struct fixture *f)
 {
-    struct sink_record r = {.cursor = 40, .base = 10, .generation = 2, .delivered = 20, .filtered = 4, .parked = 6, .retries = 7,
-                            .redelivered = 8, .retired = true, .state = BUF_INIT, .redeliver_to = 50, .redeliver_from_ms = -3};
+    struct sink_record r = {.cursor = 40,
+                            .base = 10,
+                            .generation = 2,
+                            .delivered = 20,
+                            .filtered = 4,
+                            .parked = 6,
+                            .retries = 7,
+                            .redelivered = 8,
+                            .retired = true,
+                            .state = BUF_INIT,
+                            .redeliver_to = 50,
+                            .redeliver_from_ms = -3};
     snprintf(r.name, sizeof r.name, "log");
     fill_text(r.last_redelivery, sizeof r.last_redelivery, 'd');
     buf_add_str(&r.state, "the sink's own memory");
@@ -180,12 +200,22 @@ static int read_sink(struct fixture *f, bool check)
 
 static void write_letter(struct fixture *f)
 {
-    struct dead_letter d = {.sink = span_of_str("log"), .record_id = span_of_str("001000000000001AAA"),
-                            .status = DEAD_LETTER_RETRYING, .parked_ms = 3, .reason = span_of_str("undecodable"),
+    struct dead_letter d = {.sink = span_of_str("log"),
+                            .record_id = span_of_str("001000000000001AAA"),
+                            .status = DEAD_LETTER_RETRYING,
+                            .parked_ms = 3,
+                            .reason = span_of_str("undecodable"),
                             .detail = span_of_str("all of it"),
-                            .ev = {.seq = 77, .subscription = 1, .generation = 2, .epoch = 3, .flags = EVENT_REPLAYED,
-                                   .received_ms = 4, .event_id = span_of_str("e"), .replay_id = span_of_str("r"),
-                                   .schema_id = span_of_str("s"), .payload = span_of_str("p")}};
+                            .ev = {.seq = 77,
+                                   .subscription = 1,
+                                   .generation = 2,
+                                   .epoch = 3,
+                                   .flags = EVENT_REPLAYED,
+                                   .received_ms = 4,
+                                   .event_id = span_of_str("e"),
+                                   .replay_id = span_of_str("r"),
+                                   .schema_id = span_of_str("s"),
+                                   .payload = span_of_str("p")}};
     begin(f, true);
     assert_int_equal(dead_letter_put(&f->txn, &d, &f->e), 0);
     assert_int_equal(dead_letter_put(&f->txn, &d, &f->e), 0); /* repeating is harmless (I4) */
@@ -224,7 +254,10 @@ static int read_letter(struct fixture *f, bool check)
 
 static void write_one_incident(struct fixture *f)
 {
-    struct incident i = {.state = INCIDENT_OPEN, .opened_ms = 1, .since_ms = 2, .until_ms = 3,
+    struct incident i = {.state = INCIDENT_OPEN,
+                         .opened_ms = 1,
+                         .since_ms = 2,
+                         .until_ms = 3,
                          .old_replay_id_len = EVENT_MAX_REPLAY_ID};
     fill_text(i.subject, sizeof i.subject, 's');
     fill_text(i.kind, sizeof i.kind, 'k');
@@ -392,8 +425,9 @@ static void a_strange_key_is_damage(void **state)
             put_raw(f, kinds[i].db, span_of_str("!"), buf_span(&value));
             begin(f, false);
             struct subscription_record record;
-            int rc = kinds[i].db == DB_SUBSCRIPTIONS ? subscription_find(&f->txn, "a", "b", "c", &record, &f->e)
-                                                     : kinds[i].read(f, false);
+            int rc = kinds[i].db == DB_SUBSCRIPTIONS
+                         ? subscription_find(&f->txn, "a", "b", "c", &record, &f->e)
+                         : kinds[i].read(f, false);
             store_abort(&f->txn);
             assert_int_equal(rc, -1);
             assert_int_equal(f->e.class, ERR_STORE);
@@ -432,8 +466,11 @@ static void schemas_belong_to_their_org(void **state)
     static char long_id[600];
     struct buf json = BUF_INIT;
     begin(f, true);
-    assert_int_equal(schema_save(&f->txn, span_of_str("one"), span_of_str("id"), span_of_str("{}"), &f->e), 0);
-    assert_int_equal(schema_save(&f->txn, span_of_str("one"), span_of(long_id, sizeof long_id), span_of_str("{}"), &f->e), -1);
+    assert_int_equal(schema_save(&f->txn, span_of_str("one"), span_of_str("id"), span_of_str("{}"), &f->e),
+                     0);
+    assert_int_equal(
+        schema_save(&f->txn, span_of_str("one"), span_of(long_id, sizeof long_id), span_of_str("{}"), &f->e),
+        -1);
     assert_int_equal(f->e.class, ERR_REJECTED); /* the store is well: nobody needs to stop */
     commit(f);
     begin(f, false);
