@@ -186,6 +186,13 @@ MUST_CHECK int source_replay(struct intake *in, struct source *s, const struct r
                              struct buf *answer, struct err *e);
 bool source_has_work(struct intake *in, struct source *s);
 
+/* The position is refused, or counts no more: an incident, and then the policy. */
+MUST_CHECK int source_lose_position(struct intake *in, struct source *s, const char *why, struct err *e);
+
+/* --- connect.c: from a token to an open stream */
+/* Try now: opens a stream, or leaves the source waiting, refused, or without its position. */
+MUST_CHECK int source_connect(struct intake *in, struct source *s, int64_t now, struct err *e);
+
 /* --- gather.c: responses -> arrivals */
 void gather_batch(struct intake *in, int64_t now);
 void gather_free_done(struct intake *in);

@@ -1,0 +1,269 @@
+/*
+ * From a token to an open stream: the records of org and subscription, where the stream begins, and what the I/O
+ * thread then hands over.
+ */
+#include "intake/source.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- the I/O thread's side ------------------------------------------------------------------------ */
+
+static void on_response(void *ctx, struct pubsub_stream *stream, struct pubsub_response *r)
+{
+    struct source *s = ctx;
+    struct intake *in = s->org->intake;
+    pthread_mutex_lock(&in->lock);
+    if (pubsub_stream_number(stream) != s->shared.number) { /* of a stream before the current one */
+        pthread_mutex_unlock(&in->lock);
+        pubsub_response_free(r);
+        return;
+    }
+    r->next = NULL;
+    *s->shared.tail = r;
+    s->shared.tail = &r->next;
+    s->shared.events += r->n_events;
+    s->shared.bytes += response_cost(r);
+    if (!s->shared.paused && (s->shared.events >= QUEUE_MOST_EVENTS || s->shared.bytes >= QUEUE_MOST_BYTES)) {
+        s->shared.paused = true;
+        pubsub_stream_pause(stream);
+    }
+    bool asleep = !in->woken;
+    in->woken = true;
+    pthread_mutex_unlock(&in->lock);
+    if (asleep)
+        pthread_cond_signal(&in->wake);
+}
+
+static void on_end(void *ctx, struct pubsub_stream *stream, const struct pubsub_status *status)
+{
+    struct source *s = ctx;
+    struct note *note = xcalloc(1, sizeof *note);
+    note->kind = NOTE_END;
+    note->source = s;
+    note->number = pubsub_stream_number(stream);
+    note->status = *status;
+    pthread_mutex_lock(&s->org->intake->lock);
+    if (note->number > s->shared.ended_number) /* one that was abandoned may end after its successor */
+        s->shared.ended_number = note->number;
+    if (s->shared.stream == stream)
+        s->shared.stream = NULL;
+    pthread_mutex_unlock(&s->org->intake->lock);
+    intake_post(s->org->intake, note);
+}
+
+static const struct pubsub_listener listener = {on_response, on_end};
+
+struct topic_call {
+    struct source *source;
+    uint64_t number;
+};
+
+static void on_topic(void *ctx, const struct pubsub_status *failed, const struct pubsub_topic *topic)
+{
+    struct topic_call *call = ctx;
+    struct note *note = xcalloc(1, sizeof *note);
+    note->kind = NOTE_TOPIC;
+    note->source = call->source;
+    note->number = call->number;
+    note->failed = failed != NULL;
+    if (failed)
+        note->status = *failed;
+    else
+        note->can_subscribe = topic->can_subscribe;
+    intake_post(call->source->org->intake, note);
+    free(call);
+}
+
+/* --- opening -------------------------------------------------------------------------------------- */
+
+/* The store's record of this subscription, and of its org; made at the first login. */
+static int load_record(struct intake *in, struct source *s, const struct auth_token *token, struct err *e)
+{
+    struct org_run *org = s->org;
+    struct store_txn txn;
+    if (store_begin(in->options.store, true, &txn, e) != 0)
+        return -1;
+    struct org_record stored = {0};
+    int rc = org_get(&txn, org->config->name, &stored, e);
+    if (rc == 1) {
+        snprintf(stored.org_id, sizeof stored.org_id, "%s", token->tenant_id);
+        snprintf(stored.instance_url, sizeof stored.instance_url, "%s", token->instance_url);
+        rc = org_put(&txn, org->config->name, &stored, e);
+    }
+    if (rc == 0) {
+        org->record = stored;
+        org->known = true;
+        if (strcmp(stored.org_id, token->tenant_id) == 0) {
+            rc = subscription_find(&txn, stored.org_id, s->config->topic, s->config->name, &s->record, e);
+            if (rc == 1) {
+                s->record = (struct subscription_record){0};
+                memcpy(s->record.org_id, stored.org_id, sizeof s->record.org_id);
+                snprintf(s->record.topic, sizeof s->record.topic, "%s", s->config->topic);
+                snprintf(s->record.name, sizeof s->record.name, "%s", s->config->name);
+                if (s->config->start == START_REPLAY_ID) {
+                    memcpy(s->record.resume, s->config->start_replay_id, s->config->start_replay_id_len);
+                    s->record.resume_len = s->config->start_replay_id_len;
+                    s->record.resume_source_ms = intake_source_now(in);
+                }
+                s->record.epoch = stored.epoch;
+                rc = subscription_create(&txn, &s->record, e);
+            }
+            s->have_record = rc == 0;
+        }
+    }
+    if (rc != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    return store_commit(&txn, e);
+}
+
+/* Another instance is another database: commit numbers and replay ids begin anew. The epoch tells them apart.
+ */
+static int note_instance(struct intake *in, struct org_run *org, const char *instance_url, struct err *e)
+{
+    struct org_record next = org->record;
+    struct store_txn txn;
+    snprintf(next.instance_url, sizeof next.instance_url, "%s", instance_url);
+    if (strcmp(next.instance_url, org->record.instance_url) == 0) /* as far as it is kept */
+        return 0;
+    next.epoch++;
+    if (store_begin(in->options.store, true, &txn, e) != 0)
+        return -1;
+    if (org_put(&txn, org->config->name, &next, e) != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    if (store_commit(&txn, e) != 0)
+        return -1;
+    log_warn("intake", "org %s: the instance changed from %s to %s (epoch %u)", org->config->name,
+             org->record.instance_url, next.instance_url, next.epoch);
+    org->record = next;
+    return 0;
+}
+
+/* Before the first Subscribe from LATEST: the time from which on nothing may be missed. */
+static int note_start(struct intake *in, struct source *s, struct err *e)
+{
+    struct store_txn txn;
+    (void)intake_source_now(in); /* learns the Date of a login that was just made */
+    int64_t login_ms = s->org->server_time_ms, since_ms = clock_mono_ms() - s->org->server_time_mono_ms;
+    /* Without the server's time (a static token) nothing counts as clearly earlier. */
+    s->record.started_source_ms = login_ms > START_MARGIN_MS ? login_ms + since_ms : 1;
+    if (store_begin(in->options.store, true, &txn, e) != 0)
+        return -1;
+    if (subscription_put(&txn, &s->record, e) != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    return store_commit(&txn, e);
+}
+
+/* Where a new stream begins: the resume point; else what `start` says, minding the hole of `latest`. */
+static int choose_start(struct intake *in, struct source *s, enum pubsub_from *from, struct span *replay_id,
+                        struct err *e)
+{
+    *replay_id = span_of(NULL, 0);
+    s->drop_before_ms = 0;
+    bool latest = s->record.lost_position ? s->config->on_lost_position == LOST_LATEST
+                                          : s->config->start == START_LATEST;
+    if (!s->record.lost_position && s->record.resume_len) {
+        *from = PUBSUB_CUSTOM;
+        *replay_id = span_of(s->record.resume, s->record.resume_len);
+        s->drop_before_ms = s->record.replay_from_ms;
+    } else if (!s->record.lost_position && s->record.replaying[0]) {
+        *from = strcmp(s->record.replaying, "latest") == 0 ? PUBSUB_LATEST : PUBSUB_EARLIEST;
+        s->drop_before_ms = s->record.replay_from_ms;
+    } else if (latest && s->record.started_source_ms == 0) {
+        *from = PUBSUB_LATEST;
+        return note_start(in, s, e);
+    } else {
+        *from = PUBSUB_EARLIEST;
+        if (latest || s->config->start == START_LATEST)
+            s->drop_before_ms = s->record.started_source_ms - START_MARGIN_MS;
+    }
+    return 0;
+}
+
+static const char *const from_names[] = {
+    [PUBSUB_LATEST] = "latest", [PUBSUB_EARLIEST] = "earliest", [PUBSUB_CUSTOM] = "replay id"};
+
+static void open_stream(struct intake *in, struct source *s, const struct auth_token *token,
+                        enum pubsub_from from, struct span replay_id, int64_t now)
+{
+    char hex[2 * EVENT_MAX_REPLAY_ID + 1];
+    hex_encode(replay_id, hex);
+    uint64_t number = ++in->next_stream_number;
+    s->group.len = 0;
+    s->token_serial = token->serial;
+    s->stream_epoch = s->org->record.epoch;
+    s->stream_open = true;
+    s->topic_ok = false;
+    s->heard = false;
+    s->newest_stamp_ms = 0; /* how near the clock this stream is, nothing before it can tell */
+    s->opened_ms = s->last_event_ms = s->last_response_mono_ms = now;
+    pthread_mutex_lock(&in->lock);
+    s->shared.number = number;
+    s->shared.paused = false;
+    pthread_mutex_unlock(&in->lock);
+    struct pubsub_stream *stream = pubsub_subscribe(s->org->pubsub, token, s->config->topic, from, replay_id,
+                                                    number, &listener, s);
+    pthread_mutex_lock(&in->lock);
+    if (s->shared.ended_number != number)
+        s->shared.stream = stream;
+    pthread_mutex_unlock(&in->lock);
+    struct topic_call *call = xmalloc(sizeof *call);
+    *call = (struct topic_call){s, number};
+    pubsub_get_topic_async(s->org->pubsub, token, s->config->topic, 30000, on_topic, call);
+    source_set_state(s, SOURCE_CATCHING_UP, "from %s%s%s", from_names[from], *hex ? " " : "", hex);
+    s->reason[0] = '\0'; /* said in the log; in status it is no trouble */
+}
+
+int source_connect(struct intake *in, struct source *s, int64_t now, struct err *e)
+{
+    struct auth_token token = {0};
+    struct err why = ERR_INIT;
+    switch (auth_get(s->org->auth, &token, &why)) {
+    case AUTH_PENDING:
+        return 0; /* auth wakes us */
+    case AUTH_FAILING:
+        if (why.class == ERR_AUTH || why.class == ERR_CONFIG)
+            source_set_state(s, SOURCE_REFUSED, "%s", why.text);
+        else
+            source_set_state(s, SOURCE_BACKING_OFF, "%s", why.text);
+        s->retry_at_ms = now; /* auth keeps the pauses: ask it again whenever it has changed */
+        return 0;
+    case AUTH_READY:
+        break;
+    }
+    enum pubsub_from from;
+    struct span replay_id;
+    int rc = s->have_record ? 0 : load_record(in, s, &token, e);
+    bool same_org = rc == 0 && strcmp(s->org->record.org_id, token.tenant_id) == 0;
+    if (same_org)
+        rc = note_instance(in, s->org, token.instance_url, e);
+    if (rc == 0 && !same_org) {
+        source_set_state(
+            s, SOURCE_REFUSED,
+            "org '%s' now logs in to %s, but the store belongs to %s: use another org name, or another store",
+            s->org->config->name, token.tenant_id, s->org->record.org_id);
+        s->retry_at_ms = now + REFUSED_PROBE_MS;
+    } else if (rc == 0 && s->record.epoch != s->org->record.epoch && s->record.resume_len &&
+               !s->record.lost_position) {
+        rc = source_lose_position(in, s, "the org's instance has changed: its replay ids count anew", e);
+    } else if (rc == 0 && s->record.lost_position && s->config->on_lost_position == LOST_STOP) {
+        source_set_state(
+            s, SOURCE_LOST_POSITION,
+            "stopped by on_lost_position: see 'tidemark incidents list', then order a 'tidemark replay'");
+    } else if (rc == 0 && (rc = choose_start(in, s, &from, &replay_id, e)) == 0) {
+        open_stream(in, s, &token, from, replay_id, now);
+    }
+    auth_token_release(&token);
+    return rc;
+}
