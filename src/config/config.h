@@ -71,9 +71,64 @@ struct subscription_config {
     char *managed; /* developer name, or NULL */
 };
 
-enum sink_kind { SINK_KIND_FILE, SINK_KIND_STDOUT, SINK_KIND_NULL };
+enum sink_kind { SINK_KIND_FILE, SINK_KIND_STDOUT, SINK_KIND_NULL, SINK_KIND_SQLITE, SINK_KIND_POSTGRES };
 enum sink_order { ORDER_PER_RECORD, ORDER_STRICT, ORDER_NONE };
 enum sink_start { SINK_START_JOURNAL, SINK_START_NOW, SINK_START_SNAPSHOT };
+
+/* --- records mode: what a mirror holds, and how (docs/mirror.md) --- */
+
+enum delete_policy { DELETE_UNSET, DELETE_HARD, DELETE_SOFT, DELETE_ARCHIVE, DELETE_IGNORE };
+enum conflict_policy { CONFLICT_NEWEST_WINS, CONFLICT_SOURCE_WINS, CONFLICT_TARGET_WINS, CONFLICT_PARK };
+enum new_fields { NEW_FIELDS_ADD, NEW_FIELDS_JSON, NEW_FIELDS_IGNORE };
+enum compound_form { COMPOUNDS_FLATTEN, COMPOUNDS_JSON };
+enum transaction_policy { TRANSACTIONS_BEST_EFFORT, TRANSACTIONS_ATOMIC };
+enum field_owner { OWNER_SOURCE, OWNER_TARGET };
+enum field_type { FIELD_TYPE_OF_SCHEMA, FIELD_TYPE_TEXT, FIELD_TYPE_BOOLEAN, FIELD_TYPE_INTEGER, FIELD_TYPE_NUMBER,
+                  FIELD_TYPE_DATE, FIELD_TYPE_DATETIME, FIELD_TYPE_TIME, FIELD_TYPE_JSON };
+enum field_clean { CLEAN_NONE, CLEAN_PHONE, CLEAN_CURRENCY, CLEAN_TRIM };
+enum unknown_policy { UNKNOWN_PARK, UNKNOWN_KEEP, UNKNOWN_NULL };
+enum too_long_policy { TOO_LONG_PARK, TOO_LONG_TRUNCATE, TOO_LONG_FLAG };
+enum error_policy { ERROR_PARK, ERROR_NULL };
+enum null_policy { NULLS_WRITE, NULLS_KEEP, NULLS_EMPTY }; /* null; leave the column alone; "" or 0 */
+
+struct value_pair {
+    char *from, *to;
+};
+
+struct field_config {
+    char *field; /* "Industry", "BillingAddress.City" */
+    bool skipped; /* `Rating: false` */
+    char *column; /* NULL: the default name */
+    enum field_type type;
+    enum field_clean clean;
+    int64_t max_length; /* characters; 0: no limit */
+    enum too_long_policy on_too_long;
+    uint32_t n_map;
+    struct value_pair *map; /* values by text, in the file's order */
+    enum unknown_policy on_unknown;
+    enum error_policy on_error;
+    enum null_policy nulls;
+    enum field_owner owner;
+};
+
+struct constant_config {
+    char *column, *value;
+};
+
+struct entity_config {
+    char *entity; /* "Account"; a platform event: "Order__e" */
+    bool skipped; /* `Account: false` */
+    char *table;  /* NULL: the default name */
+    char *key;    /* "id" */
+    char *last_modified_column; /* NULL: no target-side check */
+    enum delete_policy on_delete; /* the sink's, unless the entity says so */
+    enum conflict_policy conflict;
+    enum new_fields new_fields;
+    enum compound_form compounds;
+    uint32_t n_fields, n_constants;
+    struct field_config *fields;
+    struct constant_config *constants;
+};
 
 struct sink_config {
     char *name;
@@ -85,9 +140,20 @@ struct sink_config {
     int64_t batch_events;
     int64_t batch_wait_ms;
     char *renamed_from; /* NULL: none */
-    /* file */
+    /* file, sqlite */
     char *path;
     bool fsync;
+    /* postgres: a libpq connection string or URI, secret; "" takes the usual PG environment */
+    char *dsn;
+    /* sqlite, postgres */
+    enum delete_policy on_delete;
+    enum conflict_policy conflict;
+    enum new_fields new_fields;
+    enum compound_form compounds;
+    enum transaction_policy transactions;
+    bool only_listed; /* `entities` was given: entities that are not in it are filtered */
+    uint32_t n_entities;
+    struct entity_config *entities;
 };
 
 struct config {
