@@ -195,7 +195,7 @@ void gather_batch(struct intake *in, int64_t now)
     if (in->batch_most_bytes > BATCH_MOST_BYTES)
         in->batch_most_bytes = BATCH_MOST_BYTES;
     for (uint32_t i = 0; i < in->n_sources; i++)
-        gather_source(in, &in->sources[(i + (uint32_t)now) % in->n_sources], now);
+        gather_source(in, in->sources[(i + (uint32_t)now) % in->n_sources], now);
 }
 
 void gather_free_done(struct intake *in)

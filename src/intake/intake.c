@@ -27,7 +27,7 @@ static void wake(struct intake *in)
     pthread_mutex_unlock(&in->lock);
 }
 
-static void on_auth_change(void *ctx)
+void intake_wake(void *ctx)
 {
     wake(ctx);
 }
@@ -105,6 +105,8 @@ static int handle_replay(struct intake *in, struct note *note, struct err *e)
     return failed ? -1 : 0;
 }
 
+static void publish_views(struct intake *in);
+
 static int handle_notes(struct intake *in, struct note *notes, struct err *e)
 {
     int rc = 0;
@@ -120,6 +122,10 @@ static int handle_notes(struct intake *in, struct note *notes, struct err *e)
                 break;
             case NOTE_REPLAY:
                 rc = handle_replay(in, notes, e);
+                break;
+            case NOTE_CHANGE:
+                reload_take(in, notes->change);
+                publish_views(in);
                 break;
             case NOTE_SCHEMA:
                 rc = schema_fetch_arrived(in, notes, clock_mono_ms(), e);
@@ -138,7 +144,7 @@ int64_t intake_source_now(struct intake *in)
 {
     int64_t greatest = in->newest_stamp_ms, mono = clock_mono_ms();
     for (uint32_t i = 0; i < in->n_orgs; i++) {
-        struct org_run *org = &in->orgs[i];
+        struct org_run *org = in->orgs[i];
         int64_t date = auth_server_time_ms(org->auth);
         if (date != org->server_time_ms) {
             org->server_time_ms = date;
@@ -226,7 +232,7 @@ static int give_way(struct intake *in, struct err *e)
         return -1;
     err_clear(e);
     for (uint32_t i = 0; i < in->n_sources; i++)
-        source_abandon(in, &in->sources[i]);
+        source_abandon(in, in->sources[i]);
     in->space_checked_ms = clock_mono_ms();
     in->trim_for_space = in->trim_wanted = true;
     return become_full(in, space.live_bytes / 10 * 9, e);
@@ -286,8 +292,8 @@ static void publish_views(struct intake *in)
     int64_t source_now = intake_source_now(in);
     pthread_mutex_lock(&in->lock);
     for (uint32_t i = 0; i < in->n_sources; i++) {
-        fill_view(&in->sources[i], &in->views[i]);
-        in->sources[i].shared.in_hand = in->sources[i].current != NULL;
+        fill_view(in->sources[i], &in->views[i]);
+        in->sources[i]->shared.in_hand = in->sources[i]->current != NULL;
     }
     in->source_time_ms = source_now;
     pthread_mutex_unlock(&in->lock);
@@ -296,7 +302,7 @@ static void publish_views(struct intake *in)
 static bool any_work(struct intake *in)
 {
     for (uint32_t i = 0; i < in->n_sources; i++)
-        if (source_has_work(in, &in->sources[i]))
+        if (source_has_work(in, in->sources[i]))
             return true;
     return false;
 }
@@ -306,7 +312,7 @@ static int turn(struct intake *in, bool *more, struct err *e)
     int64_t now = clock_mono_ms(), next = INT64_MAX;
     in->beat_mono_ms = now;
     for (uint32_t i = 0; i < in->n_sources; i++)
-        if (source_step(in, &in->sources[i], now, &next, e) != 0)
+        if (source_step(in, in->sources[i], now, &next, e) != 0)
             return -1;
     schema_fetch_step(in, now, &next);
     if (!in->full)
@@ -331,6 +337,16 @@ static bool is_stopping(struct intake *in)
     return stopping;
 }
 
+/* Nobody waits for us any more. */
+static void *end(struct intake *in)
+{
+    pthread_mutex_lock(&in->lock);
+    in->ended = true;
+    pthread_cond_broadcast(&in->replied);
+    pthread_mutex_unlock(&in->lock);
+    return NULL;
+}
+
 static void *intake_main(void *arg)
 {
     struct intake *in = arg;
@@ -342,8 +358,8 @@ static void *intake_main(void *arg)
             goto fatal;
     /* What was received is journaled; more is not asked for. */
     for (uint32_t i = 0; i < in->n_sources; i++) {
-        source_set_state(&in->sources[i], SOURCE_STOPPED, "%s", "shutting down");
-        source_close_stream(in, &in->sources[i]);
+        source_set_state(in->sources[i], SOURCE_STOPPED, "%s", "shutting down");
+        source_close_stream(in, in->sources[i]);
     }
     while (any_work(in) && !in->full) {
         gather_batch(in, clock_mono_ms());
@@ -352,10 +368,10 @@ static void *intake_main(void *arg)
         if (commit_batch(in, &e) != 0 && give_way(in, &e) != 0)
             goto fatal;
     }
-    return NULL;
+    return end(in);
 fatal:
     in->options.on_fatal(in->options.ctx, &e);
-    return NULL;
+    return end(in);
 }
 
 /* --- life ----------------------------------------------------------------------------------------- */
@@ -364,17 +380,9 @@ static int start_orgs(struct intake *in, struct err *e)
 {
     const struct config *c = in->options.config;
     in->orgs = xcalloc(c->n_orgs, sizeof *in->orgs);
-    for (uint32_t i = 0; i < c->n_orgs; i++) {
-        struct org_run *org = &in->orgs[i];
-        org->config = &c->orgs[i];
-        org->intake = in;
-        org->auth = auth_new(org->config);
-        in->n_orgs = i + 1;
-        auth_on_change(org->auth, on_auth_change, in);
-        org->pubsub = pubsub_new(org->config, e);
-        if (!org->pubsub)
+    for (; in->n_orgs < c->n_orgs; in->n_orgs++)
+        if (org_run_new(in, &c->orgs[in->n_orgs], &in->orgs[in->n_orgs], e) != 0)
             return -1;
-    }
     return 0;
 }
 
@@ -382,17 +390,12 @@ static void start_sources(struct intake *in)
 {
     const struct config *c = in->options.config;
     in->n_sources = c->n_subscriptions;
-    in->sources = xcalloc(in->n_sources, sizeof *in->sources);
+    in->sources = xcalloc(in->n_sources, sizeof(struct source *));
     in->views = xcalloc(in->n_sources, sizeof *in->views);
     for (uint32_t i = 0; i < in->n_sources; i++) {
-        struct source *s = &in->sources[i];
-        s->config = &c->subscriptions[i];
-        s->org = &in->orgs[s->config->org];
-        snprintf(s->subject, sizeof s->subject, "subscription %s", s->config->name);
-        s->state = SOURCE_CONNECTING;
-        s->since_ms = clock_wall_ms();
-        s->shared.tail = &s->shared.head;
-        in->views[i].since_ms = s->since_ms;
+        const struct subscription_config *sub = &c->subscriptions[i];
+        in->sources[i] = source_new(sub, in->orgs[sub->org]);
+        in->views[i].since_ms = in->sources[i]->since_ms;
     }
 }
 
@@ -446,18 +449,19 @@ void intake_stop(struct intake *in)
         pthread_mutex_unlock(&in->lock);
         pthread_join(in->thread, NULL);
     }
-    for (uint32_t i = 0; i < in->n_orgs; i++) {
-        pubsub_free(in->orgs[i].pubsub); /* its callbacks still post notes: freed below */
-        auth_free(in->orgs[i].auth);
+    for (uint32_t i = 0; i < in->n_orgs; i++)
+        org_run_free(in->orgs[i]); /* its callbacks still post notes: freed below */
+    for (uint32_t i = 0; i < in->n_sources; i++)
+        source_free(in->sources[i]);
+    while (in->gone_sources) {
+        struct source *next = in->gone_sources->next_gone;
+        source_free(in->gone_sources);
+        in->gone_sources = next;
     }
-    for (uint32_t i = 0; i < in->n_sources; i++) {
-        struct source *s = &in->sources[i];
-        pubsub_response_free(s->current);
-        while (s->shared.head) {
-            struct pubsub_response *next = s->shared.head->next;
-            pubsub_response_free(s->shared.head);
-            s->shared.head = next;
-        }
+    while (in->gone_orgs) {
+        struct org_run *next = in->gone_orgs->next_gone;
+        org_run_free(in->gone_orgs);
+        in->gone_orgs = next;
     }
     gather_free_done(in);
     while (in->notes) {
@@ -488,7 +492,7 @@ int intake_replay(struct intake *in, uint32_t subscription, const struct replay_
     struct note *note = xcalloc(1, sizeof *note);
     struct timespec until;
     *call = (struct replay_call){.request = *request, .users = 2, .result = -1};
-    *note = (struct note){.kind = NOTE_REPLAY, .source = &in->sources[subscription], .call = call};
+    *note = (struct note){.kind = NOTE_REPLAY, .source = in->sources[subscription], .call = call};
     intake_post(in, note);
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += REPLY_WAIT_S;
@@ -516,7 +520,7 @@ void intake_describe(struct intake *in, uint32_t subscription, struct source_vie
 {
     pthread_mutex_lock(&in->lock);
     *out = in->views[subscription];
-    if (in->sources[subscription].shared.head || in->sources[subscription].shared.in_hand) {
+    if (in->sources[subscription]->shared.head || in->sources[subscription]->shared.in_hand) {
         out->caught_up_possible = false; /* it came after the view was made */
         out->queued = true;
     }

@@ -79,6 +79,26 @@ struct source_view {
 MUST_CHECK int intake_replay(struct intake *in, uint32_t subscription, const struct replay_request *request,
                              struct buf *answer, struct err *e);
 
+/*
+ * Another configuration while it runs (reload.c). What goes on as it is keeps its streams, tokens and positions;
+ * what left is closed, what is new begins. Of a stream that is closed everything that is not journaled is asked for
+ * again when its subscription comes back: its position stands.
+ *
+ * Calling order: intake_change_new (may fail: nothing has changed) -> intake_change (from then on subscriptions are
+ * counted as in the new configuration) -> intake_change_free (ends what left, which may take a moment).
+ * Ownership: the configuration, and those before it, live until intake_stop. Thread: that of start and stop; nobody
+ * else may call anything with the number of a subscription meanwhile.
+ * Errors: intake_change_new: ERR_CONFIG. intake_change: ERR_RETRY: intake has ended, which on_fatal was told.
+ */
+#define INTAKE_NEW UINT32_MAX
+struct intake_change;
+/* For each org and subscription of `next`: its index in the present configuration if it goes on as it is, or
+ * INTAKE_NEW. A subscription goes on only with its org. */
+MUST_CHECK int intake_change_new(struct intake *in, const struct config *next, const uint32_t *orgs,
+                                 const uint32_t *subscriptions, struct intake_change **out, struct err *e);
+MUST_CHECK int intake_change(struct intake *in, struct intake_change *change, struct err *e);
+void intake_change_free(struct intake_change *change);
+
 void intake_describe(struct intake *in, uint32_t subscription, struct source_view *out);
 /* When the loop last turned; it does at least once a second, unless it hangs. */
 int64_t intake_beat_mono_ms(const struct intake *in);

@@ -153,7 +153,7 @@ static int save(struct intake *in, const struct schema_fetch *f, struct span jso
 static void release_waiting(struct intake *in, const struct schema_fetch *f)
 {
     for (uint32_t i = 0; i < in->n_sources; i++) {
-        struct source *s = &in->sources[i];
+        struct source *s = in->sources[i];
         if (s->waiting != f)
             continue;
         s->waiting = NULL;
@@ -175,11 +175,15 @@ int schema_fetch_arrived(struct intake *in, struct note *note, int64_t now, stru
     struct schema_fetch *f = note->fetch;
     struct err why = ERR_INIT;
     f->in_flight = false;
+    if (f->org->gone) { /* with it those who waited */
+        remove_fetch(in, f);
+        return 0;
+    }
     if (note->failed) {
         fetch_failed(f, &note->status, now);
         for (uint32_t i = 0; i < in->n_sources; i++)
-            if (in->sources[i].waiting == f)
-                snprintf(in->sources[i].reason, sizeof in->sources[i].reason, "waiting for schema %s: %s",
+            if (in->sources[i]->waiting == f)
+                snprintf(in->sources[i]->reason, sizeof in->sources[i]->reason, "waiting for schema %s: %s",
                          f->id, f->reason);
         if (f->unusable)
             release_waiting(in, f);
@@ -200,7 +204,7 @@ int schema_fetch_arrived(struct intake *in, struct note *note, int64_t now, stru
 void schema_fetch_step(struct intake *in, int64_t now, int64_t *next)
 {
     for (struct schema_fetch *f = in->fetches; f; f = f->next) {
-        if (f->in_flight || f->unusable)
+        if (f->in_flight || f->unusable || f->org->gone)
             continue;
         if (now >= f->retry_at_ms)
             start_fetch(in, f, now);

@@ -42,6 +42,8 @@ struct org_run {
     struct pubsub *pubsub;
     struct org_record record;
     bool known; /* record is what the store holds */
+    bool gone;  /* it left the configuration: nothing is asked of it any more (reload.c) */
+    struct org_run *next_gone;
     uint64_t schema_id_mismatches;
     int64_t server_time_ms;      /* Date of the last login … */
     int64_t server_time_mono_ms; /* … and when we learned it */
@@ -102,6 +104,7 @@ struct source {
         bool paused;
         bool in_hand; /* a response was taken, and no view says yet what became of it */
     } shared;
+    struct source *next_gone; /* it left the configuration (reload.c) */
 };
 
 /* What a queued response holds of QUEUE_MOST_BYTES: an empty one is not free either. */
@@ -122,7 +125,7 @@ struct replay_call {
 
 /* What other threads tell the intake thread. */
 struct note {
-    enum { NOTE_END, NOTE_TOPIC, NOTE_SCHEMA, NOTE_REPLAY } kind;
+    enum { NOTE_END, NOTE_TOPIC, NOTE_SCHEMA, NOTE_REPLAY, NOTE_CHANGE } kind;
     struct source *source;      /* END, TOPIC */
     struct schema_fetch *fetch; /* SCHEMA */
     uint64_t number;            /* stream */
@@ -130,7 +133,8 @@ struct note {
     struct pubsub_status status; /* END; TOPIC and SCHEMA when failed */
     bool can_subscribe;
     struct buf json;
-    struct replay_call *call; /* REPLAY */
+    struct replay_call *call;     /* REPLAY */
+    struct intake_change *change; /* CHANGE */
     struct note *next;
 };
 
@@ -141,8 +145,10 @@ struct intake {
     bool started;
 
     uint32_t n_orgs, n_sources;
-    struct org_run *orgs;
-    struct source *sources;
+    struct org_run **orgs;
+    struct source **sources;
+    struct source *gone_sources; /* late callbacks may name them: freed at the end */
+    struct org_run *gone_orgs;
     struct schema_fetch *fetches;
     struct arena arena;           /* of one batch */
     struct pubsub_response *done; /* journaled by the batch in hand: freed after its commit */
@@ -161,7 +167,7 @@ struct intake {
     pthread_mutex_t lock; /* the inbox: everything below, and sources[].shared */
     pthread_cond_t wake, replied;
     struct note *notes, **notes_tail;
-    bool woken, stopping;
+    bool woken, stopping, ended;
     struct source_view *views; /* per subscription, for other threads */
     int64_t source_time_ms;
 
@@ -206,8 +212,17 @@ MUST_CHECK int schema_fetch_arrived(struct intake *in, struct note *note, int64_
 /* Start fetches whose pause is over; *next as in source_step. */
 void schema_fetch_step(struct intake *in, int64_t now, int64_t *next);
 
+/* --- reload.c */
+MUST_CHECK int org_run_new(struct intake *in, const struct org_config *config, struct org_run **out, struct err *e);
+void org_run_free(struct org_run *org);
+struct source *source_new(const struct subscription_config *config, struct org_run *org);
+void source_free(struct source *s);
+/* On the intake thread. Cannot fail. */
+void reload_take(struct intake *in, struct intake_change *change);
+
 /* --- intake.c */
 void intake_post(struct intake *in, struct note *note); /* takes the note */
+void intake_wake(void *in);
 int64_t intake_source_now(struct intake *in);
 
 #endif

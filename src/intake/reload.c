@@ -1,0 +1,209 @@
+/*
+ * Another configuration while intake runs.
+ *
+ * Made beforehand, where it may fail: the orgs that are new. Taken over by the intake thread between two turns,
+ * where nothing can fail: memory alone, no store, no network. Ended afterwards by the thread that asked: connections
+ * and logins of orgs that left, which may take a moment.
+ *
+ * Callbacks of a stream or a call that was cancelled come late, and name their source or org: what left is kept in
+ * a list until the end (some kilobytes for each), so that nobody has to count who may still come.
+ */
+#include "intake/source.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <stdio.h>
+
+struct intake_change {
+    const struct config *config;
+    struct org_run **orgs;       /* per org of config; taken: NULL */
+    struct source **sources;     /* per subscription of config; NULL: goes on */
+    const uint32_t *from_orgs;   /* the caller's */
+    const uint32_t *from_sources;
+    struct source_view *views;
+    struct org_run **gone; /* of those that left: connection and logins are ended by intake_change_free */
+    uint32_t n_gone;
+    bool done;
+};
+
+/* --- one org, one subscription -------------------------------------------------------------------- */
+
+static void end_org(struct org_run *org)
+{
+    pubsub_free(org->pubsub);
+    auth_free(org->auth);
+    org->pubsub = NULL;
+    org->auth = NULL;
+}
+
+void org_run_free(struct org_run *org)
+{
+    if (!org)
+        return;
+    end_org(org);
+    free(org);
+}
+
+int org_run_new(struct intake *in, const struct org_config *config, struct org_run **out, struct err *e)
+{
+    struct org_run *org = xcalloc(1, sizeof *org);
+    org->config = config;
+    org->intake = in;
+    org->auth = auth_new(config);
+    auth_on_change(org->auth, intake_wake, in);
+    org->pubsub = pubsub_new(config, e);
+    if (!org->pubsub) {
+        org_run_free(org);
+        return -1;
+    }
+    *out = org;
+    return 0;
+}
+
+struct source *source_new(const struct subscription_config *config, struct org_run *org)
+{
+    struct source *s = xcalloc(1, sizeof *s);
+    s->config = config;
+    s->org = org;
+    snprintf(s->subject, sizeof s->subject, "subscription %s", config->name);
+    s->state = SOURCE_CONNECTING;
+    s->since_ms = clock_wall_ms();
+    s->shared.tail = &s->shared.head;
+    return s;
+}
+
+void source_free(struct source *s)
+{
+    if (!s)
+        return;
+    pubsub_response_free(s->current);
+    while (s->shared.head) {
+        struct pubsub_response *next = s->shared.head->next;
+        pubsub_response_free(s->shared.head);
+        s->shared.head = next;
+    }
+    free(s);
+}
+
+/* --- before --------------------------------------------------------------------------------------- */
+
+int intake_change_new(struct intake *in, const struct config *next, const uint32_t *orgs,
+                      const uint32_t *subscriptions, struct intake_change **out, struct err *e)
+{
+    struct intake_change *c = xcalloc(1, sizeof *c);
+    c->config = next;
+    c->from_orgs = orgs;
+    c->from_sources = subscriptions;
+    c->orgs = xcalloc((size_t)next->n_orgs + 1, sizeof(struct org_run *));
+    c->sources = xcalloc((size_t)next->n_subscriptions + 1, sizeof(struct source *));
+    c->views = xcalloc((size_t)next->n_subscriptions + 1, sizeof *c->views);
+    c->gone = xcalloc((size_t)in->n_orgs + 1, sizeof(struct org_run *));
+    for (uint32_t i = 0; i < next->n_orgs; i++)
+        if (orgs[i] == INTAKE_NEW && org_run_new(in, &next->orgs[i], &c->orgs[i], e) != 0) {
+            intake_change_free(c);
+            return -1;
+        }
+    *out = c;
+    return 0;
+}
+
+/* --- the intake thread ---------------------------------------------------------------------------- */
+
+static void leave_source(struct intake *in, struct source *s)
+{
+    source_abandon(in, s);
+    source_set_state(s, SOURCE_STOPPED, "%s", "another configuration");
+    s->next_gone = in->gone_sources;
+    in->gone_sources = s;
+}
+
+static void leave_org(struct intake *in, struct intake_change *c, struct org_run *org)
+{
+    org->gone = true;
+    org->next_gone = in->gone_orgs;
+    in->gone_orgs = org;
+    c->gone[c->n_gone++] = org;
+}
+
+static bool names(const uint32_t *from, uint32_t n, uint32_t i)
+{
+    for (uint32_t k = 0; k < n; k++)
+        if (from[k] == i)
+            return true;
+    return false;
+}
+
+void reload_take(struct intake *in, struct intake_change *c)
+{
+    const struct config *next = c->config;
+    for (uint32_t i = 0; i < in->n_sources; i++)
+        if (!names(c->from_sources, next->n_subscriptions, i))
+            leave_source(in, in->sources[i]);
+    for (uint32_t i = 0; i < in->n_orgs; i++)
+        if (!names(c->from_orgs, next->n_orgs, i))
+            leave_org(in, c, in->orgs[i]);
+    for (uint32_t i = 0; i < next->n_orgs; i++)
+        if (c->from_orgs[i] != INTAKE_NEW)
+            c->orgs[i] = in->orgs[c->from_orgs[i]];
+    for (uint32_t i = 0; i < next->n_subscriptions; i++) {
+        const struct subscription_config *sub = &next->subscriptions[i];
+        if (c->from_sources[i] != INTAKE_NEW) {
+            c->sources[i] = in->sources[c->from_sources[i]];
+            BUG_IF(c->sources[i]->org != c->orgs[sub->org]);
+        } else {
+            c->sources[i] = source_new(sub, c->orgs[sub->org]);
+        }
+    }
+    pthread_mutex_lock(&in->lock);
+    struct org_run **old_orgs = in->orgs;
+    struct source **old_sources = in->sources;
+    struct source_view *old_views = in->views;
+    in->orgs = c->orgs;
+    in->sources = c->sources;
+    in->views = c->views;
+    in->n_orgs = next->n_orgs;
+    in->n_sources = next->n_subscriptions;
+    in->options.config = next;
+    c->orgs = NULL;
+    c->sources = NULL;
+    c->views = NULL;
+    c->done = true;
+    pthread_cond_broadcast(&in->replied);
+    pthread_mutex_unlock(&in->lock);
+    free(old_orgs);
+    free(old_sources);
+    free(old_views);
+}
+
+/* --- the thread that asks ------------------------------------------------------------------------- */
+
+int intake_change(struct intake *in, struct intake_change *c, struct err *e)
+{
+    struct note *note = xcalloc(1, sizeof *note);
+    note->kind = NOTE_CHANGE;
+    note->change = c;
+    intake_post(in, note);
+    pthread_mutex_lock(&in->lock);
+    while (!c->done && !in->ended)
+        pthread_cond_wait(&in->replied, &in->lock);
+    bool done = c->done;
+    pthread_mutex_unlock(&in->lock);
+    return done ? 0 : err_set(e, ERR_RETRY, "intake", 0, "intake has ended");
+}
+
+void intake_change_free(struct intake_change *c)
+{
+    if (!c)
+        return;
+    for (uint32_t i = 0; c->orgs && i < c->config->n_orgs; i++)
+        org_run_free(c->orgs[i]); /* not taken over */
+    for (uint32_t i = 0; i < c->n_gone; i++)
+        end_org(c->gone[i]);
+    free(c->gone);
+    free(c->orgs);
+    free(c->sources);
+    free(c->views);
+    free(c);
+}
