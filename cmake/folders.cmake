@@ -17,6 +17,23 @@ function(tidemark_folder name)
   set_target_properties(${name} PROPERTIES TIDEMARK_USES "${arg_USES}" TIDEMARK_LIBS "${arg_LIBS}")
 endfunction()
 
+# tidemark_part(FOLDER NAME SOURCES file... LIBS target...)
+#
+# Declares src/FOLDER/NAME, a part of FOLDER that alone sees the outside libraries LIBS, as an OBJECT library
+# of its own. It includes what FOLDER may include, and goes wherever FOLDER is linked.
+function(tidemark_part folder name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
+  get_target_property(uses ${folder} TIDEMARK_USES)
+  list(FILTER uses EXCLUDE REGEX "^${folder}_")
+  add_library(${folder}_${name} OBJECT ${arg_SOURCES})
+  foreach(used ${folder} ${uses})
+    target_include_directories(${folder}_${name} PRIVATE "${CMAKE_BINARY_DIR}/include/${used}")
+  endforeach()
+  target_link_libraries(${folder}_${name} PRIVATE tidemark_options ${arg_LIBS})
+  set_target_properties(${folder}_${name} PROPERTIES TIDEMARK_USES "${uses}" TIDEMARK_LIBS "${arg_LIBS}")
+  set_property(TARGET ${folder} APPEND PROPERTY TIDEMARK_USES ${folder}_${name})
+endfunction()
+
 # tidemark_link(TARGET folder...): link the objects of these folders, and of all they use, into an
 # executable, with their outside libraries and their include roots.
 function(tidemark_link target)
@@ -34,7 +51,9 @@ function(tidemark_link target)
       list(APPEND todo ${uses})
     endif()
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${folder}>)
-    target_include_directories(${target} PRIVATE "${CMAKE_BINARY_DIR}/include/${folder}")
+    if(IS_DIRECTORY "${CMAKE_BINARY_DIR}/include/${folder}") # a part has none of its own
+      target_include_directories(${target} PRIVATE "${CMAKE_BINARY_DIR}/include/${folder}")
+    endif()
     if(libs)
       target_link_libraries(${target} PRIVATE ${libs})
     endif()

@@ -6,29 +6,33 @@
  * transaction of the target (I7). A mirror is a `const struct mirror_ops` and a private struct.
  *
  * Our own tables in the target:
- *   _tidemark_sinks       sink name, store id, cursor, owner epoch: who may write, and how far it is (I7)
+ *   _tidemark_sinks       sink name, owner epoch, store id, cursor, and the bytes that delivery keeps with it: who
+ *                         may write, and how far it is (I7)
  *   _tidemark_fields      what each column was made from: table, number, column, field, field id, type
  *   _tidemark_tombstones  table, record id, state: records that have no row (hard or archive delete, or updates to a
  *                         record that was never seen whole and has no row yet)
  * Each mirrored row has, besides the mapped columns: `_version` (text, its newest version), `_seq` (bigint),
  * `_state` (bytes), `_incomplete` (boolean: never had a full image), and for soft deletes `_deleted`,
- * `_deleted_at`. History tables (archive): TABLE_history, the same columns and `_archived_at`, no key.
+ * `_deleted_at`. History tables (archive): TABLE_history, the key, the mapped columns, `_version`, `_seq` and
+ * `_archived_at`, no primary key. Append-only tables: the key, the mapped columns and `_seq`.
  *
  * Calling order
  *   new -> open -> fence -> (fields) -> (begin -> prepare* -> load -> write* -> commit | rollback)* -> close -> free
  *   open again after close, after a failed open, and after every ERR_RETRY or ERR_UNKNOWN: then fence again before
- *   anything is believed (I7). begin .. commit is one transaction of the target.
+ *   anything is believed (I7). begin .. commit is one transaction of the target. rollback undoes all of it, what
+ *   prepare did included: those tables are prepared again in the next one. prepare is cheap for a shape it knows.
  *
- * Outcome of a row: written rows are DELIVERED once commit says so. A row the target refuses (constraint, type,
- * length) is REJECTED with its reason, and the others of the same write go in (savepoints, halves); with `whole`
- * none of them does. A lost connection, a lock or a full disk is a failure of the call (ERR_RETRY), never of a row.
+ * Outcome of a row: WRITTEN is durable once commit says so. A row the target refuses (constraint, type, length, a
+ * value it cannot hold: NaN in SQLite, a year beyond 9999) is REFUSED with its reason, and the others of the same
+ * write go in (savepoints, halves). With `whole` none of them does: at least one is REFUSED, the others UNWRITTEN.
+ * A lost connection, a lock or a full disk is a failure of the call (ERR_RETRY), never of a row.
  *
  * Commit: 0 is durable; ERR_RETRY is certainly not applied; ERR_UNKNOWN may have been: open and fence tell.
  * ERR_REJECTED from begin, write or commit: another owner has fenced us (the epoch in the target is not ours).
  *
  * Ownership: everything given is borrowed for the call; what load gives lives in the arena given to it.
  * Thread: the sink's delivery thread, all calls; may block in the target's library. `interrupt` is for any thread:
- * it makes a blocking call return ERR_RETRY soon.
+ * it makes the call in progress, and those that follow, return ERR_RETRY soon, until the next open.
  * Errors: open: ERR_RETRY (target away), ERR_REJECTED (needs a person: no right, not a database of ours, newer
  * layout), ERR_CONFIG. No text ever holds a password or a value of a record.
  */
@@ -132,17 +136,17 @@ struct mirror_row {
     const struct mirror_table *table;
     struct span id;
     enum mirror_action action;
-    struct mirror_held held;        /* as load gave it: tells insert from update */
-    uint32_t n;                     /* columns to set, ascending */
-    const uint32_t *columns;        /* index into table->columns */
+    struct mirror_held held; /* as load gave it in this transaction: tells insert from update */
+    uint32_t n;              /* columns to set, ascending */
+    const uint32_t *columns; /* index into table->columns; those that are insert_only are left alone in updates */
     const struct mirror_value *values;
     struct span state;
-    struct version version;         /* the newest in state: `_version` shows it */
+    struct version version; /* the newest in state: `_version` shows it, the horizon looks at it */
     uint64_t seq;
     bool incomplete;
-    int64_t deleted_ms;             /* DELETE: commit time of the deletion */
-    enum mirror_outcome outcome;    /* set by write */
-    char why[200];                  /* REFUSED: the target's reason, without values */
+    int64_t deleted_ms;          /* DELETE: commit time of the deletion */
+    enum mirror_outcome outcome; /* set by write */
+    char why[200];               /* REFUSED: the target's reason, without values */
 };
 
 /* --- authority ------------------------------------------------------------------------------------- */
@@ -153,7 +157,8 @@ struct mirror_authority {
     bool known; /* false: this sink never wrote here */
     uint8_t store_id[MIRROR_STORE_ID];
     uint64_t cursor;
-    uint64_t epoch; /* ours, after fence */
+    uint64_t epoch;    /* ours, after fence */
+    struct span state; /* what commit was given with the cursor; valid until the next call of fence or close */
 };
 
 /* What prepare found or did, for the log and for incidents: one line each. */
@@ -202,10 +207,14 @@ struct mirror_ops {
     /* Remove tombstones older than the horizon (epoch, commit), at most `most`; *n of them. In a transaction. */
     MUST_CHECK int (*forget)(struct mirror *m, uint32_t epoch, int64_t commit, size_t most, size_t *n,
                              struct err *e);
-    /* Cursor, store id and everything since begin, in ONE commit, only while the epoch is still ours. */
+    /*
+     * Cursor, store id, what delivery keeps with them (to count after a crash what the target holds already, I9)
+     * and everything since begin, in ONE commit, only while the epoch is still ours. After a failure the
+     * transaction is over.
+     */
     MUST_CHECK int (*commit)(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID], uint64_t cursor,
-                             struct err *e);
-    void (*rollback)(struct mirror *m);
+                             struct span state, struct err *e);
+    void (*rollback)(struct mirror *m); /* also when nothing was begun */
 
     /*
      * For people and doctor, on a connection of its own, without open: connect for reading only, then load, text,
@@ -216,7 +225,7 @@ struct mirror_ops {
     MUST_CHECK int (*row)(struct mirror *m, const struct mirror_table *table, struct span id, struct arena *a,
                           struct mirror_cell **out, size_t *n, struct err *e);
     /* doctor: may this sink do what it must (connect, create, write)? One line a finding, "ok: …" or "bad: …"
-     * with what to do; touches nothing that stays. After look. */
+     * with what to do; touches nothing that stays. After look, also after one that failed. */
     MUST_CHECK int (*inspect)(struct mirror *m, const struct mirror_table *tables, size_t n, struct buf *findings,
                               struct err *e);
 
@@ -234,5 +243,14 @@ const struct mirror_ops *mirror_ops_of(enum sink_kind kind);
 
 /* "name" with quotes doubled: identifiers are always quoted. */
 void mirror_add_identifier(struct buf *out, const char *name);
+/* 'text' with quotes doubled, for statements that are shown and never run. */
+void mirror_add_literal(struct buf *out, struct span text);
+
+/*
+ * Times as both kinds of target read them: "2026-05-06T14:30:00.123Z", "2026-05-06", "14:30:00.123". False: the
+ * value is outside the years 1 to 9999, or not within a day.
+ */
+enum { MIRROR_TIME_ROOM = 32 };
+bool mirror_time_text(const struct mirror_value *value, char out[MIRROR_TIME_ROOM]);
 
 #endif
