@@ -199,7 +199,8 @@ struct mirror_ops {
     /* What is held of n records of one table; ids are distinct. */
     MUST_CHECK int (*load)(struct mirror *m, const struct mirror_table *table, const struct span *ids, size_t n,
                            struct arena *a, struct mirror_held *held, struct err *e);
-    /* The text a row holds in one column now (text differences): *found false when there is no row. */
+    /* What a row holds in one column now, as the column's type (text differences, values that outlive a delete):
+     * *found false when there is no row. */
     MUST_CHECK int (*text)(struct mirror *m, const struct mirror_table *table, struct span id, uint32_t column,
                            struct arena *a, bool *found, struct mirror_value *out, struct err *e);
     /* Write rows of any tables; whole: all or none of them. 0 with refused rows marked, or the call failed. */
