@@ -22,7 +22,7 @@ void bus_init(struct bus *b, struct topics *topics, uint64_t seed, size_t replay
     b->retain = retain;
     b->first = b->next = 1;
     b->gaps.state = seed ^ 0x6275735f67617073ull; /* a stream of its own, whatever else is drawn */
-    b->base = b->counter = 1200000 + rng_below(&b->gaps, 1000000);
+    b->origin = b->base = b->counter = 1200000 + rng_below(&b->gaps, 1000000);
     b->ring_size = 1024;
     b->ring = xcalloc(b->ring_size, sizeof *b->ring);
     b->ledger_fd = -1;
@@ -58,7 +58,7 @@ int bus_flush_ledger(struct bus *b, struct err *e)
 void bus_start_at(struct bus *b, uint64_t counter)
 {
     BUG_IF(b->next != 1);
-    b->base = b->counter = counter;
+    b->origin = b->base = b->counter = counter;
 }
 
 static void grow(struct bus *b)
@@ -88,6 +88,25 @@ static void make_room(struct bus *b, int64_t now_ms)
         drop_oldest(b);
     if (b->next - b->first == b->ring_size)
         grow(b);
+}
+
+static void drop_all(struct bus *b)
+{
+    while (b->first < b->next)
+        drop_oldest(b);
+}
+
+void bus_expire(struct bus *b)
+{
+    drop_all(b);
+    b->counter += 1000; /* of events that nobody here was sent */
+    b->base = b->counter;
+}
+
+void bus_restart(struct bus *b)
+{
+    drop_all(b);
+    b->base = b->counter = b->origin;
 }
 
 static uint64_t next_counter(struct bus *b, const struct publication *p)

@@ -8,7 +8,7 @@
  * Positions: a stream reads by index, the number of the next event it looks at (from 1, never reused).
  *
  * Guarantees
- *   replay ids never fall; several events may share one (bus_publish with shares_replay_id).
+ *   replay ids never fall, but for bus_restart; several events may share one (bus_publish with shares_replay_id).
  *   bus_flush_ledger() returns only after the lines of all published events were written.
  *
  * Ownership: bus_publish copies. struct bus_event pointers live until the next bus_publish.
@@ -38,6 +38,7 @@ struct bus {
     uint64_t first, next;   /* indexes: [first, next) are held */
     uint64_t counter;       /* of the newest event */
     uint64_t base;          /* ids below this are older than retention */
+    uint64_t origin;        /* the counter before the first event */
     struct bus_event **ring;
     size_t ring_size; /* a power of two */
     struct rng gaps;
@@ -65,6 +66,10 @@ MUST_CHECK int bus_flush_ledger(struct bus *b, struct err *e);
 
 /* Before the first event: replay ids begin behind this counter. */
 void bus_start_at(struct bus *b, uint64_t counter);
+/* Everything held falls out of retention, and every id given out so far with it. */
+void bus_expire(struct bus *b);
+/* The counter begins anew, as in another database: ids that were given out will be given again. */
+void bus_restart(struct bus *b);
 /* Returns the event's index. */
 uint64_t bus_publish(struct bus *b, const struct publication *p);
 

@@ -33,7 +33,7 @@ static int find_status(const char *name, struct fault *fault)
     fault->stall = name && strcmp(name, "STALL") == 0;
     if (fault->stall)
         return 0;
-    for (size_t i = 1; name && i < ARRAY_LEN(status_names); i++)
+    for (size_t i = 0; name && i < ARRAY_LEN(status_names); i++)
         if (strcmp(name, status_names[i]) == 0) {
             fault->status = (int)i;
             return 0;
@@ -70,10 +70,13 @@ int faults_add(struct faults *f, const struct fault_script *script, struct err *
         return err_set(e, ERR_CONFIG, "fault", 0, "count=N from 1 on, events=N from 0 on, seconds=S");
     if (script->code && strlen(script->code) >= sizeof fault.code)
         return err_set(e, ERR_CONFIG, "fault", 0, "code=: at most %zu characters", sizeof fault.code - 1);
+    if (script->text && strlen(script->text) >= sizeof fault.text)
+        return err_set(e, ERR_CONFIG, "fault", 0, "text=: at most %zu characters", sizeof fault.text - 1);
     if (f->n == FAULTS_MAX)
         return err_set(e, ERR_CONFIG, "fault", 0, "%d outcomes are waiting already", FAULTS_MAX);
     fault.after_events = (uint64_t)events;
     snprintf(fault.code, sizeof fault.code, "%s", script->code ? script->code : "");
+    snprintf(fault.text, sizeof fault.text, "%s", script->text ? script->text : "");
     f->queue[f->n++] = fault;
     return 0;
 }

@@ -23,8 +23,9 @@ enum { FAULTS_MAX = 32 };
 struct fault {
     enum call_kind method;
     bool stall;            /* no answer, ever */
-    int status;            /* a gRPC status code, never OK */
+    int status;            /* of gRPC; OK: the true answer, late (streams: an end without error) */
     char code[80];         /* error-code without its prefix; "": the error has none */
+    char text[160];        /* what the error says; "": the simulator's own words */
     int64_t delay_ms;      /* before it shows */
     uint64_t after_events; /* streams: sent before it shows */
     int64_t count;         /* calls it still meets */
@@ -39,7 +40,7 @@ struct faults {
 struct fault_script {
     const char *method; /* "Subscribe", "GetTopic", "GetSchema" */
     const char *status; /* "UNAVAILABLE", …, "STALL"; "NONE" empties the queue */
-    const char *code, *count, *seconds, *events;
+    const char *code, *count, *seconds, *events, *text;
 };
 
 MUST_CHECK int faults_add(struct faults *f, const struct fault_script *script, struct err *e);

@@ -2,7 +2,10 @@
 
 #include "base/alloc.h"
 #include "base/digest.h"
+#include "base/json.h"
 #include "base/text.h"
+#include "sim/orders.h"
+#include "sim/relay.h"
 #include "sim/sim.h"
 
 #include <microhttpd.h>
@@ -84,6 +87,18 @@ static void call_fault(struct sim *s, struct MHD_Connection *connection, struct 
     buf_addf(&a->body, "{\"message\":\"expected %s\"}\n", e.text);
 }
 
+static void faults(struct sim *s, const struct request *r, struct answer *a)
+{
+    struct err e = ERR_INIT;
+    a->status = 204;
+    if (orders_run(s, buf_span(&r->body), &e) == 0)
+        return;
+    a->status = 400;
+    buf_add_str(&a->body, "{\"message\":");
+    json_add_string(&a->body, span_of_str(e.text));
+    buf_add_str(&a->body, "}\n");
+}
+
 /* --- the simulator's own pages -------------------------------------------------------------------- */
 
 static void stats(struct sim *s, struct answer *a)
@@ -97,8 +112,9 @@ static void stats(struct sim *s, struct answer *a)
     buf_addf(out, "\",\"left\":%lld,\"streams\":%llu,\"responses\":%llu,\"events_sent\":%llu,\"tokens\":%u,",
              s->to_publish == UINT64_MAX ? -1 : (long long)s->to_publish, (unsigned long long)s->streams,
              (unsigned long long)s->responses, (unsigned long long)s->events_sent, s->session.n_issued);
-    buf_addf(out, "\"token_requests\":%llu,\"token_refusals\":%llu,\"topics\":{",
-             (unsigned long long)s->oauth.requests, (unsigned long long)s->oauth.refused);
+    buf_addf(out, "\"token_requests\":%llu,\"token_refusals\":%llu,\"wire_faults\":%llu,\"topics\":{",
+             (unsigned long long)s->oauth.requests, (unsigned long long)s->oauth.refused,
+             s->relay ? (unsigned long long)relay_strikes(s->relay) : 0ull);
     for (unsigned i = 0; i < s->topics.n; i++)
         buf_addf(out, "%s\"%s\":%llu", i ? "," : "", s->topics.list[i].name,
                  (unsigned long long)s->topics.list[i].published);
@@ -120,6 +136,8 @@ static void route(struct sim *s, struct MHD_Connection *connection, const char *
         a->status = 413;
     } else if (post && strcmp(url, "/services/oauth2/token") == 0) {
         token(s, connection, r, a);
+    } else if (post && strcmp(url, "/faults") == 0) {
+        faults(s, r, a);
     } else if (post && strcmp(url, "/sim/token-fault") == 0) {
         token_fault(s, connection, a);
     } else if (post && strcmp(url, "/sim/call-fault") == 0) {
@@ -150,6 +168,11 @@ static void hold_back(struct http_port *h, int64_t delay_ms)
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += delay_ms / 1000;
+    until.tv_nsec += delay_ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
     pthread_mutex_lock(&h->lock);
     while (!h->closing && pthread_cond_timedwait(&h->closing_cond, &h->lock, &until) == 0)
         ;

@@ -8,6 +8,8 @@
 #include "base/file.h"
 #include "sim/http_port.h"
 #include "sim/options.h"
+#include "sim/orders.h"
+#include "sim/relay.h"
 #include "sim/server.h"
 #include "sim/sim.h"
 #include "sim/tls.h"
@@ -81,6 +83,29 @@ static void announce(const struct sim *s, const struct sim_options *o, int grpc_
                  (unsigned long long)s->to_publish);
 }
 
+/* The port that clients are told: gRPC's own, or the relay's before it. */
+static int open_grpc(struct server **server, struct sim *s, const struct sim_options *o,
+                     const struct server_tls *pem, int *port, struct err *e)
+{
+    int behind = 0;
+    if (!o->relay)
+        return server_open(server, s, o->listen, pem, port, e);
+    if (server_open(server, s, "127.0.0.1:0", pem, &behind, e) < 0)
+        return -1;
+    return relay_open(&s->relay, o->listen, behind, port, e);
+}
+
+static int obey_options(struct sim *s, const struct sim_options *o, struct err *e)
+{
+    int rc = 0;
+    pthread_mutex_lock(&s->lock);
+    for (unsigned i = 0; rc == 0 && i < o->faults.n; i++)
+        if ((rc = orders_run(s, span_of_str(o->faults.items[i]), e)) < 0)
+            err_prefix(e, "--fault");
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
 static int serve(struct sim *s, const struct sim_options *o, struct err *e)
 {
     struct http_port *http = NULL;
@@ -96,7 +121,7 @@ static int serve(struct sim *s, const struct sim_options *o, struct err *e)
     pthread_mutex_lock(&s->lock);
     set_instance_url(s, o, http_port);
     pthread_mutex_unlock(&s->lock);
-    if (server_open(&server, s, o->listen, &pem, &grpc_port, e) < 0 ||
+    if (open_grpc(&server, s, o, &pem, &grpc_port, e) < 0 || obey_options(s, o, e) < 0 ||
         write_ports(o->ports_file, grpc_port, http_port, e) < 0)
         goto out;
     announce(s, o, grpc_port, http_port);
@@ -108,6 +133,7 @@ out:
     if (server)
         server_close(server);
     http_port_close(http);
+    relay_close(s->relay);
     sim_tls_release(&tls);
     return rc;
 }

@@ -117,6 +117,10 @@ static const struct option_spec specs[] = {
      "GetSchema refuses this schema (id, or record name as Order__e); repeatable"},
     {"oversize", K_INT, AT(workload.oversize), "BYTES", "one event is larger than BYTES"},
     {"oversize-at", K_INT, AT(workload.oversize_at), "N", "it is about the Nth event; default 10"},
+    {"fault", K_LIST, AT(faults), "ORDER",
+     "one order, as \"Subscribe UNAVAILABLE events=10\" (docs/simulator.md); repeatable"},
+    {"relay", K_FLAG, AT(relay), NULL,
+     "a relay before the gRPC port, for faults of the wire; not with --tls"},
     {NULL, K_HEADING, 0, NULL, "Benchmark"},
     {"bench", K_SPECIAL, S_BENCH, "full|update",
      "serve --count pre-encoded Account events on /data/AccountChangeEvent, 100 per response"},
@@ -143,7 +147,7 @@ static const char intro[] =
 
 static const char outro[] =
     "\n"
-    "Over HTTP: POST /services/oauth2/token, GET /sim/state (the company's rows), GET /sim/stats (counts),\n"
+    "Over HTTP: POST /faults (orders as --fault takes them, one per line), POST /services/oauth2/token, GET /sim/state (the company's rows), GET /sim/stats (counts),\n"
     "POST /sim/revoke (all tokens die), POST /sim/drop (all streams end with UNAVAILABLE),\n"
     "POST /sim/token-fault?kind=KIND&count=N&seconds=S (the next N logins get that;\n"
     "a wrong KIND lists them), and for the next N RPCs, on a stream after M events:\n"
@@ -333,6 +337,8 @@ static int check(struct sim_options *o, bool workload_wanted, struct err *e)
         return err_set(e, ERR_CONFIG, "options", 0, "--bench-first: at least 1");
     if (o->workload.oversize > 256 << 20)
         return err_set(e, ERR_CONFIG, "options", 0, "--oversize: at most 256 MiB");
+    if (o->relay && o->tls_dir)
+        return err_set(e, ERR_CONFIG, "options", 0, "--relay cannot look into --tls");
     if (o->tls_name && !o->tls_dir)
         return err_set(e, ERR_CONFIG, "options", 0, "--tls-name needs --tls");
     return 0;

@@ -209,3 +209,23 @@ void sim_publish_for(struct sim *s, const struct topic *topic, uint64_t index, u
     }
     flush(s);
 }
+
+void sim_publish(struct sim *s, uint64_t n)
+{
+    uint64_t left = n;
+    while (left)
+        left -= workload_step(&s->workload, left);
+    workload_finish(&s->workload);
+    flush(s);
+}
+
+int sim_migrate(struct sim *s, const char *url)
+{
+    if (strlen(url) >= sizeof s->session.instance_url)
+        return -1;
+    snprintf(s->session.instance_url, sizeof s->session.instance_url, "%s", url);
+    session_revoke_all(&s->session);
+    bus_restart(&s->bus);
+    s->drop_streams = true;
+    return 0;
+}

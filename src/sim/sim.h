@@ -41,6 +41,7 @@ struct sim {
     uint64_t streams, responses, events_sent; /* for /sim/stats and the closing line */
     struct faults faults;                     /* what the next calls meet: POST /sim/call-fault */
     bool drop_streams;                        /* POST /sim/drop: the server ends every stream */
+    struct relay *relay;                      /* before the gRPC port; NULL without --relay */
     struct err failure;                       /* the ledger failed: stop */
 };
 
@@ -51,5 +52,10 @@ void sim_close(struct sim *s);
 int64_t sim_pace(struct sim *s);
 /* Rate 0: publish until `wanted` events of the topic are there at or after index, or nothing is left. */
 void sim_publish_for(struct sim *s, const struct topic *topic, uint64_t index, uint64_t wanted);
+
+/* Publish n events of the workload now, whatever --count and --rate say. */
+void sim_publish(struct sim *s, uint64_t n);
+/* Another instance: its URL, no token of the old one, a bus that counts anew. -1: the URL is too long. */
+MUST_CHECK int sim_migrate(struct sim *s, const char *url);
 
 #endif

@@ -257,6 +257,10 @@ static int64_t meet_fault(struct call *c, int64_t now_ms)
         c->fault_due_ms = now_ms + c->fault.delay_ms;
     if (c->fault_due_ms > now_ms)
         return c->fault_due_ms - now_ms;
+    if (c->fault.status == GRPC_STATUS_OK) {
+        call_finish_ok(c);
+        return -1;
+    }
     call_fault_failure(c, &f);
     end_with(c, &f);
     return -1;

@@ -102,7 +102,9 @@ void unary_request(struct sim *s, struct call *c, int64_t now_ms)
     if (faults_take(&s->faults, c->kind, &c->fault)) {
         log_info("call", "a fault as scripted");
         c->due_ms = c->fault.stall ? 0 : now_ms + c->fault.delay_ms;
-        c->fails = true;
+        c->fails = c->fault.stall || c->fault.status != GRPC_STATUS_OK;
+    }
+    if (c->fails) {
         call_fault_failure(c, &c->failure);
         return;
     }
