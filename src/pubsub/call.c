@@ -111,10 +111,13 @@ static void act_on_connection(struct call *c, const struct pubsub_status *status
         log_info(p->subject, "the service asks for fewer keepalive pings: now one every %.0f s",
                  (double)p->keepalive_ms / 1000);
         channel_replace(p, c->channel);
-    } else if ((status->grpc_code == GRPC_STATUS_UNAVAILABLE && !status->error_code[0]) ||
+    } else if (((status->grpc_code == GRPC_STATUS_UNAVAILABLE ||
+                 status->grpc_code == GRPC_STATUS_DEADLINE_EXCEEDED) &&
+                !status->error_code[0]) ||
                grpc_channel_check_connectivity_state(c->channel->grpc, 0) == GRPC_CHANNEL_TRANSIENT_FAILURE) {
         /* Not the service speaking but the line. gRPC may notice a moment later than we retry, and would
-         * put the new call on the dead connection. */
+         * put the new call on the dead connection; where something on the way still answers pings, it never
+         * notices. */
         channel_replace(p, c->channel);
     }
     pthread_mutex_unlock(&p->lock);

@@ -108,6 +108,9 @@ void pubsub_stream_pause(struct pubsub_stream *s);  /* ask for nothing more unti
 void pubsub_stream_resume(struct pubsub_stream *s); /* refill now if pending is low */
 /* End it; on_end still comes (status CANCELLED). Safe to call any time before on_end has returned. */
 void pubsub_stream_cancel(struct pubsub_stream *s);
+/* The same for a stream that has gone silent: its connection may be dead for all streams though pings are
+ * answered, so the next call makes another. */
+void pubsub_stream_give_up(struct pubsub_stream *s);
 
 struct pubsub_topic {
     char *name;

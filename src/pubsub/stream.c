@@ -253,3 +253,12 @@ void pubsub_stream_cancel(struct pubsub_stream *s)
     if (!atomic_exchange(&s->cancelled, true))
         grpc_call_cancel(s->call.grpc, NULL);
 }
+
+void pubsub_stream_give_up(struct pubsub_stream *s)
+{
+    struct pubsub *p = s->call.pubsub;
+    pthread_mutex_lock(&p->lock);
+    channel_replace(p, s->call.channel);
+    pthread_mutex_unlock(&p->lock);
+    pubsub_stream_cancel(s);
+}
