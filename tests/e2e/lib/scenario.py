@@ -1,0 +1,213 @@
+"""One scenario: a YAML file that says what the service does, and what must come of it.
+
+    what: one line                             # what happens, for people; the case's name
+    service: --batch 5 --keepalive 0.3         # options of tidemark-sim beside the usual ones
+    subscribe: [/data/ChangeEvents]            # the default
+    subscription: {on_lost_position: repair}   # laid over each subscription
+    org: {backoff: {max: 1s}}                  # laid over the org
+    config: {}                                 # laid over the whole configuration
+    steps: [publish 30, start, ...]
+    says: [text]                               # regular expressions, each in the daemon's log
+    incidents: [lost_position]                 # kinds, in order; none when missing
+    dead_letters: 2                            # none when missing
+
+A step is an order to the simulator (docs/simulator.md), or one of these:
+
+    start | stop | kill         the daemon: run, SIGTERM and exit 0, kill -9
+    delivered                   everything published so far is in the file, but for dead letters and what was lost
+    state NAME [TEXT]           `status` shows this state of each subscription, with TEXT in its reason
+    says TEXT                   the daemon's log says so (again, if it was waited for before)
+    struck N                    N faults of the wire have struck
+    wait-for-keepalive          each subscription has heard from the service once more
+    incident KIND               an open incident of this kind is listed
+    gone                        what is published and not delivered cannot be had any more: an incident must name it
+    command WORDS               a command of tidemark, exit 0
+
+The verdict is the accounting, whatever the steps were: each published event is in the file exactly once, in order,
+or a dead letter, or (gone) in the interval that an incident of its subscription names; `status` adds up (I9); the
+daemon ends well.
+"""
+import datetime
+import json
+import re
+import shlex
+import urllib.error
+import urllib.request
+
+import yaml
+
+from . import case, org as orgs, verdict, waiting
+
+KEYS = {"what", "service", "subscribe", "subscription", "org", "config", "steps", "says", "incidents", "dead_letters"}
+USUAL = ["--seed", "11", "--count", "0", "--auth-delay", "0.2", "--relay"]
+ORDER = re.compile(r"[A-Z]|(token|wire|publish|drop|revoke|expire|reuse|migrate|none)\b")
+
+
+class Scenario(case.Case):
+    """Calling order: Scenario(path) -> play(), which raises what was wrong. Thread: any, one scenario each."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.text = yaml.safe_load(path.read_text(encoding="utf-8"))
+        unknown = set(self.text) - KEYS
+        if unknown:
+            raise ValueError(f"{path.name}: unknown keys {unknown}")
+
+    def runTest(self):
+        """Played by play()."""
+
+    def play(self):
+        self.setUp()
+        try:
+            self.prepare()
+            for step in self.text["steps"]:
+                self.step(step)
+            self.judge()
+        except AssertionError as error:
+            raise AssertionError(f"{self.path.name}: {error}\n{self.program.tail(40) if self.program else ''}\n"
+                                 f"{self.bus.program.tail(15) if self.bus else ''}") from error
+        finally:
+            self.clean()
+
+    def prepare(self):
+        self.bus, self.program, self.heard_to, self.gone = None, None, 0, set()
+        self.bus = self.org(*USUAL, *shlex.split(self.text.get("service", "")))
+        org = {"backoff": {"initial": "20ms", "max": "200ms"}, **self.text.get("org", {})}
+        self.tm = self.tidemark(self.bus, topics=self.text.get("subscribe", [orgs.CHANGES]), org_changes=org,
+                                **self.text.get("config", {}))
+        for subscription in self.tm.config["subscriptions"]:
+            subscription.update(self.text.get("subscription", {}))
+        self.tm.write()
+
+    # --- steps
+
+    def step(self, step):
+        word, _, rest = step.partition(" ")
+        if ORDER.match(step):
+            self.order(step)
+            return
+        do = getattr(self, "do_" + word.replace("-", "_"), None)
+        if not do:
+            raise ValueError(f"{self.path.name}: unknown step {step!r}")
+        do(rest)
+
+    def order(self, line):
+        request = urllib.request.Request(f"{self.bus.login_url}/faults", data=line.encode(), method="POST")
+        try:
+            urllib.request.urlopen(request, timeout=30).read()
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"order {line!r}: {error.read().decode()}") from None
+
+    def do_start(self, _):
+        self.program = self.run_daemon(self.tm)
+
+    def do_stop(self, _):
+        status = self.program.terminate()
+        if status != 0:
+            raise AssertionError(f"the daemon ended with {status}")
+
+    def do_kill(self, _):
+        self.program.kill()
+
+    def do_delivered(self, _):
+        wanted = self.wanted()
+        waiting.until(lambda: self.alive() and len(self.tm.lines()) >= len(wanted),
+                      lambda: f"{len(wanted)} lines wanted, {len(self.tm.lines())} there", 40)
+
+    def do_state(self, rest):
+        name, _, text = rest.partition(" ")
+        seen = []
+
+        def there():
+            self.alive()
+            seen[:] = [(sub["state"], sub["reason"] or "") for sub in self.tm.status()["subscriptions"]]
+            return all(state == name and text in reason for state, reason in seen)
+        waiting.until(there, lambda: f"state {rest}; status shows {seen}", 40)
+
+    def do_says(self, text):
+        def there():
+            self.alive()
+            found = re.compile(text).search(self.program.err, self.heard_to)
+            if found:
+                self.heard_to = found.end()
+            return found
+        waiting.until(there, lambda: f"the log says {text!r}", 40)
+
+    def do_struck(self, count):
+        waiting.until(lambda: self.alive() and self.stats()["wire_faults"] >= int(count),
+                      lambda: f"{count} faults struck; {self.stats()}", 40)
+
+    def do_wait_for_keepalive(self, _):
+        def heard():
+            self.alive()
+            return [sub["last_response_at"] for sub in self.tm.status()["subscriptions"]]
+        before = heard()
+        waiting.until(lambda: all(now and now != then for now, then in zip(heard(), before)), "another response", 40)
+
+    def do_incident(self, kind):
+        waiting.until(lambda: self.alive() and kind in [i["kind"] for i in self.incidents()],
+                      lambda: f"incident {kind}; there are {self.incidents()}", 40)
+
+    def do_gone(self, _):
+        delivered = {verdict.identity(line) for line in self.tm.lines()}
+        self.gone |= {verdict.identity(entry) for entry in self.bus.ledger()} - delivered
+
+    def do_command(self, words):
+        self.expect(self.tm.call(*shlex.split(words)), 0)
+
+    # --- what is there
+
+    def alive(self):
+        if not self.program.running():
+            raise AssertionError(f"the daemon ended with {self.program.process.returncode}")
+        return True
+
+    def stats(self):
+        with urllib.request.urlopen(f"{self.bus.login_url}/sim/stats", timeout=30) as answer:
+            return json.load(answer)
+
+    def incidents(self):
+        return [json.loads(line) for line in self.tm.call("incidents", "list", "--json").out.splitlines()]
+
+    def parked(self):
+        """Identities that no client can decode."""
+        return {verdict.identity(entry) for entry in self.bus.ledger() if entry.get("undecodable")}
+
+    def wanted(self):
+        """(topic, identity) of what has to be in the file."""
+        ledger, without = self.bus.ledger(), self.parked() | self.gone
+        return [(topic, key) for topic in self.tm.topics for key in verdict.expected(ledger, topic) if key not in without]
+
+    # --- the verdict
+
+    def judge(self):
+        self.do_delivered("")
+        self.do_stop("")
+        ledger, lines, status = self.bus.ledger(), self.tm.lines(), self.tm.status()
+        incidents = self.incidents()
+        self.check_lost(ledger, lines, incidents)
+        left_out = self.parked() | (self.gone - {verdict.identity(line) for line in lines})
+        verdict.check_output([e for e in ledger if verdict.identity(e) not in left_out], lines, self.tm.topics)
+        verdict.check_sequence(lines)
+        verdict.check_accounts(status)
+        self.assertEqual([i["kind"] for i in incidents], self.text.get("incidents", []), incidents)
+        parked = [json.loads(line) for line in self.tm.call("dlq", "list", "--json").out.splitlines()]
+        self.assertEqual(len(parked), self.text.get("dead_letters", 0), parked)
+        for text in self.text.get("says", []):
+            self.assertRegex(self.program.err, text)
+
+    def check_lost(self, ledger, lines, incidents):
+        """What is missing was published inside an interval that an incident of its subscription names."""
+        for topic in self.tm.topics:
+            there = {verdict.identity(line) for line in lines if line["topic"] == topic}
+            mine = [i for i in incidents if i["subject"] == self.tm.name_of(topic)]
+            for entry in ledger:
+                if verdict.on_topic(entry, topic) and verdict.identity(entry) in self.gone - there:
+                    at = entry["published_at_us"] / 1e6
+                    if not any(seconds(i["since"]) <= at <= seconds(i["until"]) + 1 for i in mine):
+                        raise AssertionError(f"{entry['event_id']} is missing, and no incident names its time: {mine}")
+
+
+def seconds(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() if text else float("-inf")
