@@ -333,6 +333,8 @@ void metrics_add(const struct snapshot *s, enum metrics_format format, struct bu
     dead_letters(&m);
     gauge(&m, "tidemark_incidents_open", "Incidents that nobody has closed.", snapshot_open_incidents(s));
     gauge(&m, "tidemark_ready", "1 while /readyz says so.", ready_all(s, NULL));
+    if (s->running)
+        gauge(&m, "tidemark_config_reload_success", "0 while the last reload was refused.", !s->reload.failed);
     family(&m, "tidemark_build_info", "gauge", "Constant 1; the label says which program this is.");
     begin(&m, "tidemark_build_info");
     label(&m, "version", TIDEMARK_VERSION);

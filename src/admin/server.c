@@ -26,7 +26,7 @@ struct admin {
     int tcp_fd, unix_fd; /* -1 once libmicrohttpd has them */
     char *socket_path;
     char address[LISTEN_ADDRESS_SIZE];
-    const struct daemon_parts *parts;
+    struct daemon_parts *parts;
     struct MHD_Daemon *tcp, *local;
 };
 
@@ -207,6 +207,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
         *request_ctx = ctx; /* any mark: the headers were seen */
         return MHD_YES;
     }
+    pthread_rwlock_rdlock(&admin->parts->lock);
     if (commands) {
         run_command(admin, connection, path, &a);
     } else if (!route) {
@@ -218,6 +219,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
     } else {
         route->get(admin->parts, connection, &a);
     }
+    pthread_rwlock_unlock(&admin->parts->lock);
     return send_answer(connection, &a);
 }
 
@@ -254,7 +256,7 @@ static struct MHD_Daemon *serve_on(struct admin *a, int *fd, struct err *e)
     return daemon;
 }
 
-int admin_serve(struct admin *a, const struct daemon_parts *parts, struct err *e)
+int admin_serve(struct admin *a, struct daemon_parts *parts, struct err *e)
 {
     a->parts = parts;
     a->local = serve_on(a, &a->unix_fd, e);

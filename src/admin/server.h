@@ -22,7 +22,7 @@ struct admin;
 /* Bind both sockets; the store's folder exists and is locked. */
 MUST_CHECK int admin_bind(const struct config *config, struct admin **out, struct err *e);
 /* Answer. *parts is borrowed until admin_stop. */
-MUST_CHECK int admin_serve(struct admin *a, const struct daemon_parts *parts, struct err *e);
+MUST_CHECK int admin_serve(struct admin *a, struct daemon_parts *parts, struct err *e);
 void admin_stop(struct admin *a);
 
 /* The Unix socket's path for a store in this folder. free() it. */

@@ -150,6 +150,7 @@ int snapshot_take(const struct daemon_parts *parts, struct snapshot *out, struct
     *out = (struct snapshot){.store_path = parts->config->store.path,
                              .running = parts->intake != NULL,
                              .has_store = parts->store != NULL,
+                             .reload = parts->reload,
                              .wall_ms = clock_wall_ms(),
                              .mono_ms = clock_mono_ms(),
                              .space = {.max_bytes = parts->config->store.max_size}};

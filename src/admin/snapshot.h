@@ -46,6 +46,7 @@ struct snapshot {
     const char *store_path;
     bool running;   /* taken inside the daemon */
     bool has_store; /* false: nothing below but the configuration's names */
+    struct reload_view reload;
     int64_t wall_ms, mono_ms;
     int64_t source_ms; /* source time; 0: unknown, as it is while no daemon runs */
     struct journal_bounds bounds;

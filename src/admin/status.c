@@ -160,6 +160,11 @@ json_t *status_from_snapshot(const struct snapshot *s)
     json_object_set_new(status, "version", json_string(TIDEMARK_VERSION));
     json_object_set_new(daemon, "running", json_boolean(s->running));
     json_object_set_new(daemon, "pid", s->running ? json_integer(getpid()) : json_null());
+    if (s->running) {
+        json_object_set_new(daemon, "reload_success", json_boolean(!s->reload.failed));
+        json_object_set_new(daemon, "reloaded_at", time_or_null(s->reload.at_ms));
+        json_object_set_new(daemon, "reload_reason", text_or_null(s->reload.why));
+    }
     json_object_set_new(status, "daemon", daemon);
     for (size_t i = 0; s->has_store && i < s->n_subscriptions; i++)
         json_array_append_new(subscriptions, subscription_json(s, &s->subscriptions[i]));

@@ -78,6 +78,9 @@ static void add_header(const json_t *status, struct buf *out)
         buf_add_str(out, "daemon not running");
     buf_addf(out, ", store %s", text_of(journal, "store"));
     buf_add_str(out, json_is_true(json_object_get(journal, "exists")) ? "\n" : ": there is none yet\n");
+    if (json_is_false(json_object_get(daemon, "reload_success")))
+        buf_addf(out, "the configuration in effect is an older one: at %s the file was refused: %s\n",
+                 text_of(daemon, "reloaded_at"), text_of(daemon, "reload_reason"));
 }
 
 static void add_subscriptions(const json_t *list, bool colour, struct buf *out)

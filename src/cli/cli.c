@@ -85,13 +85,15 @@ struct config *cli_load_config(const struct common_options *common, unsigned fla
     if (problems.len)
         fwrite(problems.data, 1, problems.len, stderr);
     buf_release(&problems);
-    if (!config)
-        return NULL;
-    enum log_level level = config->log.level;
-    if (common->verbose)
-        level = LOG_LEVEL_DEBUG;
-    log_setup(level, common->log_format_given ? common->log_format : config->log.format);
+    if (config)
+        cli_set_log(common, config);
     return config;
+}
+
+void cli_set_log(const struct common_options *common, const struct config *config)
+{
+    enum log_level level = common->verbose ? LOG_LEVEL_DEBUG : config->log.level;
+    log_setup(level, common->log_format_given ? common->log_format : config->log.format);
 }
 
 int cli_exit_code(enum err_class class)

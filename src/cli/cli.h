@@ -60,6 +60,8 @@ NO_RETURN void cli_usage_error(const struct command *self, const char *fmt, ...)
 
 /* Load the configuration, print its problems to stderr, apply the log settings. NULL: exit 2. */
 struct config *cli_load_config(const struct common_options *common, unsigned flags);
+/* The log as the options and the configuration want it. */
+void cli_set_log(const struct common_options *common, const struct config *config);
 
 /* "tidemark: text" on stderr, and the exit code that belongs to the error's class. */
 int cli_fail(const struct err *e);

@@ -2,20 +2,17 @@
  * tidemark run: the daemon, as a list that can be read aloud (cmd_run), and how it ends.
  */
 #include "cli/cli.h"
+#include "cli/parts.h"
+#include "cli/reload.h"
 #include "cli/supervised.h"
 
-#include "admin/server.h"
-#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/http.h"
 #include "base/log.h"
 #include "pubsub/pubsub.h"
-#include "store/journal.h"
-#include "store/schemas.h"
 
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,14 +25,8 @@ struct run_options {
 };
 
 struct run {
-    const struct config *config;
-    struct store *store;
-    struct journal_signal signal;
-    struct schema_cache *schemas;
-    struct admin *admin;
-    struct intake *intake;
-    struct delivery_loop **deliveries;
-    struct daemon_parts parts;
+    struct parts parts;
+    const struct common_options *common;
     struct supervised supervised;
     pthread_t main_thread;
     sigset_t signals;
@@ -43,8 +34,6 @@ struct run {
     struct err fatal; /* class ERR_NONE: all is well */
     int64_t started_mono_ms;
 };
-
-/* --- parts ---------------------------------------------------------------------------------------- */
 
 static void on_fatal(void *ctx, const struct err *e)
 {
@@ -64,80 +53,6 @@ static bool has_failed(struct run *run, struct err *e)
     return e->class != ERR_NONE;
 }
 
-static int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
-{
-    struct run *run = ctx;
-    struct store_txn txn;
-    if (store_begin(run->store, false, &txn, e) != 0)
-        return -1;
-    int rc = schema_load(&txn, org_id, schema_id, json, e);
-    store_abort(&txn);
-    return rc;
-}
-
-static int read_head(struct run *run, uint64_t *head, struct err *e)
-{
-    struct store_txn txn;
-    struct journal_bounds bounds;
-    if (store_begin(run->store, false, &txn, e) != 0)
-        return -1;
-    int rc = journal_bounds(&txn, &bounds, e);
-    store_abort(&txn);
-    *head = bounds.head;
-    return rc;
-}
-
-static int start_deliveries(struct run *run, struct err *e)
-{
-    run->deliveries = xcalloc(run->config->n_sinks + 1, sizeof(struct delivery_loop *));
-    for (uint32_t i = 0; i < run->config->n_sinks; i++) {
-        struct delivery_options o = {.config = run->config,
-                                     .sink = &run->config->sinks[i],
-                                     .store = run->store,
-                                     .schemas = run->schemas,
-                                     .signal = &run->signal,
-                                     .on_fatal = on_fatal,
-                                     .ctx = run};
-        if (delivery_start(&o, &run->deliveries[i], e) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* Everything, in the order in which data could flow only once all of it stands. */
-static int start(struct run *run, struct err *e)
-{
-    uint64_t head;
-    const struct config *c = run->config;
-    for (uint32_t i = 0; i < c->n_orgs; i++)
-        if (pubsub_check(&c->orgs[i], e) != 0)
-            return -1;
-    if (store_open(c->store.path, STORE_DAEMON, c->store.max_size, &run->store, e) != 0 ||
-        admin_bind(c, &run->admin, e) != 0 || read_head(run, &head, e) != 0 ||
-        delivery_register(run->store, c, e) != 0)
-        return -1;
-    journal_signal_raise(&run->signal, head);
-    run->schemas = schema_cache_new(load_schema, run);
-    struct intake_options o = {c, run->store, run->schemas, &run->signal, on_fatal, run};
-    if (start_deliveries(run, e) != 0 || intake_start(&o, &run->intake, e) != 0)
-        return -1;
-    run->parts = (struct daemon_parts){c, run->store, run->intake, run->deliveries};
-    return admin_serve(run->admin, &run->parts, e);
-}
-
-static void stop(struct run *run)
-{
-    admin_stop(run->admin);
-    intake_stop(run->intake);
-    for (uint32_t i = 0; run->deliveries && i < run->config->n_sinks; i++)
-        delivery_stop(run->deliveries[i]);
-    free(run->deliveries);
-    schema_cache_free(run->schemas);
-    store_close(run->store);
-    journal_signal_release(&run->signal);
-    pthread_mutex_destroy(&run->lock);
-}
-
 /* --- until idle ----------------------------------------------------------------------------------- */
 
 enum progress { PROGRESS_PENDING, PROGRESS_DONE, PROGRESS_FAILED };
@@ -146,7 +61,7 @@ static enum progress subscription_progress(struct run *run, uint32_t i, const st
 {
     struct source_view v;
     int64_t now = clock_mono_ms();
-    intake_describe(run->intake, i, &v);
+    intake_describe(run->parts.intake, i, &v);
     if (v.state == SOURCE_REFUSED && !v.queued)
         return PROGRESS_FAILED;
     if (v.caught_up_possible && now - v.quiet_since_mono_ms >= o->until_idle_ms)
@@ -159,10 +74,10 @@ static enum progress subscription_progress(struct run *run, uint32_t i, const st
 static enum progress sink_progress(struct run *run, uint32_t i, const struct run_options *o)
 {
     struct delivery_view v;
-    delivery_describe(run->deliveries[i], &v);
+    delivery_describe(run->parts.deliveries[i], &v);
     if (v.state == DELIVERY_REFUSED)
         return PROGRESS_FAILED;
-    if (delivery_settled(run->deliveries[i]))
+    if (delivery_settled(run->parts.deliveries[i]))
         return PROGRESS_DONE;
     int64_t progress = v.last_progress_mono_ms > run->started_mono_ms ? v.last_progress_mono_ms
                                                                       : run->started_mono_ms;
@@ -175,14 +90,14 @@ static bool is_idle(struct run *run, const struct run_options *o, int *code)
 {
     *code = EXIT_OK;
     /* Subscriptions first: what they journal meanwhile makes a sink pending again. */
-    for (uint32_t i = 0; i < run->config->n_subscriptions; i++) {
+    for (uint32_t i = 0; i < run->parts.config->n_subscriptions; i++) {
         enum progress p = subscription_progress(run, i, o);
         if (p == PROGRESS_PENDING)
             return false;
         if (p == PROGRESS_FAILED)
             *code = EXIT_SOURCE;
     }
-    for (uint32_t i = 0; i < run->config->n_sinks; i++) {
+    for (uint32_t i = 0; i < run->parts.config->n_sinks; i++) {
         enum progress p = sink_progress(run, i, o);
         if (p == PROGRESS_PENDING)
             return false;
@@ -195,9 +110,9 @@ static bool is_idle(struct run *run, const struct run_options *o, int *code)
 /* When the loop that has not turned for longest last did. Intake has ended once we drain. */
 static int64_t oldest_beat(struct run *run)
 {
-    int64_t oldest = run->intake ? intake_beat_mono_ms(run->intake) : INT64_MAX;
-    for (uint32_t i = 0; i < run->config->n_sinks; i++) {
-        int64_t beat = delivery_beat_mono_ms(run->deliveries[i]);
+    int64_t oldest = run->parts.intake ? intake_beat_mono_ms(run->parts.intake) : INT64_MAX;
+    for (uint32_t i = 0; i < run->parts.config->n_sinks; i++) {
+        int64_t beat = delivery_beat_mono_ms(run->parts.deliveries[i]);
         if (beat < oldest)
             oldest = beat;
     }
@@ -214,8 +129,8 @@ static int wait_signal(struct run *run, int timeout_ms)
 
 static bool all_settled(struct run *run)
 {
-    for (uint32_t i = 0; i < run->config->n_sinks; i++)
-        if (!delivery_settled(run->deliveries[i]))
+    for (uint32_t i = 0; i < run->parts.config->n_sinks; i++)
+        if (!delivery_settled(run->parts.deliveries[i]))
             return false;
     return true;
 }
@@ -245,7 +160,7 @@ static void let_signals_cut(struct run *run, int signal_number)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGALRM, &action, NULL);
-    alarm((unsigned)(run->config->drain_ms / 1000) + GRACE_S);
+    alarm((unsigned)(run->parts.config->drain_ms / 1000) + GRACE_S);
     pthread_sigmask(SIG_UNBLOCK, &cutting, NULL);
 }
 
@@ -253,16 +168,16 @@ static void let_signals_cut(struct run *run, int signal_number)
 static int drain(struct run *run, int signal_number, bool interrupted)
 {
     int cut = 128 + signal_number;
-    int64_t deadline = clock_mono_ms() + run->config->drain_ms;
+    int64_t deadline = clock_mono_ms() + run->parts.config->drain_ms;
     log_info("tidemark", "%s: draining", signal_number == SIGINT ? "SIGINT" : "SIGTERM");
     supervised_stopping(&run->supervised);
     let_signals_cut(run, signal_number);
-    admin_stop(run->admin);
-    run->admin = NULL;
-    intake_stop(run->intake);
-    run->intake = NULL;
-    for (uint32_t i = 0; i < run->config->n_sinks; i++)
-        delivery_drain(run->deliveries[i]);
+    admin_stop(run->parts.admin);
+    run->parts.admin = NULL;
+    intake_stop(run->parts.intake);
+    run->parts.intake = NULL;
+    for (uint32_t i = 0; i < run->parts.config->n_sinks; i++)
+        delivery_drain(run->parts.deliveries[i]);
     struct err e;
     while (!all_settled(run)) {
         wait_signal(run, POLL_IDLE_MS);
@@ -278,6 +193,13 @@ static int drain(struct run *run, int signal_number, bool interrupted)
     return interrupted ? cut : EXIT_OK;
 }
 
+static void reload(struct run *run)
+{
+    reload_config(&run->parts, run->common);
+    for (uint32_t i = 0; i < run->parts.config->n_sinks; i++)
+        delivery_reopen(run->parts.deliveries[i]);
+}
+
 static int run_until_told(struct run *run, const struct run_options *o)
 {
     for (;;) {
@@ -290,8 +212,7 @@ static int run_until_told(struct run *run, const struct run_options *o)
         if (s == SIGTERM || s == SIGINT)
             return drain(run, s, o->until_idle_ms > 0);
         if (s == SIGHUP)
-            for (uint32_t i = 0; i < run->config->n_sinks; i++)
-                delivery_reopen(run->deliveries[i]);
+            reload(run);
         if (o->until_idle_ms && is_idle(run, o, &code))
             return code;
     }
@@ -309,9 +230,11 @@ static void block_signals(sigset_t *signals)
     pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
-static int run_daemon(const struct config *config, const struct run_options *o, const sigset_t *signals)
+/* Takes the configuration. */
+static int run_daemon(struct config *config, const struct common_options *common, const struct run_options *o,
+                      const sigset_t *signals)
 {
-    struct run run = {.config = config,
+    struct run run = {.common = common,
                       .main_thread = pthread_self(),
                       .signals = *signals,
                       .started_mono_ms = clock_mono_ms()};
@@ -319,10 +242,9 @@ static int run_daemon(const struct config *config, const struct run_options *o, 
     int code;
     pthread_mutex_init(&run.lock, NULL);
     supervised_init(&run.supervised);
-    journal_signal_init(&run.signal, 0);
     http_setup();
     pubsub_setup();
-    if (start(&run, &e) == 0) {
+    if (parts_start(&run.parts, config, on_fatal, &run, &e) == 0) {
         log_info("tidemark", "running: %u subscriptions, %u sinks, store %s", config->n_subscriptions,
                  config->n_sinks, config->store.path);
         supervised_ready(&run.supervised);
@@ -330,10 +252,11 @@ static int run_daemon(const struct config *config, const struct run_options *o, 
     } else {
         code = cli_fail(&e);
     }
-    stop(&run);
+    parts_stop(&run.parts);
     pubsub_teardown();
     if (code == EXIT_OK && run.fatal.class != ERR_NONE) /* on the way out: the threads are joined */
         code = cli_fail(&run.fatal);
+    pthread_mutex_destroy(&run.lock);
     return code;
 }
 
@@ -365,7 +288,5 @@ int cli_run(const struct command *self, int argc, char **argv)
     struct config *config = cli_load_config(&common, 0);
     if (!config)
         return EXIT_USAGE;
-    int code = run_daemon(config, &o, &signals);
-    config_free(config);
-    return code;
+    return run_daemon(config, &common, &o, &signals);
 }

@@ -236,14 +236,14 @@ const struct key config_keys[] = {
 
     {.path = "store", .type = KEY_MAP,
      .help = "The journal and everything else that is kept."},
-    {.path = "store.path", .type = KEY_TEXT, .offset = ROOT(store.path), .fallback = "/var/lib/tidemark",
+    {.path = "store.path", .type = KEY_TEXT, .flags = KEY_FIXED, .offset = ROOT(store.path), .fallback = "/var/lib/tidemark",
      .help = "The folder, on a local disk. Made with mode 0700."},
     {.path = "store.retention", .type = KEY_DURATION, .offset = ROOT(store.retention_ms), .fallback = "96h",
      .min = 0, .max = 8760 * HOUR,
      .help = "How long events stay that every sink has settled. What a sink has not settled always "
              "stays."},
-    {.path = "store.max_size", .type = KEY_SIZE, .offset = ROOT(store.max_size), .fallback = "10GiB",
-     .min = 64 * MIB, .max = 16 * TIB,
+    {.path = "store.max_size", .type = KEY_SIZE, .flags = KEY_FIXED, .offset = ROOT(store.max_size),
+     .fallback = "10GiB", .min = 64 * MIB, .max = 16 * TIB,
      .help = "Settled events go early when 80 % of it is in use; subscriptions pause when unsettled "
              "ones fill it."},
     {.path = "store.dedupe_window", .type = KEY_DURATION, .offset = ROOT(store.dedupe_window_ms),
@@ -253,7 +253,8 @@ const struct key config_keys[] = {
 
     {.path = "admin", .type = KEY_MAP, .flags = KEY_OFF,
      .help = "Metrics, health and status over HTTP; `false`: none."},
-    {.path = "admin.listen", .type = KEY_LISTEN, .offset = KEY_NOT_STORED, .fallback = "127.0.0.1:9464",
+    {.path = "admin.listen", .type = KEY_LISTEN, .flags = KEY_FIXED, .offset = KEY_NOT_STORED,
+     .fallback = "127.0.0.1:9464",
      .help = "Address and port. Port 0: the kernel picks, and the log says which. `false`: do not "
              "listen."},
     {.path = "admin.token", .type = KEY_TEXT, .flags = KEY_SECRET, .offset = ROOT(admin.token),

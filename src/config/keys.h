@@ -41,6 +41,7 @@ enum key_flag {
     KEY_OFF = 1 << 4,      /* a map that may be `false` instead */
     KEY_NONEMPTY = 1 << 5, /* a list with at least one item, unless the caller needs no sinks */
     KEY_LINES = 1 << 6,    /* a text of several lines (PEM); every other text is one line */
+    KEY_FIXED = 1 << 7,    /* of the file itself: cannot change while the daemon runs */
 };
 
 /* A word of KEY_WORD; the table ends with text == NULL. */

@@ -112,6 +112,12 @@ static void print_map(struct printer *p, const struct key *map, const char *base
             print_key(p, k, base);
 }
 
+void config_print_item(const struct config *config, const struct key *list, const void *item, struct buf *out)
+{
+    struct printer p = {config, out, 0, false};
+    print_map(&p, list, item);
+}
+
 void config_print(const struct config *config, struct buf *out)
 {
     struct printer p = {config, out, 0, false};

@@ -80,7 +80,7 @@ static void add_row(struct buf *out, const struct key *key)
         buf_add_str(out, "required");
     else if (key->fallback && *key->fallback)
         buf_addf(out, "`%s`", key->fallback);
-    buf_addf(out, " | %s |\n", key->help);
+    buf_addf(out, " | %s%s |\n", key->help, key->flags & KEY_FIXED ? " Changes with a restart only." : "");
 }
 
 /* Every row below a top-level key, in the order of the table. */

@@ -52,7 +52,9 @@ MUST_CHECK int delivery_start(const struct delivery_options *options, struct del
 void delivery_drain(struct delivery_loop *d);
 /* True when the loop has ended, or everything journaled is settled. */
 bool delivery_settled(struct delivery_loop *d);
-/* End after the batch in hand, join, free. */
+/* End after the batch in hand, and join: it can still be described. */
+void delivery_end(struct delivery_loop *d);
+/* The same, and free. */
 void delivery_stop(struct delivery_loop *d);
 /* SIGHUP: open outputs anew at the next batch boundary. */
 void delivery_reopen(struct delivery_loop *d);

@@ -509,14 +509,20 @@ bool delivery_settled(struct delivery_loop *d)
     return d->ended || d->cursor >= current_head(d);
 }
 
-void delivery_stop(struct delivery_loop *d)
+void delivery_end(struct delivery_loop *d)
 {
-    if (!d)
-        return;
     d->stopping = true;
     journal_signal_nudge(d->options.signal);
     if (d->started)
         pthread_join(d->thread, NULL);
+    d->started = false;
+}
+
+void delivery_stop(struct delivery_loop *d)
+{
+    if (!d)
+        return;
+    delivery_end(d);
     if (d->sink)
         d->ops->free(d->sink);
     batch_release(&d->batch);

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/random.h"
+#include "config/differences.h"
 #include "config/keys.h"
 
 #include <setjmp.h>
@@ -1035,6 +1036,56 @@ static void the_schema_and_the_reference_are_those_of_the_table(void **state)
     buf_release(&reference);
 }
 
+/* --- differences ------------------------------------------------------------------------------ */
+
+static void assert_settings(const struct config *a, const struct config *b, bool fixed, const char *expected)
+{
+    struct buf paths = BUF_INIT;
+    config_changed_settings(a, b, fixed, &paths);
+    assert_string_equal(paths.len ? (char *)paths.data : "", expected);
+    buf_release(&paths);
+}
+
+static void what_is_written_differently_is_the_same(void **state)
+{
+    (void)state;
+    struct config *a = load_good(ORG SUB SINK);
+    struct config *b = load_good(SINK "    order: per_record\n    subscriptions: [accounts]\n" SUB ORG
+                                      "    api_version: '66.0'\nstore: { retention: 4d }\n");
+    assert_true(config_same_org(a, 0, b, 0));
+    assert_true(config_same_subscription(a, 0, b, 0));
+    assert_true(config_same_sink(a, 0, b, 0));
+    assert_settings(a, b, true, "");
+    assert_settings(a, b, false, "");
+    config_free(a);
+    config_free(b);
+}
+
+static void what_is_in_effect_counts(void **state)
+{
+    (void)state;
+    struct config *a = load_good(ORG SUB SINK);
+    struct config *b = load_good("orgs:\n"
+                                 "  - name: main\n"
+                                 "    login_url: https://acme.my.salesforce.com\n"
+                                 "    auth: { client_credentials: { client_id: id, client_secret: other } }\n" SUB
+                                 "  - { name: contacts, org: main, topic: /data/ContactChangeEvent }\n" SINK
+                                 "    subscriptions: [accounts]\n"
+                                 "  - { name: other, file: { path: /tmp/out.ndjson2 }, batch: { events: 7 } }\n"
+                                 "store: { path: /else, max_size: 1GiB, retention: 1h }\n"
+                                 "admin: { listen: false }\n"
+                                 "log: { level: warn }\n");
+    assert_false(config_same_org(a, 0, b, 0)); /* a secret alone */
+    assert_true(config_same_subscription(a, 0, b, 0));
+    assert_false(config_same_subscription(a, 0, b, 1));
+    assert_false(config_same_sink(a, 0, b, 0)); /* all, which was one; and one */
+    assert_false(config_same_sink(a, 0, b, 1));
+    assert_settings(a, b, true, "store.path, store.max_size, admin.listen");
+    assert_settings(a, b, false, "store.retention, log.level");
+    config_free(a);
+    config_free(b);
+}
+
 /* --- hostile files ---------------------------------------------------------------------------- */
 
 static void mutate(struct rng *r, struct buf *b)
@@ -1145,6 +1196,8 @@ int main(void)
         cmocka_unit_test(the_samples_pass_the_check),
         cmocka_unit_test(what_the_sample_comments_out_is_valid),
         cmocka_unit_test(the_schema_and_the_reference_are_those_of_the_table),
+        cmocka_unit_test(what_is_written_differently_is_the_same),
+        cmocka_unit_test(what_is_in_effect_counts),
         cmocka_unit_test(mutated_files_are_read_or_refused),
     };
     return cmocka_run_group_tests_name("config", tests, make_folder, remove_folder);
