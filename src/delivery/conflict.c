@@ -1,0 +1,142 @@
+#include "delivery/conflict.h"
+
+static bool newer(const struct version *a, const struct version *b)
+{
+    return version_compare(a, b) > 0;
+}
+
+/* Which of the change's fields are not held in a newer version. Both lists ascend. */
+static void decide_fields(const struct record_state *held, const struct conflict_change *ch, struct arena *a,
+                          struct conflict_decision *out)
+{
+    uint32_t k = 0;
+    out->won = arena_alloc(a, ch->n + 1);
+    const bool beats_base = !newer(&held->base, &ch->version);
+    for (uint32_t i = 0; i < ch->n; i++) {
+        while (k < held->n && held->fields[k].field < ch->fields[i])
+            k++;
+        const bool listed = k < held->n && held->fields[k].field == ch->fields[i];
+        out->won[i] = beats_base && !(listed && newer(&held->fields[k].version, &ch->version));
+        out->n_won += out->won[i];
+    }
+}
+
+/* What is newer than a full image, or a deletion, stays listed; hashes of the others are out of date. */
+static void keep_newer(struct record_state *next, const struct version *than, struct arena *a)
+{
+    if (next->n == 0)
+        return;
+    struct field_version *fields = arena_alloc(a, next->n * sizeof *fields);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < next->n; i++)
+        if (newer(&next->fields[i].version, than))
+            fields[n++] = next->fields[i];
+    next->fields = fields;
+    next->n = n;
+}
+
+static void rebase(struct record_state *next, const struct conflict_change *ch, struct arena *a)
+{
+    next->existed = ch->version;
+    if (newer(&ch->version, &next->base))
+        next->base = ch->version;
+    if (!newer(&next->dirty, &ch->version))
+        next->dirty = VERSION_NONE;
+    keep_newer(next, &next->base, a);
+}
+
+static bool outdated(const struct record_state *held, const struct conflict_change *ch)
+{
+    return held->existence != RECORD_UNSEEN && newer(&held->existed, &ch->version);
+}
+
+static void decide_image(const struct record_state *held, const struct conflict_change *ch, struct arena *a,
+                         struct conflict_decision *out)
+{
+    decide_fields(held, ch, a, out);
+    if (outdated(held, ch))
+        return;
+    out->superseded = false;
+    out->returns = held->existence == RECORD_DELETED;
+    out->row = CONFLICT_ROW_UPSERT;
+    out->next.existence = RECORD_EXISTS;
+    rebase(&out->next, ch, a);
+}
+
+static void decide_delete(const struct record_state *held, const struct conflict_change *ch, struct arena *a,
+                          struct conflict_decision *out)
+{
+    if (outdated(held, ch))
+        return;
+    out->superseded = false;
+    out->row = CONFLICT_ROW_DELETE;
+    out->next.existence = RECORD_DELETED;
+    rebase(&out->next, ch, a);
+}
+
+/* Enter the winners into the list. Those at the version of the base need no place in it. */
+static void list_winners(const struct record_state *held, const struct conflict_change *ch, struct arena *a,
+                         struct conflict_decision *out)
+{
+    if (version_compare(&ch->version, &held->base) == 0)
+        return;
+    struct field_version *fields = arena_alloc(a, (held->n + out->n_won) * sizeof *fields);
+    uint32_t n = 0, k = 0;
+    for (uint32_t i = 0; i < ch->n; i++) {
+        if (!out->won[i])
+            continue;
+        while (k < held->n && held->fields[k].field < ch->fields[i])
+            fields[n++] = held->fields[k++];
+        if (k < held->n && held->fields[k].field == ch->fields[i])
+            k++;
+        fields[n++] = (struct field_version){.field = ch->fields[i], .version = ch->version};
+    }
+    while (k < held->n)
+        fields[n++] = held->fields[k++];
+    out->next.fields = fields;
+    out->next.n = n;
+}
+
+static void decide_update(const struct record_state *held, const struct conflict_change *ch, struct arena *a,
+                          struct conflict_decision *out)
+{
+    decide_fields(held, ch, a, out);
+    /* An UPDATE that names no field we mirror says at least that the record was there. */
+    const bool says_more = out->n_won > 0 || (ch->n == 0 && !newer(&held->base, &ch->version));
+    if (!says_more)
+        return;
+    list_winners(held, ch, a, out);
+    if (held->existence == RECORD_DELETED) {
+        out->row = CONFLICT_ROW_STATE;
+        return; /* superseded by the deletion, as far as the row goes */
+    }
+    out->superseded = false;
+    out->row = CONFLICT_ROW_UPSERT;
+    out->owes = held->existence == RECORD_UNSEEN && held->n == 0 && version_is_none(&held->base) &&
+                version_is_none(&held->dirty);
+}
+
+static void decide_gap(const struct record_state *held, const struct conflict_change *ch,
+                       struct conflict_decision *out)
+{
+    if (held->existence != RECORD_UNSEEN && !newer(&ch->version, &held->existed))
+        return;
+    out->superseded = false;
+    if (!newer(&ch->version, &held->dirty))
+        return;
+    out->next.dirty = ch->version;
+    out->row = CONFLICT_ROW_STATE;
+    out->owes = true;
+}
+
+void conflict_decide(const struct record_state *held, const struct conflict_change *change, struct arena *a,
+                     struct conflict_decision *out)
+{
+    *out = (struct conflict_decision){.row = CONFLICT_ROW_NONE, .superseded = true, .next = *held};
+    switch (change->kind) {
+    case CONFLICT_IMAGE: decide_image(held, change, a, out); break;
+    case CONFLICT_UPDATE: decide_update(held, change, a, out); break;
+    case CONFLICT_DELETE: decide_delete(held, change, a, out); break;
+    case CONFLICT_GAP: decide_gap(held, change, out); break;
+    }
+}
