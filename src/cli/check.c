@@ -3,9 +3,14 @@
  *
  * Problems go to stderr, one line each, all of them (exit 2). A good file is one line on stdout, or with
  * --print the configuration that is in effect. Nothing is asked of the network: a host name is looked
- * up by `run` only.
+ * up by `run` only. A store that is there is looked at for incidents that nobody has closed: a warning.
  */
 #include "cli/cli.h"
+
+#include "cli/look.h"
+#include "store/incidents.h"
+
+#include <inttypes.h>
 
 #include <stdio.h>
 
@@ -35,6 +40,31 @@ static int print_buffer(struct buf *text)
     return cli_finish_output(EXIT_OK);
 }
 
+static int count_open(void *ctx, const struct incident *incident)
+{
+    uint64_t *n = ctx;
+    *n += incident->state == INCIDENT_OPEN;
+    return 0;
+}
+
+/* A store that cannot be read is the business of others: `doctor`, and whoever opens it. */
+static void warn_of_incidents(const struct config *config)
+{
+    struct store *st;
+    struct store_txn txn;
+    struct err e = ERR_INIT;
+    uint64_t n = 0;
+    if (look_open(config, &st, &e) != 0 || !st)
+        return;
+    if (store_begin(st, false, &txn, &e) == 0) {
+        if (incident_each(&txn, count_open, &n, &e) == 0 && n)
+            fprintf(stderr, "%s: warning: %" PRIu64 " open incident%s: see 'tidemark incidents list'\n",
+                    config->store.path, n, n == 1 ? "" : "s");
+        store_abort(&txn);
+    }
+    store_close(st);
+}
+
 int cli_check(const struct command *self, int argc, char **argv)
 {
     struct common_options common;
@@ -56,6 +86,7 @@ int cli_check(const struct command *self, int argc, char **argv)
     struct config *config = cli_load_config(&common, CONFIG_OFFLINE);
     if (!config)
         return EXIT_USAGE;
+    warn_of_incidents(config);
     if (print)
         config_print(config, &text);
     else

@@ -33,5 +33,9 @@ void references_release(struct loader *l);
 /* Check the loaded values against each other. Values that were wrong themselves are unset: no second problem.
  */
 void rules_check(struct loader *l);
+/* Warn where a sink takes subscriptions that bring the same events (overlap.c). */
+void overlap_check(struct loader *l, uint32_t sink);
+/* The value under `key` of item i of a list; without such a key, the item. */
+yaml_node_t *loader_item(struct loader *l, const char *list, uint32_t i, const char *key);
 
 #endif

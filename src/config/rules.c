@@ -30,6 +30,12 @@ static yaml_node_t *item_value(struct loader *l, const char *list, uint32_t i, c
     return document_find(&l->doc, item_node(l, list, i), key);
 }
 
+yaml_node_t *loader_item(struct loader *l, const char *list, uint32_t i, const char *key)
+{
+    yaml_node_t *value = item_value(l, list, i, key);
+    return value ? value : item_node(l, list, i);
+}
+
 /* A problem with `key` of item i, told where its value stands, or where the item begins. */
 static void item_problem(struct loader *l, const char *list, uint32_t i, const char *key, const char *fmt,
                          ...) PRINTF_LIKE(5, 6);
@@ -37,14 +43,13 @@ static void item_problem(struct loader *l, const char *list, uint32_t i, const c
 static void item_problem(struct loader *l, const char *list, uint32_t i, const char *key, const char *fmt,
                          ...)
 {
-    yaml_node_t *node = item_value(l, list, i, key);
     va_list ap;
     va_start(ap, fmt);
     char *text, *path = xasprintf("%s[%u].%s", list, i, key);
     if (vasprintf(&text, fmt, ap) < 0)
         BUG("cannot format a message");
     va_end(ap);
-    problem_add(&l->problems, document_place(node ? node : item_node(l, list, i)), path, "%s", text);
+    problem_add(&l->problems, document_place(loader_item(l, list, i, key)), path, "%s", text);
     free(text);
     free(path);
 }
@@ -348,6 +353,8 @@ void rules_check(struct loader *l)
     check_outputs(l);
     for (uint32_t i = 0; i < c->n_sinks; i++)
         check_renames(l, i);
+    for (uint32_t i = 0; i < c->n_sinks; i++)
+        overlap_check(l, i);
     yaml_node_t *token = document_find(&l->doc, l->doc.root, "admin.token");
     if (!token)
         token = document_find(&l->doc, l->doc.root, "admin.token_file");

@@ -60,6 +60,15 @@ class Incidents(case.Case):
         replay = [i for i in self.listed("--all") if i["kind"] == "replay"][0]
         self.assertRegex(self.close(replay["id"]).out, "recorded closed")
 
+    def test_check_warns(self):
+        """tidemark check says that one is open, as a warning, with the daemon up and down"""
+        self.assertRegex(self.expect(self.tm.call("check"), 0).err, "warning: 1 open incident: see 'tidemark incidents list'")
+        program = self.run_daemon(self.tm)
+        waiting.until(lambda: self.tm.status()["daemon"]["running"], program.tail)
+        self.assertRegex(self.expect(self.tm.call("check"), 0).err, "warning: 1 open incident:")
+        self.close(self.number)
+        self.assertEqual(self.expect(self.tm.call("check"), 0).err, "")
+
     def test_mistakes(self):
         """no such incident, no number, a note of two lines or too long, words out of place: exit 2, nothing closed"""
         for words in ((77,), (0,), ("one",), (), (self.number, 2), (self.number, "--note", "two\nlines"),

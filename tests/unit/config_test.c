@@ -1036,6 +1036,59 @@ static void the_schema_and_the_reference_are_those_of_the_table(void **state)
     buf_release(&reference);
 }
 
+/* --- topics that bring the same events -------------------------------------------------------- */
+
+static void assert_warnings(const char *subscriptions, const char *expected)
+{
+    struct buf problems = BUF_INIT, text = BUF_INIT;
+    buf_addf(&text, "%ssubscriptions:\n%ssinks: [{ name: log, file: { path: /tmp/out.ndjson } }]\n", ORG, subscriptions);
+    struct config *c = load((char *)text.data, 0, &problems);
+    assert_non_null(c);
+    assert_string_equal(problems.len ? (char *)problems.data : "", expected);
+    config_free(c);
+    buf_release(&problems);
+    buf_release(&text);
+}
+
+static void topics_that_bring_the_same_events_are_told(void **state)
+{
+    (void)state;
+#define END "; this sink gets such an event once for each\n"
+    assert_warnings("  - { name: a, org: main, topic: /data/AccountChangeEvent }\n"
+                    "  - { name: b, org: main, topic: /data/ContactChangeEvent }\n"
+                    "  - { name: c, org: main, topic: /event/Order__e }\n"
+                    "  - { name: d, org: main, topic: /event/Orders__chn }\n"
+                    "  - { name: e, org: main, topic: /event/ChangeEvents__e }\n",
+                    "t.yaml:11:9: sinks[0].subscriptions: warning: d (/event/Orders__chn) and e (/event/ChangeEvents__e) may "
+                    "bring the same events: what is in a custom channel only the org knows" END
+                    "t.yaml:11:9: sinks[0].subscriptions: warning: d (/event/Orders__chn) and c (/event/Order__e) may bring "
+                    "the same events: what is in a custom channel only the org knows" END);
+    assert_warnings("  - { name: a, org: main, topic: /data/AccountChangeEvent }\n"
+                    "  - { name: b, org: main, topic: /data/ChangeEvents }\n"
+                    "  - { name: c, org: main, topic: /data/AccountChangeEvent }\n",
+                    "t.yaml:9:9: sinks[0].subscriptions: warning: b (/data/ChangeEvents) and a (/data/AccountChangeEvent) "
+                    "bring the same events" END
+                    "t.yaml:9:9: sinks[0].subscriptions: warning: a (/data/AccountChangeEvent) and c "
+                    "(/data/AccountChangeEvent) bring the same events" END);
+#undef END
+}
+
+static void each_org_and_each_sink_stands_alone(void **state)
+{
+    (void)state;
+    struct config *c = load_good(
+        ORG "  - { name: other, auth: { static: { access_token: t, instance_url: 'https://x.my.salesforce.com', "
+            "tenant_id: 00Dxx0000001gEREAY } } }\n"
+            "subscriptions:\n"
+            "  - { name: a, org: main, topic: /data/ChangeEvents }\n"
+            "  - { name: b, org: other, topic: /data/AccountChangeEvent }\n"
+            "  - { name: c, org: main, topic: /data/AccountChangeEvent }\n"
+            "sinks:\n"
+            "  - { name: one, subscriptions: [a, b], file: { path: /tmp/one } }\n"
+            "  - { name: two, subscriptions: [b, c], file: { path: /tmp/two } }\n");
+    config_free(c);
+}
+
 /* --- differences ------------------------------------------------------------------------------ */
 
 static void assert_settings(const struct config *a, const struct config *b, bool fixed, const char *expected)
@@ -1198,6 +1251,8 @@ int main(void)
         cmocka_unit_test(the_schema_and_the_reference_are_those_of_the_table),
         cmocka_unit_test(what_is_written_differently_is_the_same),
         cmocka_unit_test(what_is_in_effect_counts),
+        cmocka_unit_test(topics_that_bring_the_same_events_are_told),
+        cmocka_unit_test(each_org_and_each_sink_stands_alone),
         cmocka_unit_test(mutated_files_are_read_or_refused),
     };
     return cmocka_run_group_tests_name("config", tests, make_folder, remove_folder);
