@@ -4,7 +4,7 @@
  *   io.c       the I/O thread and its completion queue; pubsub_new, pubsub_free
  *   channel.c  credentials, arguments, one connection and when it is replaced
  *   call.c     what every RPC needs: metadata, deadline, status
- *   stream.c   Subscribe: flow control and the order of ends
+ *   stream.c   Subscribe: flow control and the order of ends;  managed.c  ManagedSubscribe: commits
  *   unary.c    GetTopic, GetSchema
  *   response.c FetchResponse -> pubsub_response, and the pool of them
  *   message.c  the small messages
@@ -116,6 +116,9 @@ void call_close(struct call *c);
 grpc_byte_buffer *message_first_fetch(const char *topic, enum pubsub_from from, struct span replay_id,
                                       int requested);
 grpc_byte_buffer *message_more(int requested);
+grpc_byte_buffer *message_managed_first(const char *developer_name, int requested);
+/* requested 0: commit alone; an empty replay id: no commit. */
+grpc_byte_buffer *message_managed_more(int requested, uint64_t serial, struct span replay_id);
 grpc_byte_buffer *message_topic(const char *topic);
 grpc_byte_buffer *message_schema(const char *schema_id);
 /* The bytes in one piece: the buffer's own slice, or copied into scratch. Valid while both are. */
@@ -123,6 +126,7 @@ struct span message_bytes(grpc_byte_buffer *bb, struct buf *scratch, grpc_slice 
 
 /* response.c: NULL when it does not parse. *pending is what the service says it still owes. */
 struct pubsub_response *response_read(struct span wire, int *pending);
+struct pubsub_response *response_read_managed(struct span wire, int *pending);
 void response_pool_empty(void);
 
 /* describe.c: fills in status->text */

@@ -5,6 +5,7 @@
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/slice.h>
 #include <proto/pubsub_api.pb-c.h>
+#include <stdio.h>
 
 /* Packed straight into gRPC's memory. */
 static grpc_byte_buffer *pack(const ProtobufCMessage *message)
@@ -49,6 +50,30 @@ grpc_byte_buffer *message_more(int requested)
     /* Topic and start belong to the first request alone; a topic here would only be compared with it. */
     Eventbus__V1__FetchRequest request = EVENTBUS__V1__FETCH_REQUEST__INIT;
     request.num_requested = requested;
+    return pack(&request.base);
+}
+
+grpc_byte_buffer *message_managed_first(const char *developer_name, int requested)
+{
+    Eventbus__V1__ManagedFetchRequest request = EVENTBUS__V1__MANAGED_FETCH_REQUEST__INIT;
+    request.developer_name = as_field(developer_name);
+    request.num_requested = requested;
+    return pack(&request.base);
+}
+
+grpc_byte_buffer *message_managed_more(int requested, uint64_t serial, struct span replay_id)
+{
+    Eventbus__V1__ManagedFetchRequest request = EVENTBUS__V1__MANAGED_FETCH_REQUEST__INIT;
+    Eventbus__V1__CommitReplayRequest commit = EVENTBUS__V1__COMMIT_REPLAY_REQUEST__INIT;
+    char id[24];
+    request.num_requested = requested;
+    if (replay_id.n) {
+        snprintf(id, sizeof id, "%llu", (unsigned long long)serial);
+        commit.commit_request_id = id;
+        commit.replay_id.data = (uint8_t *)(uintptr_t)replay_id.p;
+        commit.replay_id.len = replay_id.n;
+        request.commit_replay_id_request = &commit;
+    }
     return pack(&request.base);
 }
 

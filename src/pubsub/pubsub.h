@@ -37,19 +37,33 @@
 struct pubsub;
 struct pubsub_stream;
 
+enum { PUBSUB_MAX_REPLAY_ID = 64 }; /* bytes that can be committed; the service's own have 10 */
+
 struct pubsub_event {
     struct span event_id, schema_id, payload, replay_id;
 };
 
-/* One FetchResponse. All spans live in the response. Unknown protobuf fields are ignored. */
+/* ManagedSubscribe: what became of a commit, or of several: then of the newest. */
+struct pubsub_commit_answer {
+    bool is_there;
+    bool refused;          /* the stream goes on */
+    uint64_t serial;       /* as given to pubsub_stream_commit; 0: none of ours */
+    struct span replay_id; /* what the service says is committed */
+    struct span why;       /* refused: in its words */
+};
+
+/* One FetchResponse, or ManagedFetchResponse. All spans live in the response. Unknown protobuf fields are
+ * ignored. */
 struct pubsub_response {
     uint32_t n_events;
     struct pubsub_event *events;
     struct span latest_replay_id;
+    struct pubsub_commit_answer commit;
     size_t bytes;        /* on the wire: what it holds of the listener's budget */
     int64_t received_ms; /* wall clock */
     struct arena arena;
     struct pubsub_response *next; /* for the listener's queue */
+    uint64_t stream;              /* for the listener, too: which stream brought it */
 };
 
 void pubsub_response_free(struct pubsub_response *r);
@@ -101,6 +115,20 @@ enum pubsub_from { PUBSUB_LATEST, PUBSUB_EARLIEST, PUBSUB_CUSTOM };
 struct pubsub_stream *pubsub_subscribe(struct pubsub *p, const struct auth_token *token, const char *topic,
                                        enum pubsub_from from, struct span replay_id, uint64_t number,
                                        const struct pubsub_listener *listener, void *ctx);
+
+/*
+ * The same for a managed subscription, whose position the service keeps: it begins after what was committed.
+ * Only one stream of it may be open anywhere: the service ends a second one with ALREADY_EXISTS.
+ */
+struct pubsub_stream *pubsub_managed_subscribe(struct pubsub *p, const struct auth_token *token,
+                                               const char *developer_name, uint64_t number,
+                                               const struct pubsub_listener *listener, void *ctx);
+/*
+ * Tell the service that everything up to this id is ours (managed streams only). Never blocks; a commit that
+ * was not sent yet gives way to the newer one. The answer comes in a response, by its serial (from 1 on,
+ * ascending), for this commit or a later one; or never, when the stream ends first.
+ */
+void pubsub_stream_commit(struct pubsub_stream *s, uint64_t serial, struct span replay_id);
 uint64_t pubsub_stream_number(const struct pubsub_stream *s);
 
 /* True when the stream's refills are paused because the owner asked for it. */

@@ -6,6 +6,7 @@
  */
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "pubsub/internal.h"
 
 #include <proto/pubsub_api.pb-c.h>
@@ -112,14 +113,26 @@ static void take_event(const Eventbus__V1__ConsumerEvent *from, struct pubsub_ev
     }
 }
 
-struct pubsub_response *response_read(struct span wire, int *pending)
+/* The parts that a FetchResponse and a ManagedFetchResponse have in common. */
+struct fetched {
+    Eventbus__V1__ConsumerEvent **events;
+    size_t n_events;
+    ProtobufCBinaryData latest_replay_id;
+};
+
+static struct pubsub_response *begin(struct span wire, struct bump *bump)
 {
     struct pubsub_response *r = pool_take();
     arena_reserve(&r->arena, wire.n + wire.n / 2 + OVERHEAD_PER_RESPONSE);
-    struct bump bump = {&r->arena, wire.n * LARGEST_GROWTH + OVERHEAD_PER_RESPONSE};
-    ProtobufCAllocator allocator = {bump_alloc, bump_free, &bump};
-    Eventbus__V1__FetchResponse *m = eventbus__v1__fetch_response__unpack(&allocator, wire.n, wire.p);
-    struct pubsub_event *events = m ? bump_alloc(&bump, m->n_events * sizeof *events) : NULL;
+    *bump = (struct bump){&r->arena, wire.n * LARGEST_GROWTH + OVERHEAD_PER_RESPONSE};
+    return r;
+}
+
+/* Takes the response; NULL when its events have no room. */
+static struct pubsub_response *fill(struct pubsub_response *r, struct bump *bump, struct span wire,
+                                    const struct fetched *m)
+{
+    struct pubsub_event *events = bump_alloc(bump, m->n_events * sizeof *events);
     if (!events) {
         pubsub_response_free(r);
         return NULL;
@@ -129,9 +142,54 @@ struct pubsub_response *response_read(struct span wire, int *pending)
     r->n_events = (uint32_t)m->n_events;
     r->events = events;
     r->latest_replay_id = span_of_bytes(m->latest_replay_id);
+    r->commit = (struct pubsub_commit_answer){0};
     r->bytes = wire.n;
     r->received_ms = clock_wall_ms();
     r->next = NULL;
+    return r;
+}
+
+struct pubsub_response *response_read(struct span wire, int *pending)
+{
+    struct bump bump;
+    struct pubsub_response *r = begin(wire, &bump);
+    ProtobufCAllocator allocator = {bump_alloc, bump_free, &bump};
+    Eventbus__V1__FetchResponse *m = eventbus__v1__fetch_response__unpack(&allocator, wire.n, wire.p);
+    if (!m) {
+        pubsub_response_free(r);
+        return NULL;
+    }
     *pending = m->pending_num_requested;
+    return fill(r, &bump, wire, &(struct fetched){m->events, m->n_events, m->latest_replay_id});
+}
+
+/* What stands for one commit, or for several: it names the newest. A number we did not give answers nothing. */
+static void take_commit(const Eventbus__V1__CommitReplayResponse *from, struct pubsub_commit_answer *to)
+{
+    int64_t serial;
+    bool ours = text_parse_int(from->commit_request_id, 1, INT64_MAX, &serial) == 0;
+    *to = (struct pubsub_commit_answer){.is_there = true,
+                                        .serial = ours ? (uint64_t)serial : 0,
+                                        .refused = from->error != NULL,
+                                        .replay_id = span_of_bytes(from->replay_id)};
+    if (from->error)
+        to->why = span_of_str(from->error->msg);
+}
+
+struct pubsub_response *response_read_managed(struct span wire, int *pending)
+{
+    struct bump bump;
+    struct pubsub_response *r = begin(wire, &bump);
+    ProtobufCAllocator allocator = {bump_alloc, bump_free, &bump};
+    Eventbus__V1__ManagedFetchResponse *m = eventbus__v1__managed_fetch_response__unpack(&allocator, wire.n,
+                                                                                         wire.p);
+    if (!m) {
+        pubsub_response_free(r);
+        return NULL;
+    }
+    *pending = m->pending_num_requested;
+    r = fill(r, &bump, wire, &(struct fetched){m->events, m->n_events, m->latest_replay_id});
+    if (r && m->commit_response)
+        take_commit(m->commit_response, &r->commit);
     return r;
 }

@@ -1,8 +1,8 @@
 /*
- * Subscribe: one bidirectional call.
+ * Subscribe and ManagedSubscribe: one bidirectional call.
  *
  * Four operations may be under way, each with a tag of its own: start (our metadata and the first
- * request), then send (refills); initial (the server's metadata); receive, re-armed after each message
+ * request), then send (refills, commits); initial (the server's metadata); receive, re-armed after each message
  * until gRPC says there is no more; status. The stream is over when none is under way: then, and once,
  * the listener is told. Status may overtake the last messages; they are still delivered before the end.
  *
@@ -13,37 +13,18 @@
  *   the service's number corrects it when it is higher, or when our last request is seconds old and
  *   therefore known there. Without that, a difference would stay and could one day stop the stream.
  */
+#include "pubsub/stream.h"
+
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "pubsub/internal.h"
 
 #include <grpc/byte_buffer.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
 enum {
-    OWED_MAX = 100,
     OWED_LOW = 50,
     REQUEST_SETTLED_MS = 5000,
-};
-
-struct pubsub_stream {
-    struct call call;
-    uint64_t number;
-    struct pubsub_listener listener;
-    void *ctx;
-    atomic_bool cancelled; /* by the owner: what still comes is dropped */
-
-    pthread_mutex_t lock;
-    struct tag sent_tag, initial_tag, received_tag, status_tag;
-    unsigned under_way; /* tags that will come */
-    bool sending, paused, over;
-    int owed;
-    int64_t asked_ms; /* monotonic: when we asked last */
-
-    grpc_byte_buffer *outgoing; /* until its tag came */
-    grpc_byte_buffer *incoming;
 };
 
 /* Lock held. */
@@ -61,14 +42,18 @@ static void receive_next(struct pubsub_stream *s)
     start_op(s, &op, 1, &s->received_tag);
 }
 
-/* Lock held. */
-static void refill(struct pubsub_stream *s)
+void stream_say(struct pubsub_stream *s)
 {
-    if (s->sending || s->paused || s->over || s->owed > OWED_LOW)
+    if (s->sending || s->over)
         return;
-    s->outgoing = message_more(OWED_MAX - s->owed);
-    s->owed = OWED_MAX;
-    s->asked_ms = clock_mono_ms();
+    int n = s->paused || s->owed > OWED_LOW ? 0 : STREAM_OWED_MAX - s->owed;
+    if (n == 0 && !(s->kind->has_news && s->kind->has_news(s)))
+        return;
+    s->outgoing = s->kind->later(s, n);
+    if (n) {
+        s->owed = STREAM_OWED_MAX;
+        s->asked_ms = clock_mono_ms();
+    }
     s->sending = true;
     grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
     op.data.send_message.send_message = s->outgoing;
@@ -81,7 +66,7 @@ static void count_events(struct pubsub_stream *s, uint32_t n, int pending)
     s->owed = n < (uint32_t)s->owed ? s->owed - (int)n : 0;
     bool settled = !s->sending && clock_mono_ms() - s->asked_ms > REQUEST_SETTLED_MS;
     if (pending > s->owed || (settled && pending >= 0))
-        s->owed = pending < OWED_MAX ? pending : OWED_MAX;
+        s->owed = pending < STREAM_OWED_MAX ? pending : STREAM_OWED_MAX;
 }
 
 /* Thread: I/O. The last tag came: tell, free. */
@@ -115,7 +100,7 @@ static void on_sent(void *owner, bool ok)
     grpc_byte_buffer_destroy(s->outgoing);
     s->outgoing = NULL;
     s->sending = !ok; /* a write that failed means that the call is dead: never send again */
-    refill(s);
+    stream_say(s);
     op_done(s);
 }
 
@@ -141,7 +126,7 @@ static struct pubsub_response *take_incoming(struct pubsub_stream *s, int *pendi
     struct pubsub *p = s->call.pubsub;
     grpc_slice hold;
     struct span wire = message_bytes(s->incoming, &p->scratch, &hold);
-    struct pubsub_response *r = response_read(wire, pending);
+    struct pubsub_response *r = s->kind->read(wire, pending);
     grpc_slice_unref(hold);
     grpc_byte_buffer_destroy(s->incoming);
     s->incoming = NULL;
@@ -161,7 +146,7 @@ static void on_received(void *owner, bool ok)
     pthread_mutex_lock(&s->lock);
     if (r) {
         count_events(s, r->n_events, pending);
-        refill(s);
+        stream_say(s);
     }
     if (more)
         receive_next(s);
@@ -177,8 +162,7 @@ static void on_received(void *owner, bool ok)
 }
 
 /* Lock held. */
-static void start_call(struct pubsub_stream *s, const char *topic, enum pubsub_from from,
-                       struct span replay_id)
+static void start_call(struct pubsub_stream *s, grpc_byte_buffer *first)
 {
     grpc_op ops[2] = {0};
     ops[0].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
@@ -186,11 +170,12 @@ static void start_call(struct pubsub_stream *s, const char *topic, enum pubsub_f
     ops[0].data.recv_status_on_client.status = &s->call.status;
     ops[0].data.recv_status_on_client.status_details = &s->call.details;
     start_op(s, ops, 1, &s->status_tag);
-    if (s->call.local_text[0])
-        return; /* ended before it began: the status alone */
-
-    s->outgoing = message_first_fetch(topic, from, replay_id, OWED_MAX);
-    s->owed = OWED_MAX;
+    if (s->call.local_text[0]) { /* ended before it began: the status alone */
+        grpc_byte_buffer_destroy(first);
+        return;
+    }
+    s->outgoing = first;
+    s->owed = STREAM_OWED_MAX;
     s->asked_ms = clock_mono_ms();
     s->sending = true;
     memset(ops, 0, sizeof ops);
@@ -208,11 +193,12 @@ static void start_call(struct pubsub_stream *s, const char *topic, enum pubsub_f
     receive_next(s);
 }
 
-struct pubsub_stream *pubsub_subscribe(struct pubsub *p, const struct auth_token *token, const char *topic,
-                                       enum pubsub_from from, struct span replay_id, uint64_t number,
-                                       const struct pubsub_listener *listener, void *ctx)
+struct pubsub_stream *stream_open(struct pubsub *p, const struct auth_token *token,
+                                  const struct stream_kind *kind, grpc_byte_buffer *first, uint64_t number,
+                                  const struct pubsub_listener *listener, void *ctx)
 {
     struct pubsub_stream *s = xcalloc(1, sizeof *s);
+    s->kind = kind;
     s->number = number;
     s->listener = *listener;
     s->ctx = ctx;
@@ -221,11 +207,26 @@ struct pubsub_stream *pubsub_subscribe(struct pubsub *p, const struct auth_token
     s->initial_tag = (struct tag){on_initial, s};
     s->received_tag = (struct tag){on_received, s};
     s->status_tag = (struct tag){on_status, s};
-    call_open(&s->call, p, token, "Subscribe", gpr_inf_future(GPR_CLOCK_MONOTONIC));
+    call_open(&s->call, p, token, kind->method, gpr_inf_future(GPR_CLOCK_MONOTONIC));
     pthread_mutex_lock(&s->lock);
-    start_call(s, topic, from, replay_id);
+    start_call(s, first);
     pthread_mutex_unlock(&s->lock);
     return s;
+}
+
+static grpc_byte_buffer *more(struct pubsub_stream *s, int n)
+{
+    (void)s;
+    return message_more(n);
+}
+
+struct pubsub_stream *pubsub_subscribe(struct pubsub *p, const struct auth_token *token, const char *topic,
+                                       enum pubsub_from from, struct span replay_id, uint64_t number,
+                                       const struct pubsub_listener *listener, void *ctx)
+{
+    static const struct stream_kind kind = {"Subscribe", more, NULL, response_read};
+    return stream_open(p, token, &kind, message_first_fetch(topic, from, replay_id, STREAM_OWED_MAX), number,
+                       listener, ctx);
 }
 
 uint64_t pubsub_stream_number(const struct pubsub_stream *s)
@@ -244,7 +245,7 @@ void pubsub_stream_resume(struct pubsub_stream *s)
 {
     pthread_mutex_lock(&s->lock);
     s->paused = false;
-    refill(s);
+    stream_say(s);
     pthread_mutex_unlock(&s->lock);
 }
 

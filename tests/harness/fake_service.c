@@ -17,7 +17,11 @@ enum { MAX_TRACE_IDS = 64 };
 struct served {
     struct fake_service *f;
     grpc_call *call;
-    bool stream, sending, ended, silent, asked_before;
+    bool stream, managed, sending, ended, silent, asked_before;
+    int unanswered; /* commits */
+    char commit_request[24];
+    uint8_t commit_id[64];
+    size_t commit_len;
     int under_way;
     int outstanding, left, sent;
     bool kept_alive;
@@ -83,9 +87,45 @@ static void send_garbage(struct served *s)
     start_op(s, &op, 1, &s->send);
 }
 
+static bool answer_is_due(const struct served *s)
+{
+    int most = s->f->script.commits_per_answer;
+    return s->unanswered && s->unanswered >= (most ? most : 1);
+}
+
+/* Fill in what answers the commits so far; the strings live in s. */
+static void answer_commits(struct served *s, Eventbus__V1__CommitReplayResponse *answer,
+                           Eventbus__V1__Error *error)
+{
+    s->unanswered = 0;
+    eventbus__v1__commit_replay_response__init(answer);
+    answer->commit_request_id = s->commit_request;
+    answer->replay_id = (ProtobufCBinaryData){s->commit_len, s->commit_id};
+    if (!s->f->script.commit_refusal)
+        return;
+    eventbus__v1__error__init(error);
+    error->code = EVENTBUS__V1__ERROR_CODE__COMMIT;
+    error->msg = (char *)(uintptr_t)s->f->script.commit_refusal;
+    answer->error = error;
+}
+
+static void send_answer(struct served *s)
+{
+    Eventbus__V1__ManagedFetchResponse response = EVENTBUS__V1__MANAGED_FETCH_RESPONSE__INIT;
+    Eventbus__V1__CommitReplayResponse answer;
+    Eventbus__V1__Error error;
+    answer_commits(s, &answer, &error);
+    response.commit_response = &answer;
+    response.pending_num_requested = s->outstanding;
+    send_bytes(s, &response.base);
+}
+
+/* A FetchResponse has the same fields, but for the answer to a commit. */
 static void send_events(struct served *s, int n)
 {
-    Eventbus__V1__FetchResponse response = EVENTBUS__V1__FETCH_RESPONSE__INIT;
+    Eventbus__V1__ManagedFetchResponse response = EVENTBUS__V1__MANAGED_FETCH_RESPONSE__INIT;
+    Eventbus__V1__CommitReplayResponse answer;
+    Eventbus__V1__Error error;
     Eventbus__V1__ConsumerEvent *events = xcalloc((size_t)n + 1, sizeof *events);
     Eventbus__V1__ProducerEvent *producers = xcalloc((size_t)n + 1, sizeof *producers);
     Eventbus__V1__ConsumerEvent **list = xcalloc((size_t)n + 1, sizeof *list);
@@ -118,6 +158,10 @@ static void send_events(struct served *s, int n)
     response.latest_replay_id = (ProtobufCBinaryData){8, replay};
     response.rpc_id = rpc_id;
     response.pending_num_requested = s->outstanding + s->f->script.pending_offset;
+    if (answer_is_due(s) && s->f->script.answer_with_events) {
+        answer_commits(s, &answer, &error);
+        response.commit_response = &answer;
+    }
     send_bytes(s, &response.base);
     free(events);
     free(producers);
@@ -158,6 +202,10 @@ static void pump(struct served *s)
         send_garbage(s);
         return;
     }
+    if (answer_is_due(s) && !(script->answer_with_events && s->left && s->outstanding)) {
+        send_answer(s);
+        return;
+    }
     int n = s->left < s->outstanding ? s->left : s->outstanding;
     if (script->batch && n > script->batch)
         n = script->batch;
@@ -177,17 +225,49 @@ static void pump(struct served *s)
     }
 }
 
+/* Lock held. */
+static void count_asked(struct served *s, int n)
+{
+    struct fake_counts *c = &s->f->counts;
+    c->requests++;
+    c->asked += n;
+    s->outstanding += n;
+    if (s->outstanding > c->most_outstanding)
+        c->most_outstanding = s->outstanding;
+    if (n && (c->smallest_request == 0 || n < c->smallest_request))
+        c->smallest_request = n;
+}
+
+static void count_managed(struct served *s, const Eventbus__V1__ManagedFetchRequest *m, bool first)
+{
+    struct fake_counts *c = &s->f->counts;
+    const Eventbus__V1__CommitReplayRequest *commit = m->commit_replay_id_request;
+    pthread_mutex_lock(&s->f->lock);
+    count_asked(s, m->num_requested);
+    if (first)
+        snprintf(c->developer_name, sizeof c->developer_name, "%s", m->developer_name);
+    else if (*m->developer_name)
+        c->later_topics++;
+    if (commit) {
+        s->unanswered++;
+        snprintf(s->commit_request, sizeof s->commit_request, "%s", commit->commit_request_id);
+        s->commit_len = commit->replay_id.len < 64 ? commit->replay_id.len : 64;
+        memcpy(s->commit_id, commit->replay_id.data, s->commit_len);
+        c->commits++;
+        c->commits_in_first += first;
+        c->commits_alone += m->num_requested == 0;
+        memcpy(c->last_commit_request, s->commit_request, sizeof c->last_commit_request);
+        memcpy(c->last_commit, s->commit_id, s->commit_len);
+        c->last_commit_len = s->commit_len;
+    }
+    pthread_mutex_unlock(&s->f->lock);
+}
+
 static void count_request(struct served *s, const Eventbus__V1__FetchRequest *m, bool first)
 {
     struct fake_counts *c = &s->f->counts;
     pthread_mutex_lock(&s->f->lock);
-    c->requests++;
-    c->asked += m->num_requested;
-    s->outstanding += m->num_requested;
-    if (s->outstanding > c->most_outstanding)
-        c->most_outstanding = s->outstanding;
-    if (c->smallest_request == 0 || m->num_requested < c->smallest_request)
-        c->smallest_request = m->num_requested;
+    count_asked(s, m->num_requested);
     if (first) {
         c->first_preset = (int)m->replay_preset;
         snprintf(c->first_topic, sizeof c->first_topic, "%s", m->topic_name);
@@ -210,7 +290,16 @@ static void on_received(struct served *s, bool ok)
     grpc_byte_buffer_reader_destroy(&reader);
     grpc_byte_buffer_destroy(s->incoming);
     s->incoming = NULL; /* before it is armed again */
-    if (s->stream) {
+    if (s->managed) {
+        Eventbus__V1__ManagedFetchRequest *m = eventbus__v1__managed_fetch_request__unpack(
+            NULL, GRPC_SLICE_LENGTH(all), GRPC_SLICE_START_PTR(all));
+        BUG_IF(!m);
+        count_managed(s, m, !s->asked_before);
+        s->asked_before = true;
+        eventbus__v1__managed_fetch_request__free_unpacked(m, NULL);
+        receive(s);
+        pump(s);
+    } else if (s->stream) {
         Eventbus__V1__FetchRequest *m = eventbus__v1__fetch_request__unpack(NULL, GRPC_SLICE_LENGTH(all),
                                                                             GRPC_SLICE_START_PTR(all));
         BUG_IF(!m);
@@ -307,7 +396,8 @@ static void accept_call(struct fake_service *f)
     s->f = f;
     s->call = f->next_call;
     s->left = f->script.events;
-    s->stream = grpc_slice_str_cmp(f->details.method, "/eventbus.v1.PubSub/Subscribe") == 0;
+    s->managed = grpc_slice_str_cmp(f->details.method, "/eventbus.v1.PubSub/ManagedSubscribe") == 0;
+    s->stream = s->managed || grpc_slice_str_cmp(f->details.method, "/eventbus.v1.PubSub/Subscribe") == 0;
     s->silent = !s->stream && f->script.unary_silent;
     s->status_text = grpc_empty_slice();
     s->start.done = on_done;

@@ -30,6 +30,9 @@ struct fake_script {
     int unary_code;         /* status of GetTopic and GetSchema */
     bool unary_silent;      /* they are never answered */
     bool strict_pings;      /* the second ping within five minutes is one too many */
+    int commits_per_answer; /* ManagedSubscribe: one answer for so many, naming the newest; 0: for each */
+    const char *commit_refusal; /* every answer is this error; NULL: accepted */
+    bool answer_with_events;    /* answers come with the next events, while there are any */
 };
 
 struct fake_counts {
@@ -47,6 +50,11 @@ struct fake_counts {
     char accesstoken[80], instanceurl[80], tenantid[40], trace_id[64]; /* of the last call */
     int distinct_trace_ids;
     int calls_without_metadata;
+    char developer_name[80]; /* ManagedSubscribe: of the last stream */
+    int commits, commits_in_first, commits_alone; /* all; not allowed; in requests that ask for no events */
+    char last_commit_request[24];
+    uint8_t last_commit[64];
+    size_t last_commit_len;
 };
 
 struct fake_service;
