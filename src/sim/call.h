@@ -70,6 +70,16 @@ struct call {
     struct rng batches;
     int64_t last_response_ms; /* or the request that made pending positive */
     uint64_t sent;
+
+    /* ManagedSubscribe */
+    struct managed *managed; /* NULL until the first request was accepted */
+    struct {
+        bool waits; /* the newest request, to be answered at due_ms */
+        int64_t due_ms, last_ms; /* last_ms: when one was accepted, or the stream began */
+        char request_id[64];
+        uint8_t id[64];
+        size_t id_len;
+    } commit;
 };
 
 struct call *call_new(void);

@@ -16,7 +16,10 @@ static const char *const status_names[] = {
 static const struct {
     const char *name;
     enum call_kind kind;
-} methods[] = {{"Subscribe", CALL_SUBSCRIBE}, {"GetTopic", CALL_GET_TOPIC}, {"GetSchema", CALL_GET_SCHEMA}};
+} methods[] = {{"Subscribe", CALL_SUBSCRIBE},
+               {"ManagedSubscribe", CALL_MANAGED},
+               {"GetTopic", CALL_GET_TOPIC},
+               {"GetSchema", CALL_GET_SCHEMA}};
 
 static int find_method(const char *name, struct fault *fault)
 {
@@ -60,7 +63,7 @@ int faults_add(struct faults *f, const struct fault_script *script, struct err *
         return 0;
     }
     if (find_method(script->method, &fault) < 0)
-        return err_set(e, ERR_CONFIG, "fault", 0, "method=Subscribe, GetTopic or GetSchema");
+        return err_set(e, ERR_CONFIG, "fault", 0, "method=Subscribe, ManagedSubscribe, GetTopic or GetSchema");
     if (find_status(script->status, &fault) < 0)
         return err_set(e, ERR_CONFIG, "fault", 0,
                        "status=UNAVAILABLE (or another gRPC status), STALL or NONE");

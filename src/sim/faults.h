@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum call_kind { CALL_SUBSCRIBE, CALL_GET_TOPIC, CALL_GET_SCHEMA, CALL_UNKNOWN };
+enum call_kind { CALL_SUBSCRIBE, CALL_MANAGED, CALL_GET_TOPIC, CALL_GET_SCHEMA, CALL_UNKNOWN };
 
 enum { FAULTS_MAX = 32 };
 
@@ -38,7 +38,7 @@ struct faults {
 
 /* What POST /sim/call-fault gives; NULL where a parameter is missing. */
 struct fault_script {
-    const char *method; /* "Subscribe", "GetTopic", "GetSchema" */
+    const char *method; /* "Subscribe", "ManagedSubscribe", "GetTopic", "GetSchema" */
     const char *status; /* "UNAVAILABLE", …, "STALL"; "NONE" empties the queue */
     const char *code, *count, *seconds, *events, *text;
 };

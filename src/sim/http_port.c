@@ -99,6 +99,20 @@ static void faults(struct sim *s, const struct request *r, struct answer *a)
     buf_add_str(&a->body, "}\n");
 }
 
+static void managed(struct sim *s, struct MHD_Connection *connection, struct answer *a)
+{
+    struct err e = ERR_INIT;
+    struct managed_order order = {.name = argument(connection, "name", NULL),
+                                  .slot = argument(connection, "slot", NULL),
+                                  .state = argument(connection, "state", NULL),
+                                  .refuse = argument(connection, "refuse", NULL)};
+    a->status = 204;
+    if (managed_run(&s->managed, &order, &e) == 0)
+        return;
+    a->status = 400;
+    buf_addf(&a->body, "{\"message\":\"expected %s\"}\n", e.text);
+}
+
 /* --- the simulator's own pages -------------------------------------------------------------------- */
 
 static void stats(struct sim *s, struct answer *a)
@@ -118,7 +132,9 @@ static void stats(struct sim *s, struct answer *a)
     for (unsigned i = 0; i < s->topics.n; i++)
         buf_addf(out, "%s\"%s\":%llu", i ? "," : "", s->topics.list[i].name,
                  (unsigned long long)s->topics.list[i].published);
-    buf_add_str(out, "}}\n");
+    buf_add_str(out, "},\"managed\":");
+    managed_json(&s->managed, s->bus.replay_id_bytes, out);
+    buf_add_str(out, "}\n");
 }
 
 static void state(struct sim *s, struct answer *a)
@@ -142,6 +158,8 @@ static void route(struct sim *s, struct MHD_Connection *connection, const char *
         token_fault(s, connection, a);
     } else if (post && strcmp(url, "/sim/call-fault") == 0) {
         call_fault(s, connection, a);
+    } else if (post && strcmp(url, "/sim/managed") == 0) {
+        managed(s, connection, a);
     } else if (get && strcmp(url, "/sim/state") == 0) {
         state(s, a);
     } else if (get && strcmp(url, "/sim/stats") == 0) {

@@ -5,6 +5,7 @@
  *   GET  /sim/state               the company's rows, to compare a mirror with
  *   GET  /sim/stats               counts per topic, of streams and of responses
  *   POST /faults                  one order per line: faults of calls, tokens and wire, and more (orders.h)
+ *   POST /sim/managed             slot, state and commits of a managed subscription (managed.h)
  *   POST /sim/revoke              every token issued so far dies
  *   POST /sim/drop                every open stream ends with UNAVAILABLE
  *   POST /sim/call-fault          what the next RPCs get instead (faults.h)

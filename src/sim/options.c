@@ -58,6 +58,9 @@ static const struct option_spec specs[] = {
      "events kept for replay (and never longer than 72 h); default 1000000"},
     {"channel", K_LIST, AT(channels), "NAME=TOPIC,…",
      "a channel, as /data/Sales__chn=/data/AccountChangeEvent,…; repeatable"},
+    {"managed", K_LIST, AT(managed), "NAME=TOPIC[,…]",
+     "a managed subscription; earliest: begins there while nothing is committed; recover=earliest: begins there "
+     "when that is too old; repeatable"},
     {"load", K_LIST, AT(load_files), "FILE",
      "serve these events (JSON, see below) instead of the workload; repeatable"},
     {"schema", K_LIST, AT(schema_files), "FILE", "serve this Avro schema too, under its true id; repeatable"},
@@ -78,6 +81,12 @@ static const struct option_spec specs[] = {
     {"replay-bytes", K_INT, AT(replay_id_bytes), "8|10", "length of replay ids; default 10, as the service"},
     {"min-ping", K_SECONDS, AT(min_ping_ms), "SECONDS",
      "GOAWAY (too many pings) for HTTP/2 pings that come faster; default: never"},
+    {"managed-commit-delay", K_SECONDS, AT(managed_commit_delay_ms), "SECONDS",
+     "until a commit, and those that came since, is answered; default 1"},
+    {"managed-deadline", K_SECONDS, AT(managed_deadline_ms), "SECONDS",
+     "a managed stream without a commit for so long is closed; default 1800"},
+    {"managed-release", K_SECONDS, AT(managed_release_ms), "SECONDS",
+     "until the slot of a managed stream that ended is free; default 0 (the real one: seconds to 18 minutes)"},
     {NULL, K_HEADING, 0, NULL, "Who may call"},
     {"client-id", K_TEXT, AT(client_id), "ID", "default demo"},
     {"client-secret", K_TEXT, AT(client_secret), "SECRET", "default demo-secret"},
@@ -137,7 +146,7 @@ static const struct option_spec specs[] = {
 static const char intro[] =
     "tidemark-sim: a simulator of an org, as the Pub/Sub API shows it.\n"
     "\n"
-    "It answers GetTopic, GetSchema and Subscribe, issues tokens (client_credentials, jwt_bearer,\n"
+    "It answers GetTopic, GetSchema, Subscribe and ManagedSubscribe, issues tokens (client_credentials, jwt_bearer,\n"
     "refresh_token, password), and lets a small company work: accounts, contacts, opportunities,\n"
     "invoices and orders on\n"
     "  /data/AccountChangeEvent /data/ContactChangeEvent /data/OpportunityChangeEvent\n"
@@ -151,8 +160,10 @@ static const char outro[] =
     "POST /sim/revoke (all tokens die), POST /sim/drop (all streams end with UNAVAILABLE),\n"
     "POST /sim/token-fault?kind=KIND&count=N&seconds=S (the next N logins get that;\n"
     "a wrong KIND lists them), and for the next N RPCs, on a stream after M events:\n"
-    "POST /sim/call-fault?method=Subscribe|GetTopic|GetSchema&status=UNAVAILABLE|…|STALL|NONE&code=CODE\n"
-    "&count=N&seconds=S&events=M (code: the service's error code without its prefix).\n"
+    "POST /sim/call-fault?method=Subscribe|ManagedSubscribe|GetTopic|GetSchema&status=UNAVAILABLE|…|STALL|NONE&code=CODE\n"
+    "&count=N&seconds=S&events=M (code: the service's error code without its prefix),\n"
+    "POST /sim/managed?name=NAME&slot=taken|free&state=RUN|STOP&refuse=N (of a managed subscription: who holds it,\n"
+    "whether it runs, and how many commits are refused next).\n"
     "\n"
     "A file for --load: {\"topic\":…, \"schema_file\":…, \"schema_files\":[…], "
     "\"events\":[{\"payload_b64\":…, \"topic\":…,\n"
@@ -307,6 +318,8 @@ static void set_defaults(struct sim_options *o)
     o->keepalive_ms = 120000;
     o->auth_delay_ms = 10000;
     o->pending_zero_ms = 70000;
+    o->managed_commit_delay_ms = 1000;
+    o->managed_deadline_ms = 1800 * 1000;
     o->replay_id_bytes = 10;
     o->workload.seed = 1;
     o->workload.oversize_at = 10;

@@ -36,13 +36,14 @@ struct sim_options {
     int64_t batch, cap, retain;
     bool hold; /* publish nothing before the first Subscribe */
     int64_t keepalive_ms, schema_delay_ms, auth_delay_ms, pending_zero_ms, min_ping_ms;
+    int64_t managed_commit_delay_ms, managed_deadline_ms, managed_release_ms;
     enum pending_zero pending_zero;
     int64_t replay_id_bytes;
     struct workload_options workload;
     bool publishes; /* the workload runs: always, unless only --load was given */
     bool relay; /* a line before the gRPC port, for faults of the wire */
     struct option_list faults;
-    struct option_list channels, denied, refused_schemas, schema_files, load_files;
+    struct option_list channels, managed, denied, refused_schemas, schema_files, load_files;
     enum bench_kind bench;
     int64_t bench_first;
     enum log_level log_level;

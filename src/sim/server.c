@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "sim/managed_stream.h"
 #include "sim/subscribe.h"
 #include "sim/unary.h"
 
@@ -54,6 +55,7 @@ static enum call_kind kind_of(const struct call *c)
         const char *method;
         enum call_kind kind;
     } methods[] = {{"/eventbus.v1.PubSub/Subscribe", CALL_SUBSCRIBE},
+                   {"/eventbus.v1.PubSub/ManagedSubscribe", CALL_MANAGED},
                    {"/eventbus.v1.PubSub/GetTopic", CALL_GET_TOPIC},
                    {"/eventbus.v1.PubSub/GetSchema", CALL_GET_SCHEMA}};
     struct span method = span_of(GRPC_SLICE_START_PTR(c->details.method),
@@ -62,6 +64,11 @@ static enum call_kind kind_of(const struct call *c)
         if (span_equal_str(method, methods[i].method))
             return methods[i].kind;
     return CALL_UNKNOWN;
+}
+
+static bool is_stream(const struct call *c)
+{
+    return c->kind == CALL_SUBSCRIBE || c->kind == CALL_MANAGED;
 }
 
 static void on_new(struct server *server, struct call *c)
@@ -91,6 +98,8 @@ static void on_message(struct server *server, struct call *c, bool ok, int64_t n
         return;
     if (c->kind == CALL_SUBSCRIBE) {
         subscribe_request(server->sim, c, now_ms);
+    } else if (c->kind == CALL_MANAGED) {
+        managed_request(server->sim, c, now_ms);
     } else if (c->received) {
         unary_request(server->sim, c, now_ms);
     } else {
@@ -121,7 +130,8 @@ static void handle(struct server *server, grpc_event event, int64_t now_ms)
     switch (tag->kind) {
     case TAG_OVER:
         c->over = true;
-        if (c->kind == CALL_SUBSCRIBE)
+        managed_over(server->sim, c, now_ms);
+        if (is_stream(c))
             log_info("stream", "%llu is closed after %llu events", (unsigned long long)c->number,
                      (unsigned long long)c->sent);
         break;
@@ -153,6 +163,8 @@ static int64_t advance(struct server *server, struct call *c, int64_t now_ms)
         }
         return -1;
     }
+    if (c->kind == CALL_MANAGED)
+        return managed_advance(server->sim, c, now_ms);
     return c->kind == CALL_SUBSCRIBE ? subscribe_advance(server->sim, c, now_ms) : -1;
 }
 
@@ -161,7 +173,7 @@ static void drop_streams(struct server *server, const char *why)
     struct failure f = {.status = GRPC_STATUS_UNAVAILABLE, .code = NULL};
     snprintf(f.text, sizeof f.text, "%s", why);
     for (struct call *c = server->calls; c; c = c->next)
-        if (c->kind == CALL_SUBSCRIBE && !c->over && !c->ending)
+        if (is_stream(c) && !c->over && !c->ending)
             call_fail_after_write(c, &f);
 }
 

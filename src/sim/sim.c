@@ -37,6 +37,9 @@ static int apply_lists(struct sim *s, struct err *e)
     for (unsigned i = 0; i < o->channels.n; i++)
         if (topics_add_channel(&s->topics, o->channels.items[i], e) < 0)
             return -1;
+    for (unsigned i = 0; i < o->managed.n; i++)
+        if (managed_add(&s->managed, &s->topics, o->managed.items[i], e) < 0)
+            return -1;
     for (unsigned i = 0; i < o->denied.n; i++) {
         struct topic *topic = topics_find(&s->topics, span_of_str(o->denied.items[i]));
         if (!topic)

@@ -12,6 +12,7 @@
 #include "sim/bench.h"
 #include "sim/bus.h"
 #include "sim/faults.h"
+#include "sim/managed.h"
 #include "sim/oauth.h"
 #include "sim/options.h"
 #include "sim/org.h"
@@ -39,6 +40,7 @@ struct sim {
     int64_t began_us;    /* monotonic; when publishing at a rate began, 0: not yet */
     uint64_t paced;      /* events published since then */
     uint64_t streams, responses, events_sent; /* for /sim/stats and the closing line */
+    struct managed_list managed;
     struct faults faults;                     /* what the next calls meet: POST /sim/call-fault */
     bool drop_streams;                        /* POST /sim/drop: the server ends every stream */
     struct relay *relay;                      /* before the gRPC port; NULL without --relay */
