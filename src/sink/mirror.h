@@ -68,6 +68,9 @@ struct mirror_column {
     const char *name;
     enum mirror_type type;
     bool insert_only; /* owned by the target: written when the row is inserted, never again */
+    /* A JSON object that several fields share: an upsert is given an object of those that change and merges it into
+     * what the row holds, member by member; a member that is null is removed. */
+    bool merged;
 };
 
 /* A field that is mirrored, and the column it goes to. Several fields may share a JSON column. */
