@@ -193,7 +193,7 @@ uint64_t snapshot_open_incidents(const struct snapshot *s)
 
 const char *snapshot_sink_kind(const struct snapshot_sink *sink)
 {
-    return sink->config ? sink_ops_of(sink->config->kind)->kind : NULL;
+    return sink->config ? sink_kind_name(sink->config->kind) : NULL;
 }
 
 const char *snapshot_sink_state(const struct snapshot_sink *sink)

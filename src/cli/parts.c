@@ -47,11 +47,15 @@ static struct delivery_loop **new_deliveries(const struct config *c)
     return xcalloc((size_t)c->n_sinks + 1, sizeof(struct delivery_loop *));
 }
 
-static int check_orgs(const struct config *c, struct err *e)
+static int check_config(const struct config *c, struct err *e)
 {
     for (uint32_t i = 0; i < c->n_orgs; i++)
         if (pubsub_check(&c->orgs[i], e) != 0)
             return -1;
+    for (uint32_t i = 0; i < c->n_sinks; i++)
+        if (sink_kind_is_mirror(c->sinks[i].kind))
+            return err_set(e, ERR_CONFIG, "run", 0, "sink %s: a sink that mirrors records (%s) can be checked, but not run yet",
+                           c->sinks[i].name, sink_kind_name(c->sinks[i].kind));
     return 0;
 }
 
@@ -62,7 +66,7 @@ int parts_start(struct parts *p, struct config *config, void (*on_fatal)(void *c
     *p = (struct parts){.config = config, .on_fatal = on_fatal, .ctx = ctx};
     journal_signal_init(&p->signal, 0);
     pthread_rwlock_init(&p->view.lock, NULL);
-    if (check_orgs(config, e) != 0 ||
+    if (check_config(config, e) != 0 ||
         store_open(config->store.path, STORE_DAEMON, config->store.max_size, &p->store, e) != 0 ||
         admin_bind(config, &p->admin, e) != 0 || read_head(p, &head, e) != 0 ||
         delivery_register(p->store, config, e) != 0)
@@ -189,7 +193,7 @@ int parts_change(struct parts *p, struct config *next, const struct parts_plan *
     struct intake_change *change = NULL;
     struct delivery_loop **loops = NULL;
     int rc = -1;
-    if (check_orgs(next, e) != 0 || intake_change_new(p->intake, next, plan->orgs, plan->subscriptions, &change, e) != 0)
+    if (check_config(next, e) != 0 || intake_change_new(p->intake, next, plan->orgs, plan->subscriptions, &change, e) != 0)
         return -1;
     end_deliveries(p, next, plan);
     if (delivery_register(p->store, next, e) != 0) {

@@ -77,14 +77,24 @@ enum sink_start { SINK_START_JOURNAL, SINK_START_NOW, SINK_START_SNAPSHOT };
 
 /* --- records mode: what a mirror holds, and how (docs/mirror.md) --- */
 
-enum delete_policy { DELETE_UNSET, DELETE_HARD, DELETE_SOFT, DELETE_ARCHIVE, DELETE_IGNORE };
+/* A sink that mirrors records says what a delete does: DELETE_UNSET stands in no configuration given out for one. */
+enum delete_policy { DELETE_UNSET = -1, DELETE_HARD, DELETE_SOFT, DELETE_ARCHIVE, DELETE_IGNORE };
 enum conflict_policy { CONFLICT_NEWEST_WINS, CONFLICT_SOURCE_WINS, CONFLICT_TARGET_WINS, CONFLICT_PARK };
 enum new_fields { NEW_FIELDS_ADD, NEW_FIELDS_JSON, NEW_FIELDS_IGNORE };
 enum compound_form { COMPOUNDS_FLATTEN, COMPOUNDS_JSON };
 enum transaction_policy { TRANSACTIONS_BEST_EFFORT, TRANSACTIONS_ATOMIC };
 enum field_owner { OWNER_SOURCE, OWNER_TARGET };
-enum field_type { FIELD_TYPE_OF_SCHEMA, FIELD_TYPE_TEXT, FIELD_TYPE_BOOLEAN, FIELD_TYPE_INTEGER, FIELD_TYPE_NUMBER,
-                  FIELD_TYPE_DATE, FIELD_TYPE_DATETIME, FIELD_TYPE_TIME, FIELD_TYPE_JSON };
+enum field_type {
+    FIELD_TYPE_OF_SCHEMA,
+    FIELD_TYPE_TEXT,
+    FIELD_TYPE_BOOLEAN,
+    FIELD_TYPE_INTEGER,
+    FIELD_TYPE_NUMBER,
+    FIELD_TYPE_DATE,
+    FIELD_TYPE_DATETIME,
+    FIELD_TYPE_TIME,
+    FIELD_TYPE_JSON,
+};
 enum field_clean { CLEAN_NONE, CLEAN_PHONE, CLEAN_CURRENCY, CLEAN_TRIM };
 enum unknown_policy { UNKNOWN_PARK, UNKNOWN_KEEP, UNKNOWN_NULL };
 enum too_long_policy { TOO_LONG_PARK, TOO_LONG_TRUNCATE, TOO_LONG_FLAG };
@@ -96,7 +106,7 @@ struct value_pair {
 };
 
 struct field_config {
-    char *field; /* "Industry", "BillingAddress.City" */
+    char *field;  /* "Industry", "BillingAddress.City", a whole compound: "BillingAddress" */
     bool skipped; /* `Rating: false` */
     char *column; /* NULL: the default name */
     enum field_type type;
@@ -116,12 +126,13 @@ struct constant_config {
 };
 
 struct entity_config {
-    char *entity; /* "Account"; a platform event: "Order__e" */
-    bool skipped; /* `Account: false` */
-    char *table;  /* NULL: the default name */
-    char *key;    /* "id" */
+    char *entity;               /* "Account"; a platform event: "Order__e" */
+    bool skipped;               /* `Account: false` */
+    char *table;                /* NULL: the default name */
+    char *key;                  /* NULL: "id"; of platform events "event_id" */
     char *last_modified_column; /* NULL: no target-side check */
-    enum delete_policy on_delete; /* the sink's, unless the entity says so */
+    /* These four: the sink's, unless the entity says so. */
+    enum delete_policy on_delete;
     enum conflict_policy conflict;
     enum new_fields new_fields;
     enum compound_form compounds;
@@ -151,7 +162,7 @@ struct sink_config {
     enum new_fields new_fields;
     enum compound_form compounds;
     enum transaction_policy transactions;
-    bool only_listed; /* `entities` was given: entities that are not in it are filtered */
+    bool only_listed; /* `entities` names some to mirror: all others are filtered */
     uint32_t n_entities;
     struct entity_config *entities;
 };
@@ -180,6 +191,11 @@ struct config {
 };
 
 enum { CONFIG_MAX_BYTES = 4 << 20 };
+
+/* The key that chooses the kind: "file", "sqlite". */
+const char *sink_kind_name(enum sink_kind kind);
+/* Records mode: a database that holds the state of the org (docs/mirror.md). */
+bool sink_kind_is_mirror(enum sink_kind kind);
 
 /*
  * CONFIG_NO_SINKS_NEEDED: `tail`, `topics`, `schema`, `doctor` look at a stream and need neither sinks nor

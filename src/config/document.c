@@ -185,13 +185,13 @@ struct span document_scalar(const yaml_node_t *node)
     return span_of(node->data.scalar.value, node->data.scalar.length);
 }
 
-static yaml_node_t *value_of(struct document *d, yaml_node_t *map, const char *name, size_t n)
+yaml_node_t *document_value(struct document *d, yaml_node_t *map, struct span name)
 {
     if (map->type != YAML_MAPPING_NODE)
         return NULL;
     for (yaml_node_pair_t *pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top; pair++) {
         yaml_node_t *key = document_node(d, pair->key);
-        if (key && key->type == YAML_SCALAR_NODE && span_equal(document_scalar(key), span_of(name, n)))
+        if (key && key->type == YAML_SCALAR_NODE && span_equal(document_scalar(key), name))
             return document_node(d, pair->value);
     }
     return NULL;
@@ -202,7 +202,7 @@ yaml_node_t *document_find(struct document *d, yaml_node_t *map, const char *pat
     yaml_node_t *node = map;
     while (node && *path) {
         size_t n = strcspn(path, ".");
-        node = value_of(d, node, path, n);
+        node = document_value(d, node, span_of(path, n));
         path += n + (path[n] == '.');
     }
     return node;

@@ -33,6 +33,8 @@ struct place document_place(const yaml_node_t *node);
 struct span document_scalar(const yaml_node_t *node);
 /* The value under a dotted path ("tls.ca_file") of a mapping; NULL when a part is missing. */
 yaml_node_t *document_find(struct document *d, yaml_node_t *map, const char *path);
+/* The value under one key as it stands, dots and all; NULL when it is not there. */
+yaml_node_t *document_value(struct document *d, yaml_node_t *map, struct span name);
 /* "key: " followed by nothing, or ~ or null: the key is there, a value is not. */
 bool document_is_null(const yaml_node_t *node);
 

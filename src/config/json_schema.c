@@ -9,6 +9,8 @@
 #include "config/keys.h"
 #include "config/text_rules.h"
 
+#include <string.h>
+
 #define VARIABLE "\\$\\{"
 
 struct writer {
@@ -82,6 +84,9 @@ static void add_words(struct writer *w, const struct key *key)
     for (const struct key_word *word = key->words; word->text; word++)
         if (!word->later)
             add_string(w, NULL, word->text);
+    for (const struct key_word *word = key->words; word->text; word++)
+        if (strcmp(word->text, "null") == 0) /* without quotes it is YAML's null */
+            add_raw(w, NULL, "null");
     end(w, ']');
     end(w, '}');
     begin(w, NULL, '{');
@@ -161,6 +166,39 @@ static void add_list(struct writer *w, const struct key *key)
     end(w, '}');
 }
 
+static void add_names_of(struct writer *w, const struct key *key)
+{
+    add_string(w, "type", "object");
+    add_raw(w, "minProperties", "1");
+    if (!key->list.name_rule->pattern)
+        return;
+    begin(w, "propertyNames", '{');
+    add_string(w, "pattern", key->list.name_rule->pattern);
+    end(w, '}');
+}
+
+static void add_table(struct writer *w, const struct key *key)
+{
+    add_names_of(w, key);
+    begin(w, "additionalProperties", '{');
+    begin(w, "anyOf", '[');
+    add_raw(w, NULL, "{ \"const\": false }");
+    add_raw(w, NULL, "{ \"type\": \"null\" }");
+    begin(w, NULL, '{');
+    add_map(w, key);
+    end(w, '}');
+    end(w, ']');
+    end(w, '}');
+}
+
+static void add_pairs(struct writer *w, const struct key *key)
+{
+    add_names_of(w, key);
+    begin(w, "additionalProperties", '{');
+    add_raw(w, "type", "[\"string\", \"number\", \"boolean\"]");
+    end(w, '}');
+}
+
 static void add_key(struct writer *w, const struct key *key)
 {
     begin(w, key_name(key), '{');
@@ -176,6 +214,10 @@ static void add_key(struct writer *w, const struct key *key)
         add_map(w, key);
     } else if (key->type == KEY_LIST) {
         add_list(w, key);
+    } else if (key->type == KEY_TABLE) {
+        add_table(w, key);
+    } else if (key->type == KEY_PAIRS) {
+        add_pairs(w, key);
     } else if (key->type == KEY_WORD) {
         add_words(w, key);
     } else if (key->type == KEY_SUBSCRIPTIONS) {

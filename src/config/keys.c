@@ -10,6 +10,8 @@
 #define ORG(field)  offsetof(struct org_config, field)
 #define SUB(field)  offsetof(struct subscription_config, field)
 #define SINK(field) offsetof(struct sink_config, field)
+#define ENT(field)  offsetof(struct entity_config, field)
+#define FLD(field)  offsetof(struct field_config, field)
 
 #define KIB    ((int64_t)1 << 10)
 #define MIB    ((int64_t)1 << 20)
@@ -26,6 +28,22 @@ static const struct key_word event_words[] = {{"json", 0}, {"cloudevents", 1}, {
 static const struct key_word level_words[] = {
     {"error", 0}, {"warn", 0}, {"info", 0}, {"debug", 0}, {NULL, 0}};
 static const struct key_word log_words[] = {{"text", 0}, {"json", 0}, {NULL, 0}};
+
+static const struct key_word delete_words[] = {
+    {"hard", 0}, {"soft", 0}, {"archive", 0}, {"ignore", 0}, {NULL, 0}};
+static const struct key_word conflict_words[] = {
+    {"newest_wins", 0}, {"source_wins", 0}, {"target_wins", 0}, {"park", 0}, {NULL, 0}};
+static const struct key_word new_field_words[] = {{"add", 0}, {"json", 0}, {"ignore", 0}, {NULL, 0}};
+static const struct key_word compound_words[] = {{"flatten", 0}, {"json", 0}, {NULL, 0}};
+static const struct key_word transaction_words[] = {{"best_effort", 0}, {"atomic", 0}, {NULL, 0}};
+static const struct key_word owner_words[] = {{"source", 0}, {"target", 0}, {NULL, 0}};
+static const struct key_word type_words[] = {{"schema", 0}, {"text", 0},     {"boolean", 0}, {"integer", 0}, {"number", 0},
+                                             {"date", 0},   {"datetime", 0}, {"time", 0},    {"json", 0},    {NULL, 0}};
+static const struct key_word clean_words[] = {{"none", 0}, {"phone", 0}, {"currency", 0}, {"trim", 0}, {NULL, 0}};
+static const struct key_word unknown_words[] = {{"park", 0}, {"keep", 0}, {"null", 0}, {NULL, 0}};
+static const struct key_word too_long_words[] = {{"park", 0}, {"truncate", 0}, {"flag", 0}, {NULL, 0}};
+static const struct key_word error_words[] = {{"park", 0}, {"null", 0}, {NULL, 0}};
+static const struct key_word null_words[] = {{"write", 0}, {"keep", 0}, {"empty", 0}, {NULL, 0}};
 
 /* A kind of sign-in or of sink that the format has and this version has not. */
 #define LATER(p, h)                                                                                          \
@@ -203,12 +221,23 @@ const struct key config_keys[] = {
     {.path = "sinks[].null", .type = KEY_MAP, .flags = KEY_CHOICE, .offset = SINK(kind),
      .choice = SINK_KIND_NULL,
      .help = "Take every event and keep none. For benchmarks."},
-    LATER("sinks[].sqlite", "Mirror records in a SQLite database."),
-    LATER("sinks[].postgres", "Mirror records in PostgreSQL."),
+    {.path = "sinks[].sqlite", .type = KEY_MAP, .flags = KEY_CHOICE, .offset = SINK(kind),
+     .choice = SINK_KIND_SQLITE,
+     .help = "Mirror records in a SQLite database: one table per entity, one row per record."},
+    {.path = "sinks[].sqlite.path", .type = KEY_TEXT, .flags = KEY_REQUIRED, .offset = SINK(path),
+     .rule = &rule_file_path,
+     .help = "The database file, made when it is not there; its folder must exist. Every sink needs a file of "
+             "its own."},
+    {.path = "sinks[].postgres", .type = KEY_MAP, .flags = KEY_CHOICE, .offset = SINK(kind),
+     .choice = SINK_KIND_POSTGRES,
+     .help = "Mirror records in PostgreSQL: one table per entity, one row per record."},
+    {.path = "sinks[].postgres.dsn", .type = KEY_TEXT, .flags = KEY_SECRET, .offset = SINK(dsn), .fallback = "",
+     .help = "A libpq connection string or URI. What it leaves out, or all of it when missing, comes from the "
+             "usual environment (`PGHOST`, `PGSERVICE`, `PGPASSFILE` …)."},
     LATER("sinks[].http", "Send events to a URL."),
     LATER("sinks[].kafka", "Send events to Kafka."),
     LATER("sinks[].salesforce", "Write records to another org."),
-    {.path = "sinks[].order", .type = KEY_WORD, .offset = SINK(order), .fallback = "per_record",
+    {.path = "sinks[].order", .type = KEY_WORD, .flags = KEY_EVENTS, .offset = SINK(order), .fallback = "per_record",
      .words = order_words,
      .help = "What waits behind an event that is not settled: events of the same record, every "
              "event, or none."},
@@ -225,14 +254,90 @@ const struct key config_keys[] = {
      .help = "How long the first event of a batch waits for more."},
     {.path = "sinks[].renamed_from", .type = KEY_TEXT, .offset = SINK(renamed_from), .rule = &rule_name,
      .help = "The name this sink had before: its cursor is carried over."},
-    {.path = "sinks[].on_delete", .type = KEY_WORD, .flags = KEY_LATER, .offset = KEY_NOT_STORED,
-     .help = "Sinks that mirror records: what a deleted record does to its row."},
-    {.path = "sinks[].conflict", .type = KEY_WORD, .flags = KEY_LATER, .offset = KEY_NOT_STORED,
-     .help = "Sinks that mirror records: who wins when the target was edited."},
-    {.path = "sinks[].new_fields", .type = KEY_WORD, .flags = KEY_LATER, .offset = KEY_NOT_STORED,
-     .help = "Sinks that mirror records: fields nobody mapped."},
-    {.path = "sinks[].entities", .type = KEY_MAP, .flags = KEY_LATER, .offset = KEY_NOT_STORED,
-     .help = "Sinks that mirror records: mapping per entity."},
+    {.path = "sinks[].on_delete", .type = KEY_WORD, .flags = KEY_MIRROR | KEY_INHERIT, .offset = SINK(on_delete),
+     .words = delete_words,
+     .help = "What a deleted record does to its row: it goes, it is marked in `_deleted`, it moves to "
+             "`TABLE_history`, or nothing happens. A sink that mirrors records must say so, here or for each "
+             "entity."},
+    {.path = "sinks[].conflict", .type = KEY_WORD, .flags = KEY_MIRROR, .offset = SINK(conflict),
+     .fallback = "newest_wins", .words = conflict_words,
+     .help = "Who wins when the target's row was edited since (`last_modified_column` says when): the newer of "
+             "the two, always Salesforce, always the target, or a dead letter for a person to decide."},
+    {.path = "sinks[].new_fields", .type = KEY_WORD, .flags = KEY_MIRROR, .offset = SINK(new_fields),
+     .fallback = "add", .words = new_field_words,
+     .help = "Fields that `fields` does not name: a column each, all in the JSON column `_fields`, or not "
+             "mirrored."},
+    {.path = "sinks[].compounds", .type = KEY_WORD, .flags = KEY_MIRROR, .offset = SINK(compounds),
+     .fallback = "flatten", .words = compound_words,
+     .help = "Compound fields (addresses, locations, names of persons): a column per part, or one JSON column."},
+    {.path = "sinks[].transactions", .type = KEY_WORD, .flags = KEY_MIRROR, .offset = SINK(transactions),
+     .fallback = "best_effort", .words = transaction_words,
+     .help = "When the target refuses one record of a Salesforce transaction: it alone is parked, or the whole "
+             "transaction."},
+    {.path = "sinks[].entities", .type = KEY_TABLE, .flags = KEY_MIRROR, .offset = SINK(entities),
+     .list = {.item_size = sizeof(struct entity_config), .count_offset = SINK(n_entities), .max = 2000,
+              .name_offset = ENT(entity), .skip_offset = ENT(skipped), .name_rule = &rule_entity},
+     .help = "What is mirrored, and how: a map by the names of entities (`Account`; a platform event: `Order__e`). "
+             "Without it, everything by the default mapping. With it, only what it names; when it names nothing "
+             "but entities with `false`, everything but those."},
+    {.path = "sinks[].entities{}.table", .type = KEY_TEXT, .offset = ENT(table), .rule = &rule_table,
+     .help = "The table's name. When missing: the entity's in lower case with `_` between words."},
+    {.path = "sinks[].entities{}.key", .type = KEY_TEXT, .offset = ENT(key), .rule = &rule_column,
+     .help = "The key column, which holds the record id. When missing: `id`; of platform events `event_id`."},
+    {.path = "sinks[].entities{}.last_modified_column", .type = KEY_TEXT, .offset = ENT(last_modified_column),
+     .rule = &rule_column,
+     .help = "The target's own column that says when a row was last edited there: what `conflict` compares."},
+    {.path = "sinks[].entities{}.on_delete", .type = KEY_WORD, .flags = KEY_INHERIT, .offset = ENT(on_delete),
+     .words = delete_words, .help = "Overrides the sink's."},
+    {.path = "sinks[].entities{}.conflict", .type = KEY_WORD, .flags = KEY_INHERIT, .offset = ENT(conflict),
+     .words = conflict_words, .help = "Overrides the sink's."},
+    {.path = "sinks[].entities{}.new_fields", .type = KEY_WORD, .flags = KEY_INHERIT, .offset = ENT(new_fields),
+     .words = new_field_words, .help = "Overrides the sink's."},
+    {.path = "sinks[].entities{}.compounds", .type = KEY_WORD, .flags = KEY_INHERIT, .offset = ENT(compounds),
+     .words = compound_words, .help = "Overrides the sink's."},
+    {.path = "sinks[].entities{}.fields", .type = KEY_TABLE, .offset = ENT(fields),
+     .list = {.item_size = sizeof(struct field_config), .count_offset = ENT(n_fields), .max = 2000,
+              .name_offset = FLD(field), .skip_offset = FLD(skipped), .name_rule = &rule_field},
+     .help = "A map by the names of fields (`Industry`, `BillingAddress.City`, a whole compound: "
+             "`BillingAddress`). `false`: not mirrored. What it does not name follows `new_fields`."},
+    {.path = "sinks[].entities{}.fields{}.column", .type = KEY_TEXT, .offset = FLD(column), .rule = &rule_column,
+     .help = "The column's name. When missing: the field's in lower case with `_` between words."},
+    {.path = "sinks[].entities{}.fields{}.type", .type = KEY_WORD, .offset = FLD(type), .fallback = "schema",
+     .words = type_words,
+     .help = "The column's type, and what values are converted to: what the schema says, or another one."},
+    {.path = "sinks[].entities{}.fields{}.clean", .type = KEY_WORD, .offset = FLD(clean), .fallback = "none",
+     .words = clean_words,
+     .help = "`phone`: digits, with one `+` in front where there is one, and `x` before an extension. `currency`: "
+             "the number in an amount like `$1,234.50`. `trim`: no white space around."},
+    {.path = "sinks[].entities{}.fields{}.max_length", .type = KEY_INT, .offset = FLD(max_length), .fallback = "0",
+     .min = 0, .max = 1000000000,
+     .help = "The longest text, in characters; 0: any."},
+    {.path = "sinks[].entities{}.fields{}.on_too_long", .type = KEY_WORD, .offset = FLD(on_too_long),
+     .fallback = "park", .words = too_long_words,
+     .help = "A longer text: the delivery is parked, the text is cut, or it is cut and counted in the log."},
+    {.path = "sinks[].entities{}.fields{}.map", .type = KEY_PAIRS, .offset = FLD(map),
+     .list = {.item_size = sizeof(struct value_pair), .count_offset = FLD(n_map), .max = 2000,
+              .name_offset = offsetof(struct value_pair, from), .value_offset = offsetof(struct value_pair, to),
+              .name_rule = &rule_value},
+     .help = "Values and what to write for each."},
+    {.path = "sinks[].entities{}.fields{}.on_unknown", .type = KEY_WORD, .offset = FLD(on_unknown),
+     .fallback = "park", .words = unknown_words,
+     .help = "A value that `map` does not name: parked, kept as it is, or null."},
+    {.path = "sinks[].entities{}.fields{}.on_error", .type = KEY_WORD, .offset = FLD(on_error), .fallback = "park",
+     .words = error_words,
+     .help = "A value that cannot be converted: the delivery is parked, or null is written and logged."},
+    {.path = "sinks[].entities{}.fields{}.nulls", .type = KEY_WORD, .offset = FLD(nulls), .fallback = "write",
+     .words = null_words,
+     .help = "A field that becomes null: null is written, the column keeps what it has, or it is emptied (`''`, "
+             "0, false)."},
+    {.path = "sinks[].entities{}.fields{}.owner", .type = KEY_WORD, .offset = FLD(owner), .fallback = "source",
+     .words = owner_words,
+     .help = "`target`: written when the row is inserted, then left to the target."},
+    {.path = "sinks[].entities{}.constants", .type = KEY_PAIRS, .offset = ENT(constants),
+     .list = {.item_size = sizeof(struct constant_config), .count_offset = ENT(n_constants), .max = 100,
+              .name_offset = offsetof(struct constant_config, column),
+              .value_offset = offsetof(struct constant_config, value), .name_rule = &rule_column},
+     .help = "Columns that are filled with a fixed text when a row is inserted."},
 
     {.path = "store", .type = KEY_MAP,
      .help = "The journal and everything else that is kept."},
@@ -296,7 +401,13 @@ static size_t parent_len(const struct key *key)
     return dot ? (size_t)(dot - key->path) : 0;
 }
 
-/* The path under which a row's children stand: the path itself, for a list with "[]". */
+/* What stands between the path of a row with items and a dot: "[]", "{}". */
+static const char *items_mark(const struct key *key)
+{
+    return key->type == KEY_LIST ? "[]" : key->type == KEY_TABLE ? "{}" : "";
+}
+
+/* The path under which a row's children stand: the path itself, with the mark of its items. */
 static bool is_parent_path(const struct key *parent, const char *path, size_t n)
 {
     if (!parent)
@@ -304,9 +415,8 @@ static bool is_parent_path(const struct key *parent, const char *path, size_t n)
     size_t len = strlen(parent->path);
     if (n < len || memcmp(parent->path, path, len) != 0)
         return false;
-    if (parent->type == KEY_LIST)
-        return n == len + 2 && memcmp(path + len, "[]", 2) == 0;
-    return n == len;
+    const char *mark = items_mark(parent);
+    return n == len + strlen(mark) && memcmp(path + len, mark, strlen(mark)) == 0;
 }
 
 const struct key *key_next_child(const struct key *parent, const struct key *last)
@@ -332,7 +442,7 @@ const struct key *key_parent(const struct key *key)
 {
     size_t n = parent_len(key);
     for (const struct key *k = key; n && k-- > config_keys;)
-        if ((k->type == KEY_MAP || k->type == KEY_LIST) && is_parent_path(k, key->path, n))
+        if ((k->type == KEY_MAP || k->type == KEY_LIST || k->type == KEY_TABLE) && is_parent_path(k, key->path, n))
             return k;
     return NULL;
 }
@@ -342,11 +452,31 @@ bool key_in_scope(const struct key *list, const struct key *key)
     const char *rest = key->path;
     if (list) {
         size_t n = strlen(list->path);
-        if (strncmp(rest, list->path, n) != 0 || strncmp(rest + n, "[].", 3) != 0)
+        const char *mark = items_mark(list);
+        if (strncmp(rest, list->path, n) != 0 || strncmp(rest + n, mark, 2) != 0 || rest[n + 2] != '.')
             return false;
         rest += n + 3;
     }
-    return !strstr(rest, "[]");
+    return !strstr(rest, "[]") && !strstr(rest, "{}");
+}
+
+bool key_has_items(const struct key *key)
+{
+    return key->type == KEY_LIST || key->type == KEY_TABLE || key->type == KEY_PAIRS;
+}
+
+const char *sink_kind_name(enum sink_kind kind)
+{
+    for (const struct key *k = config_keys; k < config_keys + config_n_keys; k++)
+        if ((k->flags & KEY_CHOICE) && !(k->flags & KEY_LATER) && k->choice == (int)kind &&
+            strncmp(k->path, "sinks[].", 8) == 0)
+            return key_name(k);
+    BUG("there is no sink of kind %d", (int)kind);
+}
+
+bool sink_kind_is_mirror(enum sink_kind kind)
+{
+    return kind == SINK_KIND_SQLITE || kind == SINK_KIND_POSTGRES;
 }
 
 const char *key_name(const struct key *key)

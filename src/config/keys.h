@@ -6,8 +6,8 @@
  * docs/configuration.md all read this table; none of them knows a key by itself. What a row cannot say
  * (two keys that exclude each other, names that must exist) is in rules.c.
  *
- * Paths: "orgs[].tls.ca_file" is key ca_file in map tls of each item of list orgs; "" is the file
- * itself. Rows of one map stand in the order in which they are printed.
+ * Paths: "orgs[].tls.ca_file" is key ca_file in map tls of each item of list orgs; "entities{}.table" is key
+ * table under each name in entities; "" is the file itself. Rows of one map stand in the order in which they are printed.
  *
  * Ownership: everything is constant. Thread: any.
  */
@@ -20,7 +20,9 @@
 
 enum key_type {
     KEY_MAP,
-    KEY_LIST, /* of maps: their keys are the rows below path[] */
+    KEY_LIST,  /* of maps: their keys are the rows below path[] */
+    KEY_TABLE, /* a map with names of the user's own: name -> map (the rows below path{}), or false */
+    KEY_PAIRS, /* a map with texts of the user's own on both sides: text -> text */
     KEY_TEXT,
     KEY_BOOL,
     KEY_INT,
@@ -42,6 +44,9 @@ enum key_flag {
     KEY_NONEMPTY = 1 << 5, /* a list with at least one item, unless the caller needs no sinks */
     KEY_LINES = 1 << 6,    /* a text of several lines (PEM); every other text is one line */
     KEY_FIXED = 1 << 7,    /* of the file itself: cannot change while the daemon runs */
+    KEY_EVENTS = 1 << 8,   /* of sinks that append events: has no effect on others */
+    KEY_MIRROR = 1 << 9,   /* of sinks that mirror records: has no effect on others */
+    KEY_INHERIT = 1 << 10, /* a KEY_WORD: -1 until said; then the rules fill in the outer value */
 };
 
 /* A word of KEY_WORD; the table ends with text == NULL. */
@@ -73,8 +78,11 @@ struct key {
     const struct text_rule *rule;
     int choice;
     struct {
-        size_t item_size, count_offset; /* LIST: elements, and a uint32_t beside the pointer */
+        size_t item_size, count_offset; /* LIST, TABLE, PAIRS: elements, and a uint32_t beside the pointer */
         unsigned max;
+        size_t name_offset, value_offset;   /* TABLE, PAIRS: the text in front; PAIRS: the text behind it */
+        size_t skip_offset;                 /* TABLE: a bool that `false` sets */
+        const struct text_rule *name_rule;  /* TABLE, PAIRS */
     } list;
     const char *help;
 };
@@ -92,8 +100,10 @@ const struct key *key_next_child(const struct key *parent, const struct key *las
 const struct key *key_child(const struct key *parent, const char *name, size_t name_len);
 /* The map or list that holds the row; NULL: the file. */
 const struct key *key_parent(const struct key *key);
-/* True when the row's offset counts in an item of `list` (NULL: in struct config). */
+/* True when the row's offset counts in an item of `list`, a LIST or TABLE (NULL: in struct config). */
 bool key_in_scope(const struct key *list, const struct key *key);
+/* A row with items of its own, which own their members. */
+bool key_has_items(const struct key *key);
 /* The last part of the path: "ca_file". */
 const char *key_name(const struct key *key);
 

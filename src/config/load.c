@@ -15,23 +15,21 @@
 
 /* What one map has said so far. */
 struct map_state {
-    uint8_t seen[128]; /* by row: SEEN_ bits */
+    uint8_t seen[256]; /* by row: SEEN_ bits */
     const struct key *chosen;
     struct place chosen_place;
 };
 
 enum { SEEN_VALUE = 1, SEEN_FILE = 2, SEEN_MEANT = 4 };
 
-static void load_map(struct loader *l, const struct key *map, yaml_node_t *node, void *base);
+#define PROBLEM LOADER_PROBLEM
 
-#define PROBLEM(l, place, ...) problem_add(&(l)->problems, place, path_text(l), __VA_ARGS__)
-
-static const char *path_text(const struct loader *l)
+const char *loader_path(const struct loader *l)
 {
     return l->path.len ? (const char *)l->path.data : TOP_LEVEL;
 }
 
-static size_t path_push(struct loader *l, const char *name)
+size_t loader_push(struct loader *l, const char *name)
 {
     size_t before = l->path.len;
     buf_addf(&l->path, "%s%s", before ? "." : "", name);
@@ -45,7 +43,7 @@ static size_t path_push_index(struct loader *l, size_t i)
     return before;
 }
 
-static void path_pop(struct loader *l, size_t before)
+void loader_pop(struct loader *l, size_t before)
 {
     l->path.len = before;
     if (l->path.data)
@@ -57,8 +55,7 @@ static enum expand_form form_of(const struct key *key)
     return key->flags & KEY_LINES ? EXPAND_LINES : EXPAND_ONE_LINE;
 }
 
-/* The scalar's text with variables replaced; NULL after a problem. */
-static char *scalar_text(struct loader *l, yaml_node_t *node, enum expand_form form)
+char *loader_scalar(struct loader *l, yaml_node_t *node, enum expand_form form)
 {
     struct place place = document_place(node);
     if (node->type != YAML_SCALAR_NODE) {
@@ -91,9 +88,18 @@ static void store(struct loader *l, const struct key *key, yaml_node_t *node, vo
     free(shown);
 }
 
+/* `null` is no value to YAML; where it is one of the words, it is that word. */
+static bool is_word_null(const struct key *key, const yaml_node_t *node)
+{
+    bool has = false;
+    for (const struct key_word *word = key->words; word && word->text; word++)
+        has |= strcmp(word->text, "null") == 0;
+    return has && node->type == YAML_SCALAR_NODE && span_equal_str(document_scalar(node), "null");
+}
+
 static void load_scalar(struct loader *l, const struct key *key, yaml_node_t *node, void *base)
 {
-    char *text = scalar_text(l, node, form_of(key));
+    char *text = is_word_null(key, node) ? xstrdup("null") : loader_scalar(l, node, form_of(key));
     if (!text)
         return;
     store(l, key, node, base, text);
@@ -103,7 +109,7 @@ static void load_scalar(struct loader *l, const struct key *key, yaml_node_t *no
 
 static void load_secret_file(struct loader *l, const struct key *key, yaml_node_t *node, void *base)
 {
-    char *path = scalar_text(l, node, EXPAND_ONE_LINE);
+    char *path = loader_scalar(l, node, EXPAND_ONE_LINE);
     if (!path)
         return;
     char *why = NULL;
@@ -121,7 +127,7 @@ static void load_secret_file(struct loader *l, const struct key *key, yaml_node_
 
 static void add_reference(struct loader *l, const struct key *key, yaml_node_t *node, void *base)
 {
-    char *name = scalar_text(l, node, EXPAND_ONE_LINE);
+    char *name = loader_scalar(l, node, EXPAND_ONE_LINE);
     if (!name)
         return;
     references_add(l, key, base, document_place(node), name);
@@ -144,14 +150,16 @@ static void load_references(struct loader *l, const struct key *key, yaml_node_t
     for (size_t i = 0; i < n; i++) {
         size_t before = path_push_index(l, i);
         add_reference(l, key, document_node(&l->doc, node->data.sequence.items.start[i]), base);
-        path_pop(l, before);
+        loader_pop(l, before);
     }
 }
 
-static void set_defaults(const struct key *list, void *base)
+void loader_defaults(const struct key *list, void *base)
 {
     for (const struct key *k = config_keys; k < config_keys + config_n_keys; k++) {
         bool stored = k->offset != KEY_NOT_STORED || k->type == KEY_LISTEN;
+        if ((k->flags & KEY_INHERIT) && key_in_scope(list, k))
+            memcpy((char *)base + k->offset, &(int){-1}, sizeof(int));
         if (!k->fallback || !stored || !key_in_scope(list, k))
             continue;
         if (k->type == KEY_TEXT) { /* as it is: "" has a meaning here that a user cannot give */
@@ -186,12 +194,12 @@ static void load_list(struct loader *l, const struct key *key, yaml_node_t *node
     memcpy((char *)base + key->offset, &items, sizeof items);
     memcpy((char *)base + key->list.count_offset, &(uint32_t){(uint32_t)n}, sizeof(uint32_t));
     for (size_t i = 0; i < n; i++)
-        set_defaults(key, items + i * key->list.item_size);
+        loader_defaults(key, items + i * key->list.item_size);
     for (size_t i = 0; i < n; i++) {
         size_t before = path_push_index(l, i);
-        load_map(l, key, document_node(&l->doc, node->data.sequence.items.start[i]),
+        loader_map(l, key, document_node(&l->doc, node->data.sequence.items.start[i]),
                  items + i * key->list.item_size);
-        path_pop(l, before);
+        loader_pop(l, before);
     }
 }
 
@@ -203,10 +211,14 @@ static void load_value(struct loader *l, const struct key *key, yaml_node_t *nod
             span_equal_str(document_scalar(node), "false"))
             l->config->admin.enabled = false;
         else
-            load_map(l, key, node, base);
+            loader_map(l, key, node, base);
         return;
     case KEY_LIST:
         load_list(l, key, node, base);
+        return;
+    case KEY_TABLE:
+    case KEY_PAIRS:
+        loader_items(l, key, node, base);
         return;
     case KEY_ORG:
         add_reference(l, key, node, base);
@@ -223,7 +235,7 @@ static void load_value(struct loader *l, const struct key *key, yaml_node_t *nod
 static const struct key *key_elsewhere(const struct key *map, struct span name)
 {
     const struct key *scope = map;
-    while (scope && scope->type != KEY_LIST)
+    while (scope && !key_has_items(scope))
         scope = key_parent(scope);
     const struct key *found = NULL;
     for (const struct key *k = config_keys; k < config_keys + config_n_keys; k++)
@@ -326,7 +338,7 @@ static void load_pair(struct loader *l, const struct key *map, struct map_state 
     }
     struct span name = document_scalar(name_node);
     char *shown = value_excerpt(name);
-    size_t before = path_push(l, shown);
+    size_t before = loader_push(l, shown);
     free(shown);
     bool as_file;
     const struct key *key = row_of(map, name, &as_file);
@@ -340,7 +352,7 @@ static void load_pair(struct loader *l, const struct key *map, struct map_state 
         else
             load_value(l, key, node, base);
     }
-    path_pop(l, before);
+    loader_pop(l, before);
 }
 
 /* What the map does not say though it must. */
@@ -355,19 +367,19 @@ static void missing_keys(struct loader *l, const struct key *map, const struct m
                         ((k->flags & KEY_NONEMPTY) && !(l->flags & CONFIG_NO_SINKS_NEEDED));
         if (!required || state->seen[k - config_keys])
             continue;
-        size_t before = path_push(l, key_name(k));
+        size_t before = loader_push(l, key_name(k));
         if (k->flags & KEY_SECRET)
             PROBLEM(l, place, "is required, here or as '%s_file'", key_name(k));
         else
             PROBLEM(l, place, "is required");
-        path_pop(l, before);
+        loader_pop(l, before);
     }
     if (kinds.len && !state->chosen)
         PROBLEM(l, place, "exactly one of these is required: %s", (char *)kinds.data);
     buf_release(&kinds);
 }
 
-static void load_map(struct loader *l, const struct key *map, yaml_node_t *node, void *base)
+void loader_map(struct loader *l, const struct key *map, yaml_node_t *node, void *base)
 {
     struct map_state state = {.chosen = NULL};
     BUG_IF(config_n_keys > sizeof state.seen);
@@ -381,7 +393,7 @@ static void load_map(struct loader *l, const struct key *map, yaml_node_t *node,
             load_pair(l, map, &state, pair, base);
     } else if (!document_is_null(node)) {
         PROBLEM(l, document_place(node), "must be a mapping: one 'key: value' per line%s",
-                map && (map->flags & KEY_OFF) ? ", or false" : "");
+                map && ((map->flags & KEY_OFF) || map->type == KEY_TABLE) ? ", or false" : "");
         return;
     }
     missing_keys(l, map, &state, document_place(node));
@@ -396,7 +408,7 @@ static void load_document(struct loader *l)
         return;
     }
     l->visited = xcalloc((size_t)(d->yaml.nodes.top - d->yaml.nodes.start), sizeof *l->visited);
-    load_map(l, NULL, d->root, l->config);
+    loader_map(l, NULL, d->root, l->config);
     references_resolve(l);
     rules_check(l);
 }
@@ -406,7 +418,7 @@ struct config *config_load_text(struct span text, const char *name, unsigned fla
     struct loader l = {.flags = flags, .problems = PROBLEMS_INIT, .path = BUF_INIT};
     l.config = xcalloc(1, sizeof *l.config);
     l.config->file = xstrdup(name);
-    set_defaults(NULL, l.config);
+    loader_defaults(NULL, l.config);
     if (text.n > CONFIG_MAX_BYTES)
         problem_add(&l.problems, (struct place){0, 0}, TOP_LEVEL, "larger than %d MiB",
                     CONFIG_MAX_BYTES >> 20);

@@ -56,6 +56,41 @@ static void print_list(struct printer *p, const struct key *key, const char *bas
     p->indent -= 4;
 }
 
+/* The names of a KEY_TABLE with what is below them, or the two sides of KEY_PAIRS. Nothing when it was not given. */
+static void print_items(struct printer *p, const struct key *key, const char *base)
+{
+    const char *items, *text;
+    uint32_t n;
+    memcpy(&items, base + key->offset, sizeof items);
+    memcpy(&n, base + key->list.count_offset, sizeof n);
+    if (!n)
+        return;
+    begin_line(p, key);
+    buf_add_char(p->out, '\n');
+    p->indent += 2;
+    for (uint32_t i = 0; i < n; i++) {
+        const char *item = items + i * key->list.item_size;
+        memcpy(&text, item + key->list.name_offset, sizeof text);
+        buf_addf(p->out, "%*s", p->indent, "");
+        value_add_name(p->out, text);
+        buf_add_str(p->out, ": ");
+        if (key->type == KEY_PAIRS) {
+            memcpy(&text, item + key->list.value_offset, sizeof text);
+            value_add_text(p->out, text);
+            buf_add_char(p->out, '\n');
+        } else if (*(const bool *)(item + key->list.skip_offset)) {
+            buf_add_str(p->out, "false\n");
+        } else {
+            p->out->len--;
+            buf_add_char(p->out, '\n');
+            p->indent += 2;
+            print_map(p, key, item);
+            p->indent -= 2;
+        }
+    }
+    p->indent -= 2;
+}
+
 static void print_scalar(struct printer *p, const struct key *key, const char *base)
 {
     struct buf value = BUF_INIT;
@@ -90,6 +125,10 @@ static void print_key(struct printer *p, const struct key *key, const char *base
     case KEY_LIST:
         print_list(p, key, base);
         return;
+    case KEY_TABLE:
+    case KEY_PAIRS:
+        print_items(p, key, base);
+        return;
     case KEY_ORG:
         begin_line(p, key);
         buf_add_char(p->out, ' ');
@@ -105,10 +144,19 @@ static void print_key(struct printer *p, const struct key *key, const char *base
     }
 }
 
+/* Keys that have no effect on this kind of sink are not part of what is in effect. */
+static bool applies(const struct key *key, const char *base)
+{
+    if (!(key->flags & (KEY_EVENTS | KEY_MIRROR)))
+        return true;
+    const struct sink_config *sink = (const struct sink_config *)(const void *)base;
+    return sink_kind_is_mirror(sink->kind) == ((key->flags & KEY_MIRROR) != 0);
+}
+
 static void print_map(struct printer *p, const struct key *map, const char *base)
 {
     for (const struct key *k = key_next_child(map, NULL); k; k = key_next_child(map, k))
-        if (!(k->flags & KEY_LATER))
+        if (!(k->flags & KEY_LATER) && applies(k, base))
             print_key(p, k, base);
 }
 

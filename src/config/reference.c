@@ -36,6 +36,12 @@ static void add_type(struct buf *out, const struct key *key)
     case KEY_LIST:
         buf_add_str(out, "list");
         break;
+    case KEY_TABLE:
+        buf_add_str(out, "map: name to map or `false`");
+        break;
+    case KEY_PAIRS:
+        buf_add_str(out, "map: text to text");
+        break;
     case KEY_BOOL:
         buf_add_str(out, "`true`, `false`");
         break;

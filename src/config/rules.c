@@ -307,12 +307,12 @@ static void check_outputs(struct loader *l)
         if (!c->sinks[i].path)
             continue;
         outputs[i] = output_of(c->sinks[i].path);
+        const char *key = c->sinks[i].kind == SINK_KIND_SQLITE ? "sqlite.path" : "file.path";
         if (same_output(&outputs[i], &store))
-            item_problem(l, "sinks", i, "file.path", "is the store's folder");
+            item_problem(l, "sinks", i, key, "is the store's folder");
         for (uint32_t k = 0; k < i; k++)
             if (outputs[k].path && same_output(&outputs[k], &outputs[i])) {
-                item_problem(l, "sinks", i, "file.path",
-                             "is the file of sinks[%u] too; every sink needs its own", k);
+                item_problem(l, "sinks", i, key, "is the file of sinks[%u] too; every sink needs its own", k);
                 break;
             }
     }
@@ -353,6 +353,7 @@ void rules_check(struct loader *l)
     check_outputs(l);
     for (uint32_t i = 0; i < c->n_sinks; i++)
         check_renames(l, i);
+    mirror_rules_check(l);
     for (uint32_t i = 0; i < c->n_sinks; i++)
         overlap_check(l, i);
     yaml_node_t *token = document_find(&l->doc, l->doc.root, "admin.token");

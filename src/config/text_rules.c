@@ -1,6 +1,7 @@
 #include "config/text_rules.h"
 
 #include "base/text.h"
+#include "config/names.h"
 
 #include <string.h>
 
@@ -119,6 +120,59 @@ static bool is_audience(char *text)
 }
 
 const struct text_rule rule_audience = {"a URL like https://login.salesforce.com", "^https?://", is_audience};
+
+static bool is_entity(char *text)
+{
+    return only(text, 1, 80, "_") && strchr(letters_digits, text[0]);
+}
+
+const struct text_rule rule_entity = {"the API name of an entity, like Account or Order__e", "^[A-Za-z0-9][A-Za-z0-9_]{0,79}$",
+                                      is_entity};
+
+static bool is_field(char *text)
+{
+    char *dot = strchr(text, '.');
+    if (!dot)
+        return only(text, 1, 80, "_");
+    *dot = '\0';
+    bool ok = only(text, 1, 80, "_") && only(dot + 1, 1, 80, "_");
+    *dot = '.';
+    return ok;
+}
+
+const struct text_rule rule_field = {"the API name of a field, like Industry or BillingAddress.City",
+                                     "^[A-Za-z0-9_]{1,80}(\\.[A-Za-z0-9_]{1,80})?$", is_field};
+
+/* Any characters, because names are quoted, but few enough bytes for PostgreSQL and what may be added behind. */
+static bool is_identifier(const char *text, size_t most)
+{
+    size_t n = strlen(text);
+    return n > 0 && n <= most && text_is_one_line(text, n);
+}
+
+static bool is_table(char *text)
+{
+    return is_identifier(text, NAMES_MAX_TABLE) && strncasecmp(text, "_tidemark_", 10) != 0 &&
+           strncasecmp(text, "sqlite_", 7) != 0;
+}
+
+const struct text_rule rule_table = {"1 to 52 bytes, not beginning with '_tidemark_' or 'sqlite_'", "^.{1,52}$", is_table};
+
+static bool is_column(char *text)
+{
+    return is_identifier(text, NAMES_MAX_COLUMN) && !names_is_ours(text);
+}
+
+const struct text_rule rule_column = {
+    "1 to 58 bytes, and none of " NAMES_OF_OURS ", which are filled by tidemark", "^.{1,58}$", is_column};
+
+static bool is_value(char *text)
+{
+    size_t n = strlen(text);
+    return n > 0 && n <= 1020 && text_is_one_line(text, n);
+}
+
+const struct text_rule rule_value = {"1 to 1020 bytes on one line", "^.{1,1020}$", is_value};
 
 bool text_split_endpoint(const char *text, const char **host, size_t *host_len, int *port)
 {

@@ -18,6 +18,12 @@ extern const struct text_rule rule_topic;
 extern const struct text_rule rule_file_path;
 extern const struct text_rule rule_header_value;
 extern const struct text_rule rule_audience;
+/* Records mode. */
+extern const struct text_rule rule_entity; /* an API name: Account, Order__e */
+extern const struct text_rule rule_field;  /* Industry, BillingAddress.City */
+extern const struct text_rule rule_table;
+extern const struct text_rule rule_column;
+extern const struct text_rule rule_value; /* the left side of a value map */
 
 /*
  * "host:port" or "[v6]:port" -> where the host begins, its length, and the port (0 to 65535). Returns

@@ -189,6 +189,8 @@ bool value_store(const struct key *key, void *base, char *text, const char *show
         return store_listen(base, text, shown, why);
     case KEY_MAP:
     case KEY_LIST:
+    case KEY_TABLE:
+    case KEY_PAIRS:
     case KEY_ORG:
     case KEY_SUBSCRIPTIONS:
         break;
@@ -217,7 +219,7 @@ void value_add_size(struct buf *out, int64_t bytes)
     buf_addf(out, "%lld%s", (long long)bytes, units[unit]);
 }
 
-void value_add_text(struct buf *out, const char *text)
+static bool is_plain(const char *text)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-";
     static const char *const other[] = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"};
@@ -226,7 +228,20 @@ void value_add_text(struct buf *out, const char *text)
     bool safe = n && !text[n] && !strchr("0123456789.-_", text[0]);
     for (size_t i = 0; safe && i < ARRAY_LEN(other); i++)
         safe = strcasecmp(text, other[i]) != 0;
-    if (safe) {
+    return safe;
+}
+
+void value_add_name(struct buf *out, const char *name)
+{
+    if (is_plain(name))
+        buf_add_str(out, name);
+    else
+        json_add_string(out, span_of_str(name));
+}
+
+void value_add_text(struct buf *out, const char *text)
+{
+    if (is_plain(text)) {
         buf_add_str(out, text);
         return;
     }
@@ -252,7 +267,7 @@ static bool print_text(const struct key *key, const char *text, struct buf *out)
 {
     if (!text || !*text)
         return false;
-    value_add_text(out, key->flags & KEY_SECRET ? "(set)" : text);
+    value_add_text(out, key->flags & KEY_SECRET ? VALUE_HIDDEN : text);
     return true;
 }
 
@@ -264,15 +279,18 @@ static void print_listen(const struct config *c, struct buf *out)
         buf_addf(out, strchr(c->admin.host, ':') ? "\"[%s]:%d\"" : "\"%s:%d\"", c->admin.host, c->admin.port);
 }
 
-static void print_word(const struct key *key, const void *base, struct buf *out)
+static bool print_word(const struct key *key, const void *base, struct buf *out)
 {
     if (key->offset == KEY_NOT_STORED) {
         buf_add_str(out, key->fallback);
-        return;
+        return true;
     }
     int i;
     memcpy(&i, slot(key, base), sizeof i);
+    if (i < 0) /* KEY_INHERIT, and nothing to inherit from */
+        return false;
     buf_add_str(out, key->words[i].text);
+    return true;
 }
 
 bool value_print(const struct key *key, const void *base, struct buf *out)
@@ -289,8 +307,7 @@ bool value_print(const struct key *key, const void *base, struct buf *out)
         add_number(out, key->type, *(int64_t *)slot(key, base));
         return true;
     case KEY_WORD:
-        print_word(key, base, out);
-        return true;
+        return print_word(key, base, out);
     case KEY_START:
         value_add_start(out, base);
         return true;
@@ -299,6 +316,8 @@ bool value_print(const struct key *key, const void *base, struct buf *out)
         return true;
     case KEY_MAP:
     case KEY_LIST:
+    case KEY_TABLE:
+    case KEY_PAIRS:
     case KEY_ORG:
     case KEY_SUBSCRIPTIONS:
         break;

@@ -14,6 +14,8 @@
 #include "config/config.h"
 #include "config/keys.h"
 
+#define VALUE_HIDDEN "(set)" /* what is printed of a secret */
+
 /* `shown` is what messages may show of the value: the text as it stands in the file, before variables. */
 MUST_CHECK bool value_store(const struct key *key, void *base, char *text, const char *shown, char **why);
 /*
@@ -30,6 +32,8 @@ void value_add_duration(struct buf *out, int64_t ms);
 void value_add_size(struct buf *out, int64_t bytes);
 /* As YAML: plain when that cannot be read as anything but this text, else in double quotes. */
 void value_add_text(struct buf *out, const char *text);
+/* The same for what stands in front of a colon, where variables are not replaced. */
+void value_add_name(struct buf *out, const char *name);
 /* A copy for messages: at most 60 bytes, then "…". */
 char *value_excerpt(struct span text);
 
