@@ -1,5 +1,4 @@
-#include "delivery/batch.h"
-#include "delivery/latency.h"
+#include "delivery/loop.h"
 #include "delivery/redeliver.h"
 
 #include "base/alloc.h"
@@ -7,7 +6,6 @@
 #include "base/killpoint.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "store/dead_letters.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -32,29 +30,6 @@ struct redeliver_call {
     bool done;
 };
 
-struct delivery_loop {
-    struct delivery_options options;
-    const struct sink_ops *ops;
-    struct sink *sink;
-    bool open;
-    char subject[STORE_MAX_NAME + 8];
-    struct sink_record record; /* what the store holds */
-    struct batch batch;
-    struct latency latency;
-    unsigned failures;      /* in a row */
-    int64_t last_submit_ms; /* monotonic */
-    pthread_t thread;
-    bool started;
-    atomic_bool stopping, draining, ended, reopen;
-    atomic_uint_fast64_t cursor;
-    atomic_int_fast64_t beat_mono_ms; /* the last turn */
-    pthread_mutex_t lock;             /* view, call */
-    struct delivery_view view;
-    struct redeliver_call *call; /* nobody has begun with it */
-    atomic_bool called;
-    pthread_cond_t answered;
-};
-
 const char *delivery_state_name(enum delivery_state s)
 {
     static const char *const names[] = {[DELIVERY_OPENING] = "opening",
@@ -65,11 +40,7 @@ const char *delivery_state_name(enum delivery_state s)
     return names[s];
 }
 
-static void set_state(struct delivery_loop *d, enum delivery_state state, const char *fmt, ...)
-    PRINTF_LIKE(3, 4);
-
-/* State lives in one field and changes here, which logs old -> new. */
-static void set_state(struct delivery_loop *d, enum delivery_state state, const char *fmt, ...)
+void loop_set_state(struct delivery_loop *d, enum delivery_state state, const char *fmt, ...)
 {
     char reason[sizeof d->view.reason];
     va_list ap;
@@ -102,8 +73,8 @@ static void note_progress(struct delivery_loop *d)
 
 /* --- the target ----------------------------------------------------------------------------------- */
 
-/* Wait for more than `beyond`, a nudge, or the time; never so long that the loop seems to hang. */
-static uint64_t wait_for_journal(struct delivery_loop *d, uint64_t beyond, int64_t ms)
+/* Never so long that the loop seems to hang. */
+uint64_t loop_wait(struct delivery_loop *d, uint64_t beyond, int64_t ms)
 {
     d->beat_mono_ms = clock_mono_ms();
     return journal_signal_wait(d->options.signal, beyond, (int)(ms < IDLE_WAIT_MS ? ms : IDLE_WAIT_MS));
@@ -115,16 +86,16 @@ static void pause_ms(struct delivery_loop *d, int64_t ms)
     while (!d->stopping && !d->called && clock_mono_ms() < until) {
         int64_t left = until - clock_mono_ms();
         /* head can not pass UINT64_MAX: waits for a nudge or the time */
-        wait_for_journal(d, UINT64_MAX, left);
+        loop_wait(d, UINT64_MAX, left);
     }
 }
 
-static void fail_target(struct delivery_loop *d, const struct err *why)
+void loop_fail_target(struct delivery_loop *d, const struct err *why)
 {
-    d->ops->close(d->sink);
+    d->mode->close(d);
     d->open = false;
     if (why->class == ERR_REJECTED || why->class == ERR_CONFIG) {
-        set_state(d, DELIVERY_REFUSED, "%s", why->text);
+        loop_set_state(d, DELIVERY_REFUSED, "%s", why->text);
         pause_ms(d, REFUSED_RETRY_MS);
         return;
     }
@@ -132,13 +103,11 @@ static void fail_target(struct delivery_loop *d, const struct err *why)
     for (unsigned i = 0; i < d->failures && ceiling < BACK_OFF_MOST_MS; i++)
         ceiling *= 2;
     d->failures++;
-    set_state(d, DELIVERY_BACKING_OFF, "%s", why->text);
+    loop_set_state(d, DELIVERY_BACKING_OFF, "%s", why->text);
     pause_ms(d, ceiling / 2 + (int64_t)random_below((uint64_t)ceiling / 2 + 1));
 }
 
-/* Replace the record in the store, and then here. Takes next, also on failure. */
-static int commit_record(struct delivery_loop *d, struct sink_record *next, struct store_txn *txn,
-                         struct err *e)
+int loop_commit_record(struct delivery_loop *d, struct sink_record *next, struct store_txn *txn, struct err *e)
 {
     int rc = sink_record_put(txn, next, e);
     KILLPOINT("delivery.before_settle");
@@ -157,178 +126,13 @@ static int commit_record(struct delivery_loop *d, struct sink_record *next, stru
 }
 
 /*
- * What the sink knows after opening is committed before it writes anything: else a crash after the first
- * write would leave lines in the target that nobody knows to be ours.
- */
-static int commit_opened(struct delivery_loop *d, struct err *e)
-{
-    struct sink_record next = d->record;
-    struct store_txn txn;
-    next.state = (struct buf)BUF_INIT;
-    d->ops->state(d->sink, &next.state);
-    if (span_equal(buf_span(&next.state), buf_span(&d->record.state))) {
-        sink_record_release(&next);
-        return 0;
-    }
-    if (store_begin(d->options.store, true, &txn, e) != 0) {
-        sink_record_release(&next);
-        return -1;
-    }
-    return commit_record(d, &next, &txn, e);
-}
-
-static int open_target(struct delivery_loop *d, struct err *e)
-{
-    struct err why = ERR_INIT;
-    struct buf notice = BUF_INIT;
-    struct sink_memory memory = {d->record.cursor, buf_span(&d->record.state)};
-    if (d->ops->open(d->sink, &memory, &notice, &why) == 0) {
-        d->open = true;
-        set_state(d, DELIVERY_RUNNING, "%s", "");
-    }
-    if (notice.len)
-        log_warn(d->subject, "%s", (char *)notice.data);
-    buf_release(&notice);
-    if (d->open)
-        return commit_opened(d, e);
-    fail_target(d, &why);
-    return 0;
-}
-
-static int reopen_target(struct delivery_loop *d, struct err *e)
-{
-    struct err why = ERR_INIT;
-    struct buf notice = BUF_INIT;
-    int rc = d->ops->reopen ? d->ops->reopen(d->sink, &notice, &why) : 0;
-    if (notice.len)
-        log_info(d->subject, "%s", (char *)notice.data);
-    buf_release(&notice);
-    if (rc == 0)
-        return commit_opened(d, e);
-    fail_target(d, &why);
-    return 0;
-}
-
-/* --- one batch ------------------------------------------------------------------------------------ */
-
-static int park_rejected(struct delivery_loop *d, struct store_txn *txn, const struct sink_batch *sb,
-                         size_t n, struct err *e)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (sb->deliveries[i].outcome != SINK_REJECTED)
-            continue;
-        struct dead_letter dead = {.sink = span_of_str(d->options.sink->name),
-                                   .status = DEAD_LETTER_FINAL,
-                                   .parked_ms = clock_wall_ms(),
-                                   .reason = span_of_str("rejected"),
-                                   .detail = span_of_str(sb->reason.text),
-                                   .ev = *sb->deliveries[i].ev};
-        if (dead_letter_put(txn, &dead, e) != 0)
-            return -1;
-        log_warn(d->subject, "parked seq %" PRIu64 ": %s", dead.ev.seq, sb->reason.text);
-    }
-    return 0;
-}
-
-/* Add the first n events of the batch to the record. `di` counts their deliveries. */
-static size_t count_events(struct sink_record *r, const struct batch *b, const struct sink_batch *sb,
-                           size_t n)
-{
-    size_t di = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (b->events[i].seq <= r->redeliver_to) /* in the totals already */
-            r->redelivered += b->fates[i] == FATE_DELIVER && sb->deliveries[di].outcome == SINK_DELIVERED;
-        else if (b->fates[i] == FATE_FILTERED)
-            r->filtered++;
-        else if (b->fates[i] == FATE_PARKED || sb->deliveries[di].outcome == SINK_REJECTED)
-            r->parked++;
-        else
-            r->delivered++;
-        di += b->fates[i] == FATE_DELIVER;
-    }
-    r->cursor += n;
-    redeliver_finish(r);
-    return di;
-}
-
-/* Cursor, totals and the sink's memory in ONE commit (I4, I9). */
-static int settle(struct delivery_loop *d, const struct sink_batch *sb, size_t n_events, struct err *e)
-{
-    struct sink_record next = d->record;
-    next.state = (struct buf)BUF_INIT;
-    size_t n_deliveries = count_events(&next, &d->batch, sb, n_events);
-    if (d->open)
-        d->ops->state(d->sink, &next.state);
-    else
-        buf_add_span(&next.state, buf_span(&d->record.state));
-    struct store_txn txn;
-    if (store_begin(d->options.store, true, &txn, e) != 0) {
-        sink_record_release(&next);
-        return -1;
-    }
-    if (park_rejected(d, &txn, sb, n_deliveries, e) != 0) {
-        store_abort(&txn);
-        sink_record_release(&next);
-        return -1;
-    }
-    return commit_record(d, &next, &txn, e);
-}
-
-/* How many events, from the first on, are settled: up to the first delivery that must be tried again. */
-static size_t settled_prefix(const struct batch *b, const struct sink_batch *sb)
-{
-    size_t di = 0;
-    for (size_t i = 0; i < b->n_events; i++) {
-        if (b->fates[i] != FATE_DELIVER)
-            continue;
-        enum sink_outcome outcome = sb->deliveries[di++].outcome;
-        if (outcome == SINK_UNREPORTED)
-            BUG("sink %s reported no outcome", b->options->sink->name);
-        if (outcome != SINK_DELIVERED && outcome != SINK_REJECTED)
-            return i;
-    }
-    return b->n_events;
-}
-
-static int deliver(struct delivery_loop *d, struct err *e)
-{
-    struct batch *b = &d->batch;
-    if (batch_read(b, d->record.cursor + 1, e) != 0)
-        return -1;
-    if (b->n_events == 0)
-        return 0;
-    const bool again = d->record.redeliver_to != 0;
-    if (again)
-        redeliver_mark(b, &d->record);
-    struct sink_batch sb = {.deliveries = b->deliveries, .n = b->n_deliveries, .reason = ERR_INIT};
-    d->last_submit_ms = clock_mono_ms();
-    KILLPOINT("delivery.before_submit");
-    if (sb.n)
-        d->ops->submit(d->sink, &sb);
-    KILLPOINT("delivery.after_submit");
-    size_t n = settled_prefix(b, &sb);
-    if (n < b->n_events)
-        d->record.retries += b->n_events - n;
-    if (n > 0) {
-        d->failures = 0;
-        if (settle(d, &sb, n, e) != 0)
-            return -1;
-        if (!again) /* how long ago it first came says nothing */
-            latency_count(&d->latency, b, &sb, n, clock_wall_ms());
-    }
-    if (n < b->n_events)
-        fail_target(d, &sb.reason);
-    return 0;
-}
-
-/*
  * Wait for work. Under load a batch may fill for `batch.wait` since the last one; after a pause the first
  * event goes at once, so that an idle system is fast and a busy one is kind to its disk.
  */
 static bool wait_for_batch(struct delivery_loop *d)
 {
     uint64_t cursor = d->record.cursor, full = cursor + (uint64_t)d->options.sink->batch_events;
-    uint64_t head = wait_for_journal(d, cursor, IDLE_WAIT_MS);
+    uint64_t head = loop_wait(d, cursor, IDLE_WAIT_MS);
     if (head <= cursor) {
         note_progress(d);
         return false;
@@ -337,7 +141,7 @@ static bool wait_for_batch(struct delivery_loop *d)
         int64_t left = d->last_submit_ms + d->options.sink->batch_wait_ms - clock_mono_ms();
         if (left <= 0)
             break;
-        head = wait_for_journal(d, full - 1, left);
+        head = loop_wait(d, full - 1, left);
     }
     return true;
 }
@@ -359,7 +163,7 @@ static int carry_out(struct delivery_loop *d, struct redeliver_call *call, struc
     buf_add_span(&next.state, buf_span(&d->record.state));
     call->result = redeliver_apply(&txn, call->request, &plan, &next, call->answer, call->e);
     if (call->result == REDELIVER_ORDERED)
-        return commit_record(d, &next, &txn, e);
+        return loop_commit_record(d, &next, &txn, e);
     store_abort(&txn);
     sink_record_release(&next);
     return 0;
@@ -436,20 +240,20 @@ static void *loop_main(void *arg)
         if (d->called)
             rc = take_order(d, &e);
         else if (!d->open)
-            rc = open_target(d, &e);
+            rc = d->mode->open(d, &e);
         else if (atomic_exchange(&d->reopen, false))
-            rc = reopen_target(d, &e);
+            rc = d->mode->reopen(d, &e);
         else if (wait_for_batch(d))
-            rc = deliver(d, &e);
+            rc = d->mode->deliver(d, &e);
         if (rc != 0) {
             d->options.on_fatal(d->options.ctx, &e);
             break;
         }
     }
     if (d->open)
-        d->ops->close(d->sink);
+        d->mode->close(d);
     d->open = false;
-    set_state(d, DELIVERY_STOPPED, "%s", "");
+    loop_set_state(d, DELIVERY_STOPPED, "%s", "");
     d->ended = true;
     return NULL;
 }
@@ -479,8 +283,8 @@ int delivery_start(const struct delivery_options *options, struct delivery_loop 
     pthread_condattr_destroy(&monotonic);
     snprintf(d->subject, sizeof d->subject, "sink %s", options->sink->name);
     batch_init(&d->batch, &d->options);
-    d->ops = sink_ops_of(options->sink->kind);
-    d->sink = d->ops->new (options->sink);
+    d->mode = &delivery_events_mode;
+    d->target = d->mode->new (d);
     d->view.since_ms = clock_wall_ms();
     d->beat_mono_ms = clock_mono_ms();
     if (load_record(d, e) != 0)
@@ -523,8 +327,8 @@ void delivery_stop(struct delivery_loop *d)
     if (!d)
         return;
     delivery_end(d);
-    if (d->sink)
-        d->ops->free(d->sink);
+    if (d->target)
+        d->mode->free(d);
     batch_release(&d->batch);
     sink_record_release(&d->record);
     pthread_mutex_destroy(&d->lock);
