@@ -163,7 +163,7 @@ static enum field_kind kind_of_doc(const char *doc)
     static const struct {
         const char *type;
         enum field_kind kind;
-    } kinds[] = {{"DateTime", FIELD_DATETIME}, {"DateOnly", FIELD_DATE}, {"TimeOnly", FIELD_TIME}};
+    } kinds[] = {{"DateTime", FIELD_DATETIME}, {"DateOnly", FIELD_DATE}, {"Birthday", FIELD_DATE}, {"TimeOnly", FIELD_TIME}};
     const char *type = doc ? strchr(doc, ':') : NULL;
     if (!type)
         return FIELD_PLAIN;
@@ -196,6 +196,26 @@ static const struct record_shape *record_branch(const struct avro_node *type)
     return NULL;
 }
 
+static enum cell_type cell_of(const struct avro_node *type)
+{
+    static const enum cell_type cells[] = {
+        [NODE_NULL] = CELL_NULL,     [NODE_BOOLEAN] = CELL_BOOLEAN, [NODE_INT] = CELL_INT,       [NODE_LONG] = CELL_INT,
+        [NODE_FLOAT] = CELL_DOUBLE,  [NODE_DOUBLE] = CELL_DOUBLE,   [NODE_STRING] = CELL_STRING, [NODE_ENUM] = CELL_STRING,
+        [NODE_BYTES] = CELL_BYTES,   [NODE_FIXED] = CELL_BYTES,     [NODE_RECORD] = CELL_RECORD, [NODE_ARRAY] = CELL_ARRAY,
+        [NODE_MAP] = CELL_MAP};
+    if (type->kind != NODE_UNION)
+        return cells[type->kind];
+    enum cell_type found = CELL_NULL;
+    bool records = false;
+    for (uint32_t i = 0; i < type->n; i++) {
+        enum cell_type one = cells[type->as.branches[i]->kind];
+        records |= one == CELL_RECORD;
+        if (one != CELL_NULL && one != CELL_RECORD)
+            found = found == CELL_NULL || found == one ? one : CELL_STRING;
+    }
+    return found == CELL_NULL && records ? CELL_RECORD : found;
+}
+
 static int parse_field(struct parser *s, const json_t *json, const char *space, struct schema_field *field,
                        struct field_step *step)
 {
@@ -219,6 +239,7 @@ static int parse_field(struct parser *s, const json_t *json, const char *space, 
     field->name_len = (uint32_t)n;
     field->doc = doc ? arena_strndup(s->a, doc, strlen(doc)) : NULL;
     field->kind = holds(step->node, NODE_LONG) ? kind_of_doc(doc) : FIELD_PLAIN;
+    field->type = cell_of(step->node);
     field->record = record_branch(step->node);
     char *quoted = arena_alloc(s->a, n + 4);
     quoted[0] = '"';

@@ -42,18 +42,6 @@ enum change_type {
     CHANGE_TYPE_UNKNOWN, /* a symbol that did not exist when this was written; change_type_name has it */
 };
 
-enum cell_type {
-    CELL_NULL,
-    CELL_BOOLEAN,
-    CELL_INT, /* int and long */
-    CELL_DOUBLE, /* float and double */
-    CELL_STRING, /* string and enum (its symbol) */
-    CELL_BYTES, /* bytes and fixed */
-    CELL_RECORD,
-    CELL_ARRAY,
-    CELL_MAP,
-};
-
 struct field_value;
 struct map_entry;
 

@@ -22,12 +22,27 @@ enum field_kind {
     FIELD_TIME,     /* long: ms since midnight UTC */
 };
 
+enum cell_type {
+    CELL_NULL,
+    CELL_BOOLEAN,
+    CELL_INT,    /* int and long */
+    CELL_DOUBLE, /* float and double */
+    CELL_STRING, /* string and enum (its symbol) */
+    CELL_BYTES,  /* bytes and fixed */
+    CELL_RECORD,
+    CELL_ARRAY,
+    CELL_MAP,
+};
+
 struct record_shape;
 
 struct schema_field {
     const char *name;                /* NUL-terminated; valid JSON without escaping (Avro names are) */
     uint32_t name_len;
     enum field_kind kind;
+    /* What its values are when they are no record: CELL_STRING where the schema allows several kinds, CELL_RECORD
+     * where it allows records only, CELL_NULL where nothing else. */
+    enum cell_type type;
     const struct record_shape *record; /* the record branch of its union, or NULL: a compound field */
     const char *doc;                 /* as in the schema, or NULL; its third part is the field's id */
     uint32_t quoted_len;
