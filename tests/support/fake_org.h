@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { FAKE_STREAMS = 64, FAKE_WAIT_S = 20 };
+enum { FAKE_STREAMS = 64, FAKE_WAIT_S = 60 };
 
 struct pubsub_stream {
     uint64_t number;
