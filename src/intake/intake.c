@@ -270,6 +270,7 @@ static void fill_view(const struct source *s, struct source_view *v)
     v->state = s->state;
     v->since_ms = s->since_ms;
     snprintf(v->reason, sizeof v->reason, "%s", s->reason);
+    snprintf(v->trouble, sizeof v->trouble, "%s", s->topic_ok || s->heard ? "" : s->trouble);
     v->number = s->have_record ? s->record.number : 0;
     memcpy(v->org_id, s->record.org_id, sizeof v->org_id);
     v->queued = queued;

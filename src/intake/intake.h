@@ -58,6 +58,7 @@ struct source_view {
     enum source_state state;
     int64_t since_ms; /* wall clock of the last change of state */
     char reason[400]; /* "" when all is well */
+    char trouble[400]; /* an open stream that was not answered yet: how the one before it failed; "": it did not */
     uint32_t number;  /* the store's number; 0 before the first login */
     char org_id[19];
     bool caught_up_possible;      /* GetTopic succeeded with the current token, the stream is open, nothing is

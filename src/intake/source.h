@@ -70,6 +70,7 @@ struct source {
 
     enum source_state state;
     char reason[400];
+    char trouble[400]; /* what the last failure was, until the service is heard again */
     int64_t since_ms;
     int64_t retry_at_ms; /* monotonic: BACKING_OFF, REFUSED */
     unsigned attempt;    /* failures in a row: reset by a response, not by an open stream */
@@ -194,6 +195,9 @@ bool source_has_work(struct intake *in, struct source *s);
 
 /* The position is refused, or counts no more: an incident, and then the policy. */
 MUST_CHECK int source_lose_position(struct intake *in, struct source *s, const char *why, struct err *e);
+
+/* How long to wait after the attempt-th failure in a row. */
+int64_t org_back_off_ms(const struct org_config *org, unsigned attempt, enum pubsub_reaction reaction);
 
 /* --- connect.c: from a token to an open stream */
 /* Try now: opens a stream, or leaves the source waiting, refused, or without its position. */
