@@ -124,11 +124,11 @@ static void assert_shown(struct mirror_stand *t, const struct mirror_table *tabl
 /* --- tables of the tests --------------------------------------------------------------------------- */
 
 static const struct mirror_column account_columns[] = {
-    {"name", MIRROR_TEXT, false},
-    {"employees", MIRROR_BIGINT, false},
-    {"owner_id", MIRROR_TEXT, true},
-    {"modified", MIRROR_DATETIME, false},
-    {"added_later", MIRROR_DOUBLE, false},
+    {.name = "name", .type = MIRROR_TEXT},
+    {.name = "employees", .type = MIRROR_BIGINT},
+    {.name = "owner_id", .type = MIRROR_TEXT, .insert_only = true},
+    {.name = "modified", .type = MIRROR_DATETIME},
+    {.name = "added_later", .type = MIRROR_DOUBLE},
 };
 static const struct mirror_source account_sources[] = {
     {"Name", "00N1", 0}, {"NumberOfEmployees", "", 1}, {"OwnerId", "00N3", 2}, {"LastModifiedDate", "00N4", 3},
@@ -441,7 +441,7 @@ static void a_whole_write_is_all_or_nothing(struct mirror_stand *t)
 
 static void appended_rows_come_once(struct mirror_stand *t)
 {
-    static const struct mirror_column columns[] = {{"amount", MIRROR_DOUBLE, false}};
+    static const struct mirror_column columns[] = {{.name = "amount", .type = MIRROR_DOUBLE}};
     static const struct mirror_source sources[] = {{"Amount__c", "", 0}};
     const struct mirror_table table = {.name = "order__e", .key = "event_id", .append_only = true, .number = 3,
                                        .shape = 1, .n_columns = 1, .n_sources = 1, .columns = columns, .sources = sources};
@@ -464,9 +464,10 @@ static void appended_rows_come_once(struct mirror_stand *t)
 /* --- values ---------------------------------------------------------------------------------------- */
 
 static const struct mirror_column typed_columns[] = {
-    {"t", MIRROR_TEXT, false},     {"b", MIRROR_BOOLEAN, false},   {"i", MIRROR_BIGINT, false},
-    {"d", MIRROR_DOUBLE, false},   {"dt", MIRROR_DATETIME, false}, {"da", MIRROR_DATE, false},
-    {"ti", MIRROR_TIME, false},    {"j", MIRROR_JSON, false},
+    {.name = "t", .type = MIRROR_TEXT},      {.name = "b", .type = MIRROR_BOOLEAN},
+    {.name = "i", .type = MIRROR_BIGINT},    {.name = "d", .type = MIRROR_DOUBLE},
+    {.name = "dt", .type = MIRROR_DATETIME}, {.name = "da", .type = MIRROR_DATE},
+    {.name = "ti", .type = MIRROR_TIME},     {.name = "j", .type = MIRROR_JSON},
 };
 static const struct mirror_source typed_sources[] = {
     {"T", "", 0}, {"B", "", 1}, {"I", "", 2}, {"D", "", 3}, {"Dt", "", 4}, {"Da", "", 5}, {"Ti", "", 6}, {"J", "", 7},
@@ -494,8 +495,23 @@ static void values_of_every_type_are_exact(struct mirror_stand *t)
         if (i != MIRROR_JSON) /* spacing is the target's */
             assert_shown(t, &typed, "1", typed_columns[i].name, t->kind->shown[i]);
     }
-    /* Written over, each goes back to null. */
+    /* Read back one by one, as the types they are. */
     begin_with(t, &typed);
+    for (uint32_t i = 0; i < 8; i++) {
+        struct mirror_value out;
+        bool found;
+        OK(t->ops->text(t->m, &typed, stand_id("1"), i, &t->a, &found, &out, &t->e));
+        assert_true(found && !out.is_null && out.type == values[i].type);
+        if (i == MIRROR_TEXT)
+            assert_true(span_equal(out.as.text, values[i].as.text));
+        else if (i == MIRROR_DOUBLE)
+            assert_true(out.as.number == 0.1);
+        else if (i != MIRROR_JSON)
+            assert_int_equal(out.as.integer, values[i].as.integer);
+        OK(t->ops->text(t->m, &typed, stand_id("2"), i, &t->a, &found, &out, &t->e));
+        assert_true(found && out.is_null && out.type == values[i].type);
+    }
+    /* Written over, each goes back to null. */
     write_ok(t, stand_row(t, &typed, "1", MIRROR_UPSERT, 8, typed_all, nulls, "s"));
     commit_at(t, 2);
     assert_shown(t, &typed, "1", "dt", "(null)");
@@ -549,6 +565,39 @@ static void texts_and_numbers_survive_at_their_limits(struct mirror_stand *t)
     }
 }
 
+static void fields_that_share_a_column_are_merged(struct mirror_stand *t)
+{
+    static const struct mirror_column columns[] = {{.name = "address", .type = MIRROR_JSON, .merged = true}};
+    static const struct mirror_source sources[] = {{"Address.City", "", 0}, {"Address.Street", "", 0}};
+    const struct mirror_table table = {.name = "shared", .key = "id", .on_delete = MIRROR_SOFT, .shape = 1,
+                                       .n_columns = 1, .n_sources = 2, .columns = columns, .sources = sources};
+    static const char *const patches[] = {"{\"City\":\"Kiel\",\"Street\":null}", "{\"Street\":\"Dock 1\"}",
+                                          "{\"City\":null,\"Zip\":24103}", "{}"};
+    static const char *const expected[] = {
+        "{\"City\":\"Kiel\"}", "{\"City\":\"Kiel\",\"Street\":\"Dock 1\"}",
+        "{\"Street\":\"Dock 1\",\"Zip\":24103}", "{\"Street\":\"Dock 1\",\"Zip\":24103}"};
+    const uint32_t one[] = {0};
+    open_and_fence(t);
+    for (size_t i = 0; i < ARRAY_LEN(patches); i++) {
+        const struct mirror_value value = {.type = MIRROR_JSON, .as.text = span_of_str(patches[i])};
+        begin_with(t, &table);
+        write_ok(t, stand_row(t, &table, "1", MIRROR_UPSERT, 1, one, &value, "s"));
+        commit_at(t, i);
+        const char *found = shown(t, &table, "1", "address");
+        char plain[128];
+        size_t n = 0;
+        bool quoted = false;
+        for (const char *c = found; *c; c++) { /* blanks between members are the target's taste */
+            quoted ^= *c == '"';
+            if (*c != ' ' || quoted)
+                plain[n++] = *c;
+        }
+        plain[n] = '\0';
+        assert_string_equal(plain, expected[i]);
+    }
+    assert_int_equal(t->numbers[0] != t->numbers[1], 1);
+}
+
 static void values_a_target_cannot_hold_are_refused_not_changed(struct mirror_stand *t)
 {
     const struct mirror_value bad[] = {VALUE_OF(MIRROR_DATETIME, INT64_MAX), VALUE_OF(MIRROR_DATE, INT64_MIN / 2),
@@ -572,7 +621,9 @@ static void values_a_target_cannot_hold_are_refused_not_changed(struct mirror_st
 static void names_may_hold_anything(struct mirror_stand *t)
 {
     static const struct mirror_column columns[] = {
-        {"sel\"ect", MIRROR_TEXT, false}, {"what ?1; --", MIRROR_TEXT, false}, {"h\xc3\xa9", MIRROR_BIGINT, false}};
+        {.name = "sel\"ect", .type = MIRROR_TEXT},
+        {.name = "what ?1; --", .type = MIRROR_TEXT},
+        {.name = "h\xc3\xa9", .type = MIRROR_BIGINT}};
     static const struct mirror_source sources[] = {{"A'B", "x'y", 0}, {"B\"", "", 1}, {"C.D", "", 2}};
     const struct mirror_table table = {.name = "we\"ird 'table'", .key = "the \"key\"", .on_delete = MIRROR_ARCHIVE,
                                        .shape = 1, .n_columns = 3, .n_sources = 3, .columns = columns,
@@ -970,6 +1021,7 @@ PROMISE(a_whole_write_is_all_or_nothing)
 PROMISE(appended_rows_come_once)
 PROMISE(values_of_every_type_are_exact)
 PROMISE(texts_and_numbers_survive_at_their_limits)
+PROMISE(fields_that_share_a_column_are_merged)
 PROMISE(values_a_target_cannot_hold_are_refused_not_changed)
 PROMISE(names_may_hold_anything)
 PROMISE(tables_grow_and_numbers_stay)
@@ -1000,6 +1052,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_appended_rows_come_once),
         cmocka_unit_test(test_values_of_every_type_are_exact),
         cmocka_unit_test(test_texts_and_numbers_survive_at_their_limits),
+        cmocka_unit_test(test_fields_that_share_a_column_are_merged),
         cmocka_unit_test(test_values_a_target_cannot_hold_are_refused_not_changed),
         cmocka_unit_test(test_names_may_hold_anything),
         cmocka_unit_test(test_tables_grow_and_numbers_stay),

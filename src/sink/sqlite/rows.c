@@ -71,11 +71,8 @@ int sqlite_text(struct mirror *m, const struct mirror_table *table, struct span 
     int code = sqlite3_step(stmt);
     *found = code == SQLITE_ROW;
     *out = (struct mirror_value){.is_null = true, .type = table->columns[column].type};
-    if (*found && sqlite3_column_type(stmt, 0) != SQLITE_NULL) {
-        out->is_null = false;
-        out->type = MIRROR_TEXT;
-        out->as.text = arena_copy(a, span_of(sqlite3_column_text(stmt, 0), (size_t)sqlite3_column_bytes(stmt, 0)));
-    }
+    if (*found)
+        sqlite_read_value(stmt, 0, out->type, a, out);
     if (code != SQLITE_ROW && code != SQLITE_DONE)
         sqlite_error(m, code, "read a value", e);
     sqlite3_reset(stmt);

@@ -162,6 +162,8 @@ MUST_CHECK bool sqlite_bind_value(sqlite3_stmt *stmt, int at, const struct mirro
 void sqlite_bind_span(sqlite3_stmt *stmt, int at, struct span s); /* as text */
 void sqlite_bind_bytes(sqlite3_stmt *stmt, int at, struct span s);
 struct span sqlite_column_span(sqlite3_stmt *stmt, int at); /* until the next step */
+/* Null, too, where something stands that is no value of the type. */
+void sqlite_read_value(sqlite3_stmt *stmt, int at, enum mirror_type type, struct arena *a, struct mirror_value *out);
 /* A time as SQLite programs write them: RFC 3339, or "YYYY-MM-DD HH:MM:SS[.fff]" in UTC. */
 MUST_CHECK bool sqlite_parse_time(struct span text, int64_t *ms);
 void sqlite_add_value(const struct mirror_value *value, struct buf *out); /* as a literal of SQL */

@@ -1,7 +1,28 @@
 #include "base/alloc.h"
 #include "sink/sqlite/sqlite.h"
 
-/* "a"=?1,"b"=?2 ... for updates: columns owned by the target are skipped, here and in rows.c. */
+/*
+ * A column that several fields share takes an object of those that change (a merge patch, RFC 7396). What stands there
+ * and is no JSON was written by somebody else; it is replaced.
+ */
+static void add_parameter(const struct mirror_column *column, bool update, struct buf *out)
+{
+    if (!column->merged) {
+        buf_add_char(out, '?');
+        return;
+    }
+    if (!update) {
+        buf_add_str(out, "json_patch('{}',?)");
+        return;
+    }
+    buf_add_str(out, "json_patch(CASE WHEN json_valid(");
+    mirror_add_identifier(out, column->name);
+    buf_add_str(out, ") THEN ");
+    mirror_add_identifier(out, column->name);
+    buf_add_str(out, " ELSE '{}' END,?)");
+}
+
+/* "a"=?,"b"=? ... for updates: columns owned by the target are skipped, here and in rows.c. */
 static void add_assignments(const struct mirror_table *table, uint32_t n, const uint32_t *columns, struct buf *out)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -9,7 +30,9 @@ static void add_assignments(const struct mirror_table *table, uint32_t n, const 
         if (column->insert_only)
             continue;
         mirror_add_identifier(out, column->name);
-        buf_add_str(out, "=?,");
+        buf_add_char(out, '=');
+        add_parameter(column, true, out);
+        buf_add_char(out, ',');
     }
 }
 
@@ -38,9 +61,11 @@ static void add_insert(const struct mirror_table *table, uint32_t n, const uint3
     buf_add_str(out, table->append_only ? "\"_seq\"," : "\"_version\",\"_seq\",\"_state\",\"_incomplete\",");
     mirror_add_identifier(out, table->key);
     buf_add_str(out, ") VALUES (");
-    for (uint32_t i = 0; i < n + (table->append_only ? 1 : 4); i++)
-        buf_add_str(out, "?,");
-    buf_add_str(out, "?)");
+    for (uint32_t i = 0; i < n; i++) {
+        add_parameter(&table->columns[columns[i]], false, out);
+        buf_add_char(out, ',');
+    }
+    buf_add_str(out, table->append_only ? "?,?)" : "?,?,?,?,?)");
     if (table->append_only) {
         buf_add_str(out, " ON CONFLICT(");
         mirror_add_identifier(out, table->key);

@@ -100,6 +100,52 @@ bool sqlite_parse_time(struct span text, int64_t *ms)
     return text_parse_time(plain, ms) == 0;
 }
 
+/* Text of a time column; what somebody else wrote there may be no time. */
+static bool read_time(sqlite3_stmt *stmt, int at, enum mirror_type type, int64_t *out)
+{
+    char text[48];
+    int64_t ms;
+    struct span found = sqlite_column_span(stmt, at);
+    if (sqlite3_column_type(stmt, at) != SQLITE_TEXT)
+        return false;
+    if (type == MIRROR_TIME) {
+        int n = snprintf(text, sizeof text, "1970-01-01T%.*s%s", found.n < 20 ? (int)found.n : 20,
+                         (const char *)found.p, found.n && found.p[found.n - 1] == 'Z' ? "" : "Z");
+        found = span_of(text, (size_t)n);
+    }
+    if (!sqlite_parse_time(found, &ms))
+        return false;
+    int64_t days = ms / 86400000 - (ms % 86400000 < 0);
+    *out = type == MIRROR_DATE ? days : ms;
+    return true;
+}
+
+void sqlite_read_value(sqlite3_stmt *stmt, int at, enum mirror_type type, struct arena *a, struct mirror_value *out)
+{
+    *out = (struct mirror_value){.is_null = true, .type = type};
+    if (sqlite3_column_type(stmt, at) == SQLITE_NULL)
+        return;
+    out->is_null = false;
+    switch (type) {
+    case MIRROR_BOOLEAN:
+    case MIRROR_BIGINT:
+        out->as.integer = sqlite3_column_int64(stmt, at);
+        break;
+    case MIRROR_DOUBLE:
+        out->as.number = sqlite3_column_double(stmt, at);
+        break;
+    case MIRROR_DATETIME:
+    case MIRROR_DATE:
+    case MIRROR_TIME:
+        out->is_null = !read_time(stmt, at, type, &out->as.integer);
+        break;
+    default: {
+        const unsigned char *text = sqlite3_column_text(stmt, at); /* before its length */
+        out->as.text = arena_copy(a, span_of(text, (size_t)sqlite3_column_bytes(stmt, at)));
+    }
+    }
+}
+
 void sqlite_add_value(const struct mirror_value *value, struct buf *out)
 {
     char time[MIRROR_TIME_ROOM];
