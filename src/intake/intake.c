@@ -528,6 +528,16 @@ void intake_describe(struct intake *in, uint32_t subscription, struct source_vie
     pthread_mutex_unlock(&in->lock);
 }
 
+void intake_describe_org(struct intake *in, uint32_t org, struct org_view *out)
+{
+    auth_describe(in->orgs[org]->auth, &out->auth);
+}
+
+void intake_login(struct intake *in, uint32_t org)
+{
+    auth_try_now(in->orgs[org]->auth);
+}
+
 int64_t intake_source_time_ms(struct intake *in)
 {
     pthread_mutex_lock(&in->lock);

@@ -38,6 +38,7 @@ enum {
 struct org_run {
     const struct org_config *config;
     struct intake *intake;
+    struct store *store;
     struct auth *auth;
     struct pubsub *pubsub;
     struct org_record record;
@@ -223,6 +224,10 @@ struct source *source_new(const struct subscription_config *config, struct org_r
 void source_free(struct source *s);
 /* On the intake thread. Cannot fail. */
 void reload_take(struct intake *in, struct intake_change *change);
+
+/* --- logins.c */
+/* Pauses of logins go on where they were, and are kept from now on. */
+MUST_CHECK int logins_remember(struct org_run *org, struct err *e);
 
 /* --- intake.c */
 void intake_post(struct intake *in, struct note *note); /* takes the note */

@@ -182,6 +182,12 @@ void __wrap_auth_on_change(struct auth *a, void (*changed)(void *ctx), void *ctx
     (void)a, (void)changed, (void)ctx;
 }
 
+void __wrap_auth_remember(struct auth *a, const struct auth_memory *before,
+                          void (*keep)(void *ctx, const struct auth_memory *now), void *ctx)
+{
+    (void)a, (void)before, (void)keep, (void)ctx;
+}
+
 enum auth_status __wrap_auth_get(struct auth *a, struct auth_token *out, struct err *why)
 {
     (void)a, (void)why;

@@ -193,7 +193,7 @@ static void assert_keys(const json_t *o, const char *const *keys)
 
 static void keys_are_those_of_the_contract(void **state)
 {
-    static const char *const top[] = {"version", "daemon", "subscriptions", "journal", "sinks", "dead_letters", "incidents", NULL};
+    static const char *const top[] = {"version", "daemon", "subscriptions", "journal", "sinks", "dead_letters", "incidents", "orgs", NULL};
     static const char *const subscription[] = {"name", "org", "topic", "state", "reason", "generation", "replay_id",
         "position_age_s", "last_response_at", "received", "duplicates", "before_start", "journaled", NULL};
     static const char *const sink[] = {"name", "kind", "state", "cursor", "lag", "delivered", "superseded", "filtered",
