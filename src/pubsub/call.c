@@ -141,6 +141,9 @@ void call_finish(struct call *c, struct pubsub_status *status)
                                      : code;
         snprintf(status->error_code, sizeof status->error_code, "%s", short_code);
         status->grpc_code = (int)c->status;
+        if (c->status == GRPC_STATUS_UNAVAILABLE && !code[0] &&
+            pubsub_calls_for_calm() != c->channel->calm_before)
+            snprintf(details, sizeof details, "GOAWAY: too_many_pings");
         describe_status(status, details, p->where, p->plaintext, p->max_message, c->had_answer);
     }
     status->reaction = pubsub_classify(status->grpc_code, status->error_code,

@@ -140,6 +140,7 @@ static struct channel *make(struct pubsub *p)
     wipe(header.data, header.len);
     buf_release(&header);
     c->refs = 1;
+    c->calm_before = pubsub_calls_for_calm();
     return c;
 }
 

@@ -53,6 +53,7 @@ void __tsan_release(void *addr);
 struct channel {
     grpc_channel *grpc;
     int refs;
+    uint64_t calm_before; /* pubsub_calls_for_calm() when it was made */
 };
 
 struct pubsub {
@@ -95,6 +96,13 @@ struct call {
     int local_code;
     char local_text[200];
 };
+
+/*
+ * io.c: how many connections were told to ping less by a GOAWAY. A stream that ends with its connection does
+ * not hear of it: gRPC says "Socket closed", and the reason only to its log. Whose connection it was is not
+ * known; a channel that pings less for nothing does no harm.
+ */
+uint64_t pubsub_calls_for_calm(void);
 
 /* channel.c */
 MUST_CHECK int channel_read_roots(const char *ca_file, char **pem, struct err *e);

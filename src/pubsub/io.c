@@ -8,10 +8,19 @@
 
 enum { SCRATCH_KEPT = 1 << 20 };
 
+static _Atomic uint64_t calls_for_calm;
+
+uint64_t pubsub_calls_for_calm(void)
+{
+    return calls_for_calm;
+}
+
 /* gRPC reports as errors what is a normal state here (a refused connection); the status tells it better. */
 static void log_grpc(gpr_log_func_args *args)
 {
     const char *file = strrchr(args->file, '/');
+    if (strstr(args->message, "GOAWAY with error code ENHANCE_YOUR_CALM"))
+        calls_for_calm++;
     log_debug("grpc", "%s:%d: %s", file ? file + 1 : args->file, args->line, args->message);
 }
 
