@@ -79,15 +79,23 @@ int faults_add(struct faults *f, const struct fault_script *script, struct err *
         return err_set(e, ERR_CONFIG, "fault", 0, "%d outcomes are waiting already", FAULTS_MAX);
     fault.after_events = (uint64_t)events;
     snprintf(fault.code, sizeof fault.code, "%s", script->code ? script->code : "");
+    if (script->topic && strlen(script->topic) >= sizeof fault.topic)
+        return err_set(e, ERR_CONFIG, "fault", 0, "topic=: at most %zu characters", sizeof fault.topic - 1);
+    snprintf(fault.topic, sizeof fault.topic, "%s", script->topic ? script->topic : "");
     snprintf(fault.text, sizeof fault.text, "%s", script->text ? script->text : "");
     f->queue[f->n++] = fault;
     return 0;
 }
 
-bool faults_take(struct faults *f, enum call_kind method, struct fault *out)
+static bool fits(const struct fault *fault, enum call_kind method, const char *topic)
+{
+    return fault->method == method && (!fault->topic[0] || (topic && strcmp(fault->topic, topic) == 0));
+}
+
+bool faults_take(struct faults *f, enum call_kind method, const char *topic, struct fault *out)
 {
     for (unsigned i = 0; i < f->n; i++) {
-        if (f->queue[i].method != method)
+        if (!fits(&f->queue[i], method, topic))
             continue;
         *out = f->queue[i];
         if (--f->queue[i].count == 0)

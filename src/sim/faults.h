@@ -25,6 +25,7 @@ struct fault {
     bool stall;            /* no answer, ever */
     int status;            /* of gRPC; OK: the true answer, late (streams: an end without error) */
     char code[80];         /* error-code without its prefix; "": the error has none */
+    char topic[160];       /* streams: only of this topic; "": of any */
     char text[160];        /* what the error says; "": the simulator's own words */
     int64_t delay_ms;      /* before it shows */
     uint64_t after_events; /* streams: sent before it shows */
@@ -40,11 +41,11 @@ struct faults {
 struct fault_script {
     const char *method; /* "Subscribe", "ManagedSubscribe", "GetTopic", "GetSchema" */
     const char *status; /* "UNAVAILABLE", …, "STALL"; "NONE" empties the queue */
-    const char *code, *count, *seconds, *events, *text;
+    const char *code, *count, *seconds, *events, *text, *topic;
 };
 
 MUST_CHECK int faults_add(struct faults *f, const struct fault_script *script, struct err *e);
-/* true: the call that starts now is to have *out. */
-bool faults_take(struct faults *f, enum call_kind method, struct fault *out);
+/* true: the call that starts now is to have *out. topic: of a stream, else NULL. */
+bool faults_take(struct faults *f, enum call_kind method, const char *topic, struct fault *out);
 
 #endif

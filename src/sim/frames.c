@@ -116,7 +116,7 @@ static bool read_varint(struct span *in, uint64_t *out)
     return false;
 }
 
-/* FetchRequest: a number in field 4; ManagedFetchRequest: in field 3. The requests of unary calls: one text. */
+/* FetchRequest: a number in field 4; ManagedFetchRequest: in field 3. Requests of unary calls: a text. */
 bool message_asks_for_events(struct span in)
 {
     uint64_t key, n;

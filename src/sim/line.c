@@ -157,6 +157,7 @@ void line_strike_now(struct line *l, const struct wire_fault *fault, int64_t now
     relay_struck(l->relay, fault);
     if (!is_of_streams(fault)) {
         strike_line(l, fault, now_ms);
+        l->over = l->over || (l->close_when_sent && !queued(&l->down));
         return;
     }
     for (size_t i = 0; i < l->n_streams; i++)

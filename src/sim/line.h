@@ -2,8 +2,8 @@
  * line: one relayed connection. Internal to the relay.
  *
  * Two pipes, each from one socket to the other: what was read is judged frame by frame and queued; what is
- * queued is written as the socket takes it. A subscription is known by its first message; it takes its fault
- * there. HEADERS are passed on even for a stream that was reset here: both ends keep one compression table per
+ * queued is written as the socket takes it. A subscription is known by its first message; there it takes its
+ * fault. HEADERS are passed on even for a stream that was reset here: both ends keep one compression table per
  * connection.
  *
  * Ownership: a line owns its sockets. Thread: the relay's. Errors: a socket that fails ends the line.

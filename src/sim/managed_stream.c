@@ -129,7 +129,7 @@ static int first_request(struct sim *s, struct call *c, const Eventbus__V1__Mana
              m->name, from);
     c->active = true;
     c->commit.last_ms = now_ms;
-    c->has_fault = faults_take(&s->faults, CALL_MANAGED, &c->fault);
+    c->has_fault = faults_take(&s->faults, CALL_MANAGED, c->topic->name, &c->fault);
     s->subscribed = true;
     return 0;
 }

@@ -71,6 +71,7 @@ static int order_call(struct sim *s, struct order *o, struct err *e)
                                         .count = value_of(o, "count"),
                                         .seconds = value_of(o, "seconds"),
                                         .events = value_of(o, "events"),
+                                        .topic = value_of(o, "topic"),
                                         .text = value_of(o, "text")};
     return faults_add(&s->faults, &script, e);
 }

@@ -1,9 +1,9 @@
 /*
  * orders: what a person, or a test, tells the simulator to do; one language for --fault and for POST /faults.
  *
- * One order per line: what, which, and parameters KEY=VALUE. Empty lines and what stands behind # are skipped.
+ * One order per line: what, which, and parameters KEY=VALUE. Empty lines, and what follows a #, are skipped.
  *
- *   METHOD STATUS|STALL [code=CODE] [count=N] [seconds=S] [events=N] [text=WORDS]    METHOD: Subscribe, …
+ *   METHOD STATUS|STALL [code=CODE] [count=N] [seconds=S] [events=N] [topic=T] [text=…]
  *   token KIND [count=N] [seconds=S]
  *   wire KIND [now] [after=N] [count=N] [code=NAME] [debug=WORD] [seconds=S] [bytes=N]
  *   publish N | drop | revoke | expire | reuse | migrate [url=URL] | none

@@ -172,7 +172,7 @@ static int first_request(struct sim *s, struct call *c, const Eventbus__V1__Fetc
     log_info("stream", "%llu opens on %s from %s %s", (unsigned long long)c->number, c->topic->name,
              preset_name(request->replay_preset), id);
     c->active = true;
-    c->has_fault = faults_take(&s->faults, CALL_SUBSCRIBE, &c->fault);
+    c->has_fault = faults_take(&s->faults, CALL_SUBSCRIBE, c->topic->name, &c->fault);
     s->subscribed = true;
     return 0;
 }

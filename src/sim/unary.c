@@ -99,7 +99,7 @@ void unary_request(struct sim *s, struct call *c, int64_t now_ms)
         c->fails = true;
         return;
     }
-    if (faults_take(&s->faults, c->kind, &c->fault)) {
+    if (faults_take(&s->faults, c->kind, NULL, &c->fault)) {
         log_info("call", "a fault as scripted");
         c->due_ms = c->fault.stall ? 0 : now_ms + c->fault.delay_ms;
         c->fails = c->fault.stall || c->fault.status != GRPC_STATUS_OK;
