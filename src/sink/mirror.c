@@ -1,12 +1,11 @@
 #include "sink/mirror.h"
 
 #include "base/clock.h"
-#include "sink/mirrors.h"
 
 #include <stdio.h>
 
 static const struct mirror_ops *const mirrors[] = {
-    [SINK_KIND_SQLITE] = &mirror_sqlite_ops,
+    [SINK_KIND_SQLITE] = NULL,
 };
 
 const struct mirror_ops *mirror_ops_of(enum sink_kind kind)
