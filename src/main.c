@@ -53,6 +53,10 @@ static const struct command commands[] = {
      "      --from POSITION       a replay id (what comes after it), earliest, latest, a time\n"
      "                            (2026-05-06T14:30:00Z, by commit time, inclusive) or an age (-2h)\n"
      "      --dry-run             say what would be read again, and change nothing"},
+    {"login", "log in now, after refused credentials were mended", cli_login,
+     "[ORG] [options]\n\n"
+     "Refused logins are followed by pauses, which outlive a restart, so that no account gets locked. This ends the pause:\n"
+     "the daemon tries at once (exit 0: logged in, 4: refused again), or at its next start when it is down."},
     {"incidents", "what may have lost data, and what was done about it", cli_incidents,
      "list [--all] [--json] | close ID [--note TEXT]\n\n"
      "close records that a person has dealt with it: who, when, and the note. Daemon up or down.\n\n"

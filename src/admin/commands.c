@@ -90,10 +90,27 @@ static int close_incident(const struct daemon_parts *parts, const struct command
     return 0;
 }
 
+/* Answers with the number of logins that have ended before, so that whoever asks can tell this one's end. */
+static int login(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer, struct err *e)
+{
+    const char *name = request->argument(request->ctx, "org");
+    struct org_view before;
+    uint32_t i = 0;
+    while (i < parts->config->n_orgs && strcmp(parts->config->orgs[i].name, name) != 0)
+        i++;
+    if (i == parts->config->n_orgs)
+        return err_set(e, ERR_CONFIG, "admin", 0, "no org '%s' in the configuration", name);
+    intake_describe_org(parts->intake, i, &before);
+    log_info("auth", "org %s: a login now, ordered by %s", name, request->by);
+    intake_login(parts->intake, i);
+    buf_addf(answer, "%" PRIu64 "\n", before.auth.logins);
+    return 0;
+}
+
 static const struct {
     const char *path;
     int (*run)(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer, struct err *e);
-} commands[] = {{"/replay", replay}, {"/incidents/close", close_incident}};
+} commands[] = {{"/replay", replay}, {"/login", login}, {"/incidents/close", close_incident}};
 
 bool command_exists(const char *path)
 {

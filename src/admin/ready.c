@@ -4,6 +4,9 @@
 #include "base/clock.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+
+static const char unanswered[] = "the service has not answered since the stream was opened";
 
 static void explain(struct buf *why, const char *what, const char *name, const char *state, int64_t since_ms,
                     const char *reason)
@@ -24,11 +27,15 @@ bool ready_subscription(const struct snapshot *s, const struct snapshot_subscrip
     const struct source_view *v = &sub->view;
     bool open = v->state == SOURCE_CATCHING_UP || v->state == SOURCE_LIVE;
     const char *reason = v->reason;
+    char text[sizeof unanswered + sizeof v->trouble + 20];
     if (open && v->last_contact_mono_ms && s->mono_ms - v->last_contact_mono_ms <= sub->config->watchdog_ms)
         return true;
-    if (open)
-        reason = v->last_contact_mono_ms ? "no sign of life from the service within the watchdog time"
-                                         : "the service has not answered since the stream was opened";
+    if (open && v->last_contact_mono_ms) {
+        reason = "no sign of life from the service within the watchdog time";
+    } else if (open) { /* a retry is under way: the cause is what ended the stream before */
+        snprintf(text, sizeof text, "%s%s%s", unanswered, v->trouble[0] ? "; before that: " : "", v->trouble);
+        reason = text;
+    }
     explain(why, "subscription", sub->config->name, source_state_name(v->state), v->since_ms, reason);
     return false;
 }

@@ -6,7 +6,7 @@
  *   GET /status    JSON (README, "Status")
  *   GET /metrics   Prometheus text format
  *
- *   POST /replay, /incidents/close …  commands (commands.h): only over the socket, or with the admin token
+ *   POST /replay, /login, /incidents/close …  commands (commands.h): only over the socket, or with the admin token
  *
  * Calling order: admin_bind, before anything else of the daemon opens (a port in use ends the start) ->
  * admin_serve, once the parts run -> admin_stop, before the parts end. Thread: libmicrohttpd's own.

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "store/logins.h"
 
 #include <stdio.h>
 
@@ -19,6 +20,13 @@ static void describe_loops(const struct daemon_parts *parts, struct snapshot *s)
         sub->view.state = SOURCE_STOPPED;
         if (parts->intake)
             intake_describe(parts->intake, i, &sub->view);
+    }
+    s->n_orgs = c->n_orgs;
+    s->orgs = xcalloc(s->n_orgs + 1, sizeof *s->orgs);
+    for (uint32_t i = 0; i < c->n_orgs; i++) {
+        s->orgs[i].name = c->orgs[i].name;
+        if (parts->intake)
+            intake_describe_org(parts->intake, i, &s->orgs[i].view);
     }
     s->n_sinks = c->n_sinks;
     s->sinks = xcalloc(s->n_sinks + 1, sizeof *s->sinks);
@@ -43,6 +51,18 @@ static int read_subscriptions(struct store_txn *txn, struct snapshot *s, struct 
             rc = subscription_find(txn, org.org_id, sub->config->topic, sub->config->name, &sub->record, e);
         if (rc < 0)
             return -1;
+    }
+    return 0;
+}
+
+static int read_orgs(struct store_txn *txn, struct snapshot *s, struct err *e)
+{
+    for (size_t i = 0; i < s->n_orgs; i++) {
+        struct login_record r;
+        int rc = login_record_get(txn, s->orgs[i].name, &r, e);
+        if (rc < 0)
+            return -1;
+        s->orgs[i].next_login_ms = rc == 0 ? r.next_login_ms : 0;
     }
     return 0;
 }
@@ -134,6 +154,8 @@ static int read_store(struct store *st, struct snapshot *s, struct err *e)
         return -1;
     int rc = journal_bounds(&txn, &s->bounds, e);
     if (rc == 0)
+        rc = read_orgs(&txn, s, e);
+    if (rc == 0)
         rc = read_subscriptions(&txn, s, e);
     if (rc == 0)
         rc = read_sinks(&txn, s, e);
@@ -160,6 +182,7 @@ int snapshot_take(const struct daemon_parts *parts, struct snapshot *out, struct
 
 void snapshot_release(struct snapshot *s)
 {
+    free(s->orgs);
     free(s->subscriptions);
     free(s->sinks);
     free(s->dead_letters);

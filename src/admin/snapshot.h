@@ -27,6 +27,12 @@ struct snapshot_subscription {
     struct source_view view;           /* daemon down: SOURCE_STOPPED */
 };
 
+struct snapshot_org {
+    const char *name;
+    struct org_view view; /* daemon down: all zero */
+    int64_t next_login_ms; /* wall clock; 0: at once, or when one is needed; INT64_MAX: none will come */
+};
+
 struct snapshot_sink {
     const struct sink_config *config; /* NULL: it left the configuration */
     struct sink_record record;        /* without its state */
@@ -51,7 +57,8 @@ struct snapshot {
     int64_t source_ms; /* source time; 0: unknown, as it is while no daemon runs */
     struct journal_bounds bounds;
     struct store_space space;
-    size_t n_subscriptions, n_sinks, n_dead_letters, n_incidents;
+    size_t n_orgs, n_subscriptions, n_sinks, n_dead_letters, n_incidents;
+    struct snapshot_org *orgs;                   /* as configured */
     struct snapshot_subscription *subscriptions; /* as configured */
     struct snapshot_sink *sinks;                 /* as configured, then the retired ones */
     struct snapshot_dead_letters *dead_letters;  /* grouped */

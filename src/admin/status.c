@@ -77,6 +77,22 @@ static json_t *subscription_json(const struct snapshot *s, const struct snapshot
     return o;
 }
 
+static json_t *org_json(const struct snapshot *s, const struct snapshot_org *org)
+{
+    static const char *const states[] = {
+        [AUTH_PENDING] = "pending", [AUTH_READY] = "ready", [AUTH_FAILING] = "failing"};
+    const struct auth_view *v = &org->view.auth;
+    json_t *o = json_object();
+    json_object_set_new(o, "name", json_string(org->name));
+    json_object_set_new(o, "state", json_string(s->running ? states[v->status] : "stopped"));
+    json_object_set_new(o, "reason", text_or_null(s->running ? v->why.text : ""));
+    json_object_set_new(o, "logins", number(v->logins));
+    json_object_set_new(o, "next_login_at", org->next_login_ms == INT64_MAX ? json_string("never")
+                                            : s->running ? time_or_null(v->next_login_ms)
+                                                         : time_or_null(org->next_login_ms));
+    return o;
+}
+
 static json_t *sink_json(const struct snapshot_sink *sink)
 {
     const struct sink_record *r = &sink->record;
@@ -156,7 +172,7 @@ static json_t *incidents_json(const struct snapshot *s)
 json_t *status_from_snapshot(const struct snapshot *s)
 {
     json_t *status = json_object(), *daemon = json_object();
-    json_t *subscriptions = json_array(), *sinks = json_array();
+    json_t *orgs = json_array(), *subscriptions = json_array(), *sinks = json_array();
     json_object_set_new(status, "version", json_string(TIDEMARK_VERSION));
     json_object_set_new(daemon, "running", json_boolean(s->running));
     json_object_set_new(daemon, "pid", s->running ? json_integer(getpid()) : json_null());
@@ -166,6 +182,8 @@ json_t *status_from_snapshot(const struct snapshot *s)
         json_object_set_new(daemon, "reload_reason", text_or_null(s->reload.why));
     }
     json_object_set_new(status, "daemon", daemon);
+    for (size_t i = 0; s->has_store && i < s->n_orgs; i++)
+        json_array_append_new(orgs, org_json(s, &s->orgs[i]));
     for (size_t i = 0; s->has_store && i < s->n_subscriptions; i++)
         json_array_append_new(subscriptions, subscription_json(s, &s->subscriptions[i]));
     json_object_set_new(status, "subscriptions", subscriptions);
@@ -175,6 +193,7 @@ json_t *status_from_snapshot(const struct snapshot *s)
     json_object_set_new(status, "sinks", sinks);
     json_object_set_new(status, "dead_letters", dead_letters_json(s));
     json_object_set_new(status, "incidents", incidents_json(s));
+    json_object_set_new(status, "orgs", orgs);
     return status;
 }
 

@@ -43,6 +43,9 @@ struct auth {
     atomic_bool stop;
     void (*changed)(void *ctx);
     void *changed_ctx;
+    void (*keep)(void *ctx, const struct auth_memory *now);
+    void *keep_ctx;
+    uint16_t credentials;
 
     enum auth_status status;
     struct err why; /* of the last failure */
@@ -58,6 +61,7 @@ struct auth {
     unsigned refusals; /* tokens refused in a row, each soon after its login but perhaps the first */
     int64_t server_time_ms;
     uint64_t refreshes;
+    uint64_t logins;
     uint64_t changes;
     uint64_t shown; /* the change auth_get has shown last: auth_wait waits for a later one */
 };
@@ -132,20 +136,49 @@ static void login_failed(struct auth *a, const struct err *why, const struct log
     keep_failure(a, why, pause, a->login.unsettled.access_token ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN);
 }
 
+/* Lock held. */
+static struct auth_memory memory_of(const struct auth *a)
+{
+    struct auth_memory m = {.breaker = a->breaker, .credentials = a->credentials};
+    int64_t wall = clock_wall_ms();
+    auth_memory_move(&m.breaker, wall - clock_mono_ms(), wall);
+    bool passing = a->breaker.cause == BREAKER_BUSY ||
+                   (a->breaker.cause == BREAKER_UNHEARD && a->breaker.unheard <= BREAKER_UNHEARD_MOST);
+    if (a->status == AUTH_FAILING && !passing) {
+        m.next_login_ms = a->due_ms == INT64_MAX ? BREAKER_NEVER : a->next_wall_ms;
+        snprintf(m.why, sizeof m.why, "%s", a->why.text);
+    }
+    return m;
+}
+
+/* Without the lock. */
+static void keep_memory(struct auth *a, const struct auth_memory *m)
+{
+    if (a->keep)
+        a->keep(a->keep_ctx, m);
+}
+
 /* Lock held; given back while the login server is asked. */
 static void login(struct auth *a)
 {
     struct login_result result = {0};
     struct login_times times = {0};
     struct err why = ERR_INIT;
+    struct auth_memory memory = memory_of(a);
 
+    memory.breaker.unheard++; /* should we die before the answer */
+    memory.next_login_ms = 0;
     pthread_mutex_unlock(&a->lock);
+    keep_memory(a, &memory);
     int rc = login_once(&a->login, &a->stop, &result, &times, &why);
     pthread_mutex_lock(&a->lock);
+    a->logins++;
     if (times.server_ms)
         a->server_time_ms = times.server_ms;
     if (atomic_load(&a->stop)) {
         login_result_release(&result);
+        if (times.sent)
+            return; /* what the service makes of it nobody will hear */
     } else if (rc) {
         login_failed(a, &why, &times);
     } else {
@@ -155,6 +188,10 @@ static void login(struct auth *a)
         a->refreshes++;
         log_debug(a->subject, "logged in: tenant %s at %s", a->token.tenant_id, a->token.instance_url);
     }
+    memory = memory_of(a);
+    pthread_mutex_unlock(&a->lock);
+    keep_memory(a, &memory);
+    pthread_mutex_lock(&a->lock);
 }
 
 /* Lock held, or before anybody else knows of a. */
@@ -222,6 +259,61 @@ static void want_login(struct auth *a, int64_t due_ms)
     pthread_cond_broadcast(&a->changed_cond);
 }
 
+/* Lock held. The pause that was going on when the process ended goes on. */
+static void resume_pause(struct auth *a, const struct auth_memory *before)
+{
+    enum { LONGEST_MS = 70 * 60 * 1000 }; /* of all pauses; more: a clock was set back */
+    struct err why = ERR_INIT;
+    int64_t wall = clock_wall_ms(), mono = clock_mono_ms();
+    int64_t pause = before->next_login_ms == BREAKER_NEVER ? BREAKER_NEVER : before->next_login_ms - wall;
+    a->breaker = before->breaker;
+    auth_memory_move(&a->breaker, mono - wall, mono);
+    if (pause > LONGEST_MS && pause != BREAKER_NEVER)
+        pause = LONGEST_MS;
+    int64_t unheard = breaker_resumed(&a->breaker);
+    if (pause < unheard) {
+        err_set(&why, ERR_RETRY, "auth", 0, "%u logins in a row were begun by a process that ended before the answer",
+                a->breaker.unheard);
+        keep_failure(a, &why, unheard, LOG_LEVEL_WARN);
+    } else if (pause > 0) {
+        err_set(&why, a->breaker.cause == BREAKER_RATE ? ERR_RETRY : ERR_AUTH, "auth", 0, "before this start: %s",
+                before->why);
+        keep_failure(a, &why, pause, LOG_LEVEL_WARN);
+    }
+}
+
+void auth_remember(struct auth *a, const struct auth_memory *before,
+                   void (*keep)(void *ctx, const struct auth_memory *now), void *ctx)
+{
+    if (a->login.flow->token_from_config)
+        return; /* it never signs in */
+    uint16_t credentials = auth_memory_credentials(a->org);
+    pthread_mutex_lock(&a->lock);
+    BUG_IF(a->worker_runs);
+    a->keep = keep;
+    a->keep_ctx = ctx;
+    a->credentials = credentials;
+    if (before && before->credentials == credentials)
+        resume_pause(a, before);
+    if (a->status == AUTH_FAILING && a->wanted)
+        want_login(a, a->due_ms);
+    pthread_mutex_unlock(&a->lock);
+}
+
+void auth_try_now(struct auth *a)
+{
+    pthread_mutex_lock(&a->lock);
+    if (a->status != AUTH_READY) {
+        breaker_worked(&a->breaker);
+        a->refusals = 0;
+        err_clear(&a->why);
+        a->next_wall_ms = 0;
+        set_status(a, AUTH_PENDING);
+        want_login(a, clock_mono_ms());
+    }
+    pthread_mutex_unlock(&a->lock);
+}
+
 struct auth *auth_new(const struct org_config *org)
 {
     struct auth *a = xcalloc(1, sizeof *a);
@@ -266,10 +358,11 @@ static void tell_failure(const struct auth *a, struct err *why)
     size_t n = strlen(why->text);
     if (a->due_ms == INT64_MAX) {
         snprintf(why->text + n, sizeof why->text - n,
-                 "; no further login, or the account would be locked: mend it and restart");
+                 "; no further login, or the account would be locked: mend it, then 'tidemark login %s'", a->org->name);
     } else if (a->next_wall_ms && a->tells_next) {
         clock_format_ms(a->next_wall_ms, when);
-        snprintf(why->text + n, sizeof why->text - n, "; next login at %.19sZ", when);
+        snprintf(why->text + n, sizeof why->text - n, "; next login at %.19sZ, or by 'tidemark login %s'", when,
+                 a->org->name);
     }
 }
 
@@ -381,6 +474,7 @@ void auth_describe(struct auth *a, struct auth_view *out)
                               .flow = a->login.flow->name,
                               .failures = a->breaker.total,
                               .refreshes = a->refreshes,
+                              .logins = a->logins,
                               .next_login_ms = a->status == AUTH_FAILING ? a->next_wall_ms : 0};
     if (a->status == AUTH_FAILING)
         tell_failure(a, &out->why);

@@ -16,13 +16,14 @@
  *   A token that comes from a refresh says where the org is (instance_url, tenant_id): the owner of the
  *   positions compares; nothing here touches a position.
  *
- * Calling order: auth_new -> auth_get / auth_refused / auth_wait … -> auth_free (joins the worker).
+ * Calling order: auth_new -> auth_remember -> auth_get / auth_refused / auth_wait … -> auth_free (joins the worker).
  * Ownership: auth_get copies out. Thread: any.
  * Errors: see auth_get.
  */
 #ifndef AUTH_AUTH_H
 #define AUTH_AUTH_H
 
+#include "auth/memory.h"
 #include "base/err.h"
 #include "config/config.h"
 
@@ -44,6 +45,15 @@ enum auth_status {
 struct auth *auth_new(const struct org_config *org);
 void auth_free(struct auth *a);
 
+/*
+ * Before the first auth_get: what was kept of the logins before (NULL: nothing), and who keeps it from now on. keep is
+ * called on the worker thread without a lock, before and after each login, and may block; *now is a copy.
+ */
+void auth_remember(struct auth *a, const struct auth_memory *before,
+                   void (*keep)(void *ctx, const struct auth_memory *now), void *ctx);
+/* A person says that it is mended: no pause, no count, and a login now, unless a token is held. */
+void auth_try_now(struct auth *a);
+
 /* AUTH_READY fills *out (a copy). Otherwise *why (when AUTH_FAILING) holds the last failure: ERR_AUTH when
  * the credentials were refused, ERR_RETRY when the host could not be reached or was busy, ERR_CONFIG when the
  * certificate or URL is wrong. Starts the first login when none ran yet. */
@@ -61,6 +71,7 @@ struct auth_view {
     int64_t next_login_ms; /* FAILING: wall clock; 0: none will come, or none is waited for */
     unsigned failures;     /* logins failed since the last that worked */
     uint64_t refreshes;
+    uint64_t logins; /* that have ended, however */
     char tenant_id[19]; /* of the token held; "" without one */
     char instance_url[1024];
 };

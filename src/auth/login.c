@@ -232,7 +232,11 @@ int login_once(struct login *l, const atomic_bool *stop, struct login_result *re
     }
     l->mended = 0;
     for (int i = 0;; i++) {
-        if (ask(l, stop, &answer, e) != 0)
+        bool heard = ask(l, stop, &answer, e) == 0;
+        times->sent |= answer.sent;
+        if (!heard && answer.sent && l->flow->counts_attempts)
+            times->cause = BREAKER_UNHEARD;
+        if (!heard)
             goto out;
         if (i == MOST_MENDED || !l->flow->mend || !is_refusal(&answer, &words) || !l->flow->mend(l, &words))
             break;

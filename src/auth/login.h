@@ -21,6 +21,7 @@ struct login_times {
     int64_t server_ms;        /* the answer's Date, 0 when none came */
     int64_t wait_at_least_ms; /* the service asks for a pause (Retry-After), 0 when not */
     enum breaker_cause cause; /* of a failure */
+    bool sent;                /* the request went out */
 };
 
 void login_open(struct login *l, const struct org_config *org);

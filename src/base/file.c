@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 int file_write_all(int fd, const void *p, size_t n, struct err *e)
@@ -128,6 +129,23 @@ out:
         unlink(temp);
     free(temp);
     return rc;
+}
+
+const char *file_network_name(const char *path)
+{
+    /* 9p and overlay are left alone: containers live on them. */
+    static const struct {
+        unsigned long magic;
+        const char *name;
+    } remote[] = {{0x6969, "NFS"}, {0xff534d42, "CIFS"}, {0xfe534d42, "SMB2"},
+                  {0x517b, "SMB"}, {0x5346414f, "AFS"},  {0x00c36400, "Ceph"}};
+    struct statfs fs;
+    if (statfs(path, &fs) != 0)
+        return NULL;
+    for (size_t i = 0; i < ARRAY_LEN(remote); i++)
+        if ((unsigned long)(uint32_t)fs.f_type == remote[i].magic)
+            return remote[i].name;
+    return NULL;
 }
 
 int file_make_folders(const char *path, unsigned mode, struct err *e)

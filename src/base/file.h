@@ -22,6 +22,8 @@ MUST_CHECK int file_read_at(int fd, void *p, size_t n, uint64_t offset, size_t *
 MUST_CHECK int file_replace(const char *path, const void *p, size_t n, unsigned mode, struct err *e);
 /* fsync the folder that holds path, so that a name that was made or renamed survives. */
 MUST_CHECK int file_sync_folder_of(const char *path, struct err *e);
+/* The kind of network file system that holds path ("NFS"), where locks and memory maps are not safe; NULL: none. */
+const char *file_network_name(const char *path);
 /* mkdir -p; folders that are made get `mode`. */
 MUST_CHECK int file_make_folders(const char *path, unsigned mode, struct err *e);
 

@@ -21,6 +21,7 @@ struct exchange {
     bool plain;         /* http://, so only loopback may get it */
     bool too_large;     /* the answer passed max_answer */
     bool not_loopback;  /* connected elsewhere than the name promised */
+    bool sent; /* a connection stands: from here on the server may have the request */
 };
 
 void http_setup(void)
@@ -164,8 +165,10 @@ static int before_request(void *ctx, char *peer_ip, char *local_ip, int peer_por
 {
     struct exchange *x = ctx;
     (void)local_ip, (void)peer_port, (void)local_port;
-    if (!x->plain || http_host_is_loopback(peer_ip))
+    if (!x->plain || http_host_is_loopback(peer_ip)) {
+        x->sent = true;
         return CURL_PREREQFUNC_OK;
+    }
     x->not_loopback = true;
     return CURL_PREREQFUNC_ABORT;
 }
@@ -366,6 +369,7 @@ int http_do(const struct http_request *request, struct http_answer *answer, stru
 out:
     if (rc)
         http_answer_release(answer);
+    answer->sent = x.sent;
     free_headers(headers);
     curl_easy_cleanup(curl);
     proxy_release(&x.proxy);

@@ -21,6 +21,7 @@
 #include "base/err.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 struct http_request {
     const char *method; /* "GET", "POST", "HEAD" */
@@ -40,6 +41,7 @@ struct http_answer {
     char content_type[64];
     int64_t date_ms;     /* Date header as ms since 1970; 0 when missing */
     int64_t retry_after_s; /* Retry-After in seconds; -1 when missing or a date */
+    bool sent; /* also after -1: the request went out, so without an answer nobody knows what became of it */
 };
 
 void http_setup(void);

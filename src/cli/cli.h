@@ -36,6 +36,7 @@ int cli_incidents(const struct command *self, int argc, char **argv);
 int cli_doctor(const struct command *self, int argc, char **argv);
 int cli_backup(const struct command *self, int argc, char **argv);
 int cli_restore(const struct command *self, int argc, char **argv);
+int cli_login(const struct command *self, int argc, char **argv);
 int cli_sink(const struct command *self, int argc, char **argv);
 
 /* Values of the common options, as far as they were given. */

@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { POLL_MS = 200, POLL_IDLE_MS = 20, DEFAULT_DEADLINE_MS = 60 * 1000 };
+enum { POLL_MS = 200, POLL_IDLE_MS = 20, STOOD_STILL_MS = 500, DEFAULT_DEADLINE_MS = 60 * 1000 };
 
 struct run_options {
     int64_t until_idle_ms; /* 0: run until a signal */
@@ -33,6 +33,7 @@ struct run {
     pthread_mutex_t lock;
     struct err fatal; /* class ERR_NONE: all is well */
     int64_t started_mono_ms;
+    int64_t polled_mono_ms, moving_mono_ms; /* until idle: the last look; since when looks come regularly */
 };
 
 static void on_fatal(void *ctx, const struct err *e)
@@ -64,7 +65,8 @@ static enum progress subscription_progress(struct run *run, uint32_t i, const st
     intake_describe(run->parts.intake, i, &v);
     if (v.state == SOURCE_REFUSED && !v.queued)
         return PROGRESS_FAILED;
-    if (v.caught_up_possible && now - v.quiet_since_mono_ms >= o->until_idle_ms)
+    int64_t quiet_since = v.quiet_since_mono_ms > run->moving_mono_ms ? v.quiet_since_mono_ms : run->moving_mono_ms;
+    if (v.caught_up_possible && now - quiet_since >= o->until_idle_ms)
         return PROGRESS_DONE;
     int64_t contact = v.last_contact_mono_ms > run->started_mono_ms ? v.last_contact_mono_ms
                                                                     : run->started_mono_ms;
@@ -85,10 +87,20 @@ static enum progress sink_progress(struct run *run, uint32_t i, const struct run
     return v.state != DELIVERY_RUNNING && late ? PROGRESS_FAILED : PROGRESS_PENDING;
 }
 
+/* While the whole machine stands still nothing comes, and that is no quiet. */
+static void note_look(struct run *run)
+{
+    int64_t now = clock_mono_ms();
+    if (now - run->polled_mono_ms >= STOOD_STILL_MS)
+        run->moving_mono_ms = now;
+    run->polled_mono_ms = now;
+}
+
 /* True when nothing is pending any more; *code says how it went. */
 static bool is_idle(struct run *run, const struct run_options *o, int *code)
 {
     *code = EXIT_OK;
+    note_look(run);
     /* Subscriptions first: what they journal meanwhile makes a sink pending again. */
     for (uint32_t i = 0; i < run->parts.config->n_subscriptions; i++) {
         enum progress p = subscription_progress(run, i, o);

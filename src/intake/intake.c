@@ -270,6 +270,7 @@ static void fill_view(const struct source *s, struct source_view *v)
     v->state = s->state;
     v->since_ms = s->since_ms;
     snprintf(v->reason, sizeof v->reason, "%s", s->reason);
+    snprintf(v->trouble, sizeof v->trouble, "%s", s->topic_ok || s->heard ? "" : s->trouble);
     v->number = s->have_record ? s->record.number : 0;
     memcpy(v->org_id, s->record.org_id, sizeof v->org_id);
     v->queued = queued;
@@ -525,6 +526,16 @@ void intake_describe(struct intake *in, uint32_t subscription, struct source_vie
         out->queued = true;
     }
     pthread_mutex_unlock(&in->lock);
+}
+
+void intake_describe_org(struct intake *in, uint32_t org, struct org_view *out)
+{
+    auth_describe(in->orgs[org]->auth, &out->auth);
+}
+
+void intake_login(struct intake *in, uint32_t org)
+{
+    auth_try_now(in->orgs[org]->auth);
 }
 
 int64_t intake_source_time_ms(struct intake *in)

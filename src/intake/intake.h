@@ -19,6 +19,7 @@
 #ifndef INTAKE_INTAKE_H
 #define INTAKE_INTAKE_H
 
+#include "auth/auth.h"
 #include "avro/schema_cache.h"
 #include "config/config.h"
 #include "intake/replay.h"
@@ -58,6 +59,7 @@ struct source_view {
     enum source_state state;
     int64_t since_ms; /* wall clock of the last change of state */
     char reason[400]; /* "" when all is well */
+    char trouble[400]; /* an open stream that was not answered yet: how the one before it failed; "": it did not */
     uint32_t number;  /* the store's number; 0 before the first login */
     char org_id[19];
     bool caught_up_possible;      /* GetTopic succeeded with the current token, the stream is open, nothing is
@@ -100,6 +102,13 @@ MUST_CHECK int intake_change(struct intake *in, struct intake_change *change, st
 void intake_change_free(struct intake_change *change);
 
 void intake_describe(struct intake *in, uint32_t subscription, struct source_view *out);
+/* An org (its index in the configuration) as it stands now. */
+struct org_view {
+    struct auth_view auth;
+};
+void intake_describe_org(struct intake *in, uint32_t org, struct org_view *out);
+/* A person says that the credentials are mended: log in now, whatever pause is going on. */
+void intake_login(struct intake *in, uint32_t org);
 /* When the loop last turned; it does at least once a second, unless it hangs. */
 int64_t intake_beat_mono_ms(const struct intake *in);
 /* Source time as far as it is known, ms since 1970; 0: unknown. */

@@ -51,10 +51,11 @@ int org_run_new(struct intake *in, const struct org_config *config, struct org_r
     struct org_run *org = xcalloc(1, sizeof *org);
     org->config = config;
     org->intake = in;
+    org->store = in->options.store;
     org->auth = auth_new(config);
     auth_on_change(org->auth, intake_wake, in);
     org->pubsub = pubsub_new(config, e);
-    if (!org->pubsub) {
+    if (!org->pubsub || logins_remember(org, e) != 0) {
         org_run_free(org);
         return -1;
     }

@@ -2,6 +2,9 @@
  * Schemas that are not here yet: one GetSchema per (org, id), whoever waits for it. Stored before the first
  * event that needs it (I6). Finally refused after INVALID_ARGUMENT or NOT_FOUND three times over at least
  * 30 s; every other failure waits, and shows in status.
+ *
+ * A fetch pauses as a stream of its org does (orgs[].backoff): while one waits no stream is opened, so that
+ * nothing else would notice that the service is back.
  */
 #include "intake/source.h"
 
@@ -17,8 +20,6 @@ enum {
     REFUSALS_NEEDED = 3,
     REFUSED_FOR_MS = 30 * 1000,
     REFUSAL_PAUSE_MS = 15 * 1000,
-    FAILURE_PAUSE_MS = 1000,
-    MOST_PAUSE_MS = 60 * 1000
 };
 
 struct fetch_call {
@@ -45,7 +46,7 @@ static void start_fetch(struct intake *in, struct schema_fetch *f, int64_t now)
 {
     struct auth_token token = {0};
     if (auth_get(f->org->auth, &token, NULL) != AUTH_READY) {
-        f->retry_at_ms = now + FAILURE_PAUSE_MS;
+        f->retry_at_ms = now; /* auth keeps the pauses, and wakes us */
         return;
     }
     struct fetch_call *call = xmalloc(sizeof *call);
@@ -115,8 +116,9 @@ static void fetch_failed(struct schema_fetch *f, const struct pubsub_status *sta
         auth_refused(f->org->auth, f->token_serial); /* which may be an older one than the present */
     if (!refusal) {
         f->refusals = 0;
-        int64_t pause = FAILURE_PAUSE_MS << (f->failures < 6 ? f->failures - 1 : 6);
-        f->retry_at_ms = now + (pause < MOST_PAUSE_MS ? pause : MOST_PAUSE_MS);
+        f->retry_at_ms = now;
+        if (status->reaction != PUBSUB_NEW_TOKEN) /* else as soon as there is one */
+            f->retry_at_ms += org_back_off_ms(f->org->config, f->failures, status->reaction);
         return;
     }
     if (f->refusals++ == 0)
@@ -215,7 +217,7 @@ void schema_fetch_step(struct intake *in, int64_t now, int64_t *next)
             continue;
         if (now >= f->retry_at_ms)
             start_fetch(in, f, now);
-        if (!f->in_flight && f->retry_at_ms < *next)
+        if (!f->in_flight && f->retry_at_ms > now && f->retry_at_ms < *next)
             *next = f->retry_at_ms;
     }
 }

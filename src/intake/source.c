@@ -44,6 +44,8 @@ void source_set_state(struct source *s, enum source_state state, const char *fmt
         s->since_ms = clock_wall_ms();
     s->state = state;
     memcpy(s->reason, reason, sizeof s->reason);
+    if (state == SOURCE_BACKING_OFF || state == SOURCE_REFUSED)
+        memcpy(s->trouble, reason, sizeof s->trouble);
 }
 
 /* --- what happens to an open stream --------------------------------------------------------------- */
@@ -130,13 +132,15 @@ static bool has_queue(struct intake *in, const struct source *s)
 }
 
 /* Full jitter: anything from nothing to the ceiling, which doubles with every failure in a row. */
-static int64_t back_off_ms(const struct source *s)
+int64_t org_back_off_ms(const struct org_config *org, unsigned attempt, enum pubsub_reaction reaction)
 {
-    int64_t ceiling = s->org->config->backoff_initial_ms;
-    for (unsigned i = 1; i < s->attempt && ceiling < s->org->config->backoff_max_ms; i++)
+    int64_t ceiling = org->backoff_initial_ms;
+    if (reaction == PUBSUB_SLOW_DOWN)
+        return org->backoff_max_ms;
+    for (unsigned i = 1; i < attempt && ceiling < org->backoff_max_ms; i++)
         ceiling *= 2;
-    if (ceiling > s->org->config->backoff_max_ms)
-        ceiling = s->org->config->backoff_max_ms;
+    if (ceiling > org->backoff_max_ms)
+        ceiling = org->backoff_max_ms;
     return (int64_t)random_below((uint64_t)ceiling + 1);
 }
 
@@ -144,11 +148,9 @@ static int64_t back_off_ms(const struct source *s)
 static void plan_retry(struct source *s, const struct pubsub_status *status, int64_t now)
 {
     s->attempt++;
-    s->retry_at_ms = now + back_off_ms(s);
+    s->retry_at_ms = now + org_back_off_ms(s->org->config, s->attempt, status->reaction);
     if (status->reaction == PUBSUB_CALM && s->attempt == 1)
         s->retry_at_ms = now; /* no outage; told again and again, it is one */
-    if (status->reaction == PUBSUB_SLOW_DOWN)
-        s->retry_at_ms = now + s->org->config->backoff_max_ms;
     if (status->reaction == PUBSUB_NEW_TOKEN)
         auth_refused(s->org->auth, s->token_serial);
 }
@@ -269,6 +271,7 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
         return;
     if (!note->failed && note->can_subscribe) {
         s->topic_ok = true;
+        s->trouble[0] = '\0';
         if (!s->silent)
             s->contact_mono_ms = clock_mono_ms();
         return;
@@ -298,6 +301,7 @@ void source_heard(struct source *s, const struct pubsub_response *r, int64_t now
 {
     s->heard = true;
     s->silent = false;
+    s->trouble[0] = '\0';
     s->contact_mono_ms = now;
     if (replay_unconfirmed(&s->record))
         replay_confirm(&s->record); /* stored with the commit of this response */
@@ -336,7 +340,7 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
     } else if (now >= silent_at) {
         s->silent = true;
         s->attempt++;
-        s->retry_at_ms = now + back_off_ms(s);
+        s->retry_at_ms = now + org_back_off_ms(s->org->config, s->attempt, PUBSUB_RECONNECT);
         source_set_state(s, SOURCE_BACKING_OFF, "no response for %lld s: the connection is given up",
                          (long long)(s->config->watchdog_ms / 1000));
         give_up_stream(in, s);

@@ -38,6 +38,7 @@ enum {
 struct org_run {
     const struct org_config *config;
     struct intake *intake;
+    struct store *store;
     struct auth *auth;
     struct pubsub *pubsub;
     struct org_record record;
@@ -70,6 +71,7 @@ struct source {
 
     enum source_state state;
     char reason[400];
+    char trouble[400]; /* what the last failure was, until the service is heard again */
     int64_t since_ms;
     int64_t retry_at_ms; /* monotonic: BACKING_OFF, REFUSED */
     unsigned attempt;    /* failures in a row: reset by a response, not by an open stream */
@@ -195,6 +197,9 @@ bool source_has_work(struct intake *in, struct source *s);
 /* The position is refused, or counts no more: an incident, and then the policy. */
 MUST_CHECK int source_lose_position(struct intake *in, struct source *s, const char *why, struct err *e);
 
+/* How long to wait after the attempt-th failure in a row. */
+int64_t org_back_off_ms(const struct org_config *org, unsigned attempt, enum pubsub_reaction reaction);
+
 /* --- connect.c: from a token to an open stream */
 /* Try now: opens a stream, or leaves the source waiting, refused, or without its position. */
 MUST_CHECK int source_connect(struct intake *in, struct source *s, int64_t now, struct err *e);
@@ -219,6 +224,10 @@ struct source *source_new(const struct subscription_config *config, struct org_r
 void source_free(struct source *s);
 /* On the intake thread. Cannot fail. */
 void reload_take(struct intake *in, struct intake_change *change);
+
+/* --- logins.c */
+/* Pauses of logins go on where they were, and are kept from now on. */
+MUST_CHECK int logins_remember(struct org_run *org, struct err *e);
 
 /* --- intake.c */
 void intake_post(struct intake *in, struct note *note); /* takes the note */

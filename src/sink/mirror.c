@@ -1,11 +1,12 @@
 #include "sink/mirror.h"
 
 #include "base/clock.h"
+#include "sink/mirrors.h"
 
 #include <stdio.h>
 
 static const struct mirror_ops *const mirrors[] = {
-    [SINK_KIND_SQLITE] = NULL,
+    [SINK_KIND_SQLITE] = &mirror_sqlite_ops,
 };
 
 const struct mirror_ops *mirror_ops_of(enum sink_kind kind)

@@ -127,7 +127,7 @@ struct mirror_held {
 
 enum mirror_action {
     MIRROR_UPSERT,     /* the row exists afterwards, live; given columns are set, others untouched (or NULL) */
-    MIRROR_DELETE,     /* by table->on_delete; the state goes to the tombstone, or stays in the soft row */
+    MIRROR_DELETE,     /* by table->on_delete, n is 0; the state goes to the tombstone, or stays in the soft row */
     MIRROR_STATE_ONLY, /* only state, version and seq change, wherever they are: row, else tombstone */
     MIRROR_APPEND,     /* append_only tables: inserted unless the key is there */
 };

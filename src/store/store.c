@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -94,25 +93,19 @@ int(store_error)(const struct store *st, int code, const char *doing, struct err
 
 /* --- opening -------------------------------------------------------------------------------------- */
 
-/* LMDB's locks and its map do not work over a network; 9p and overlay are left alone. */
+/* LMDB's locks and its map do not work over a network. */
 int store_check_place(const char *folder, struct err *e)
 {
-    static const struct {
-        unsigned long magic;
-        const char *name;
-    } remote[] = {{0x6969, "NFS"}, {0xff534d42, "CIFS"}, {0xfe534d42, "SMB2"},
-                  {0x517b, "SMB"}, {0x5346414f, "AFS"},  {0x00c36400, "Ceph"}};
-    struct statfs fs;
-    if (statfs(folder, &fs) != 0)
+    struct stat st;
+    if (stat(folder, &st) != 0)
         return err_set_errno(e, ERR_STORE, "store", errno, "store %s", folder);
-    for (size_t i = 0; i < ARRAY_LEN(remote); i++)
-        if ((unsigned long)(uint32_t)fs.f_type == remote[i].magic)
-            return err_set(
-                e, ERR_CONFIG, "store", 0,
-                "store %s is on a network file system (%s), where a memory map and its locks are not safe: "
-                "use a local disk",
-                folder, remote[i].name);
-    return 0;
+    const char *remote = file_network_name(folder);
+    if (!remote)
+        return 0;
+    return err_set(e, ERR_CONFIG, "store", 0,
+                   "store %s is on a network file system (%s), where a memory map and its locks are not safe: use a "
+                   "local disk",
+                   folder, remote);
 }
 
 /* Who holds the lock; and, in a second line, that a store was made here: its data must not vanish unnoticed.

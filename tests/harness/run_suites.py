@@ -3,6 +3,13 @@
 
 Each suite gets a process group of its own and a time limit; at its end, or at the limit, that group and
 nothing else is killed. The whole output of a suite is kept in BUILD/test-logs/KIND.NAME.log.
+
+A suite that failed is run once more at the end of the round, with nothing beside it: a machine that stood still
+for a minute fails a deadline of a test, and says nothing about the program. What passes then counts as passed, is
+told loudly with what it said the first time (kept in KIND.NAME.first.log), and has a figure of its own. What says
+something about the program whenever it is seen is never forgiven: a sanitizer's finding, a crash, an event lost,
+repeated or out of order, a check of the source text, a fuzz finding. Nor are more than MOST_FORGIVEN suites of a
+round: that many are a cause, not an accident.
 """
 import argparse
 import concurrent.futures
@@ -10,6 +17,8 @@ import fnmatch
 import os
 import pathlib
 import platform
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +42,10 @@ ENVIRONMENT = {
     "TZ": "UTC",
 }
 TAIL_LINES = 40
+MOST_FORGIVEN = 3
+FORGIVABLE_KINDS = ("unit", "contract", "interop", "e2e", "container", "soak")
+FINDING = re.compile(r"Sanitizer\b|runtime error: |\bBUG at |died of signal|\d+ (lost|repeated|never published): |"
+                     r"out of order from line|received is not duplicates|accounted for, \d+ journaled")
 screen = threading.Lock()
 
 
@@ -76,7 +89,40 @@ def run(suite, arguments, logs):
     text = log.read_text(encoding="utf-8", errors="replace")
     outcome = tap.judge(tap.read(text.splitlines()), status, timed_out, suite.timeout)
     report(suite, outcome, time.monotonic() - started, log, text)
-    return outcome
+    return outcome, text
+
+
+def may_be_forgiven(suite, outcome, text):
+    """Whether what this failed suite said can be the machine's doing."""
+    return suite.name.split("/")[0] in FORGIVABLE_KINDS and not FINDING.search("\n".join([text, *outcome.failed]))
+
+
+def run_again(chosen, results, arguments, logs):
+    """The suites that failed, each alone. Returns the outcomes that count, and how many were forgiven."""
+    failed = [at for at, (outcome, _) in enumerate(results) if outcome.failed]
+    outcomes, forgiven = [outcome for outcome, _ in results], 0
+    if len(failed) > MOST_FORGIVEN:
+        print(f"-- {len(failed)} suites failed: too many to be an accident, none is run again")
+        return outcomes, 0
+    for at in failed:
+        suite, (first, text) = chosen[at], results[at]
+        if not may_be_forgiven(suite, first, text):
+            print(f"-- {suite.name} failed: a finding, not run again")
+            continue
+        print(f"-- {suite.name} failed: once more, alone")
+        log, kept = (logs / (suite.name.replace("/", ".") + end) for end in (".log", ".first.log"))
+        shutil.copyfile(log, kept)
+        second, _ = run(suite, arguments, logs)
+        if second.failed:
+            continue
+        outcomes[at], forgiven = second, forgiven + 1
+        print(f"!! {suite.name} PASSED ONLY WHEN RUN AGAIN. The first time, {kept}:")
+        for name in first.failed:
+            print(f"!!   FAILED: {name}")
+        for line in text.splitlines()[-TAIL_LINES:]:
+            print(f"!!   | {line[:400]}")
+    sys.stdout.flush()
+    return outcomes, forgiven
 
 
 def report(suite, outcome, seconds, log, text):
@@ -129,8 +175,10 @@ def main():
     logs.mkdir(parents=True, exist_ok=True)
     print(f"-- {arguments.preset}: {len(chosen)} suites")
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        outcomes = list(pool.map(lambda suite: run(suite, arguments, logs), chosen))
+        results = list(pool.map(lambda suite: run(suite, arguments, logs), chosen))
+    outcomes, forgiven = run_again(chosen, results, arguments, logs)
     counts = [sum(len(getattr(outcome, name)) for outcome in outcomes) for name in ("passed", "failed", "skipped")]
+    counts.append(forgiven)
     if arguments.results:
         with open(arguments.results, "a", encoding="ascii") as out:
             print(*counts, file=out)

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=300
+# suite: timeout=600
 """tidemark against a server that is not ours; each decoded line against the decoding of python-avro.
 
 Over TLS, with a login. Captured events (TIDEMARK_FIXTURES) and events made here.

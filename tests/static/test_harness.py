@@ -1,13 +1,19 @@
 #!/usr/bin/python3
 """The tests' own judges, tried on what they must refuse: silence is no success, one lost line is seen."""
+import argparse
+import contextlib
+import io
 import pathlib
 import subprocess
 import sys
+import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/harness"), str(ROOT / "tests/e2e"), str(ROOT / "tests/interop")]
 import expected  # noqa: E402
+import run_suites  # noqa: E402
+import suites  # noqa: E402
 import tap  # noqa: E402
 import tap_print  # noqa: E402
 from lib import verdict  # noqa: E402
@@ -45,6 +51,58 @@ class Tap(unittest.TestCase):
         self.assertEqual([line for line in done.stdout.splitlines() if not line.startswith("#")],
                          ["1..3", "ok 1 - T.test_a", "not ok 2 - T.test_b", "ok 3 - T.test_c # SKIP why"])
         self.assertEqual(done.returncode, 1)
+
+
+class Again(unittest.TestCase):
+    """What is run again, and what that forgives: suites are shell scripts that count how often they ran."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def suite(self, name, first, second):
+        """A suite that says one thing when it runs first, and another from then on."""
+        count = self.folder / (name.replace("/", ".") + ".count")
+        script = f"echo x >>{count}; echo 1..1; if [ $(wc -l <{count}) -eq 1 ]; then {first}; else {second}; fi"
+        return suites.Suite(name, ["sh", "-c", script], 60)
+
+    def runs(self, suite):
+        return len((self.folder / (suite.name.replace("/", ".") + ".count")).read_text(encoding="ascii").split())
+
+    def round(self, *chosen):
+        """(cases passed, cases failed, suites forgiven), and what was printed."""
+        arguments = argparse.Namespace(build=self.folder, preset="dev")
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            results = [run_suites.run(suite, arguments, self.folder) for suite in chosen]
+            outcomes, forgiven = run_suites.run_again(list(chosen), results, arguments, self.folder)
+        return (sum(len(o.passed) for o in outcomes), sum(len(o.failed) for o in outcomes), forgiven), said.getvalue()
+
+    def test_forgiven(self):
+        """a suite that passes when run again: counted so, told loudly, its first log kept; others are not run again"""
+        good, flaky = self.suite("e2e/good", "echo ok 1", "echo not ok 1"), self.suite("e2e/flaky", "echo '# too late'; echo not ok 1", "echo ok 1")
+        figures, said = self.round(good, flaky)
+        self.assertEqual((figures, self.runs(good), self.runs(flaky)), ((2, 0, 1), 1, 2))
+        self.assertRegex(said, r"(?s)e2e/flaky PASSED ONLY WHEN RUN AGAIN.*too late")
+        self.assertIn("too late", (self.folder / "e2e.flaky.first.log").read_text(encoding="ascii"))
+
+    def test_not_forgiven(self):
+        """what fails twice, findings, and checks of the source stay failures"""
+        figures, _ = self.round(self.suite("e2e/bad", "echo not ok 1", "echo not ok 1"))
+        self.assertEqual(figures, (0, 1, 0))
+        for name, first in (("e2e/leak", "echo '# ERROR: LeakSanitizer: leaks'; echo not ok 1"), ("fuzz/x", "echo not ok 1"),
+                            ("static/x", "echo not ok 1"), ("unit/crash", "kill -SEGV $$"),
+                            ("e2e/lost", "echo '# 9 published, 8 in the file; 1 lost: [7]'; echo not ok 1")):
+            suite = self.suite(name, first, "echo ok 1")
+            figures, _ = self.round(suite)
+            self.assertEqual((figures, self.runs(suite)), ((0, 1, 0), 1), name)
+
+    def test_too_many(self):
+        """more failures than an accident has: none is forgiven"""
+        flaky = [self.suite(f"e2e/x{i}", "echo not ok 1", "echo ok 1") for i in range(run_suites.MOST_FORGIVEN + 1)]
+        self.assertEqual(self.round(*flaky)[0], (0, len(flaky), 0))
+        again = [self.suite(f"e2e/y{i}", "echo not ok 1", "echo ok 1") for i in range(run_suites.MOST_FORGIVEN)]
+        self.assertEqual(self.round(*again)[0], (len(again), 0, len(again)))
 
 
 def entry(number, topic="/data/AccountChangeEvent"):

