@@ -189,8 +189,9 @@ const struct key config_keys[] = {
      .fallback = "300s", .min = SECOND, .max = 24 * HOUR,
      .help = "A stream that says nothing for so long is opened again. Longer than the org's "
              "`keepalive`; the service itself speaks every 270 s at the latest."},
-    {.path = "subscriptions[].managed", .type = KEY_TEXT, .flags = KEY_LATER, .offset = SUB(managed),
-     .help = "Developer name of a managed subscription."},
+    {.path = "subscriptions[].managed", .type = KEY_TEXT, .offset = SUB(managed), .rule = &rule_developer_name,
+     .help = "Developer name of a managed subscription (ManagedEventSubscription) of this topic: the service "
+             "keeps the position, too, and sends to one client alone. See \"Managed subscriptions\"."},
 
     {.path = "sinks", .type = KEY_LIST, .flags = KEY_NONEMPTY, .offset = ROOT(sinks),
      .list = {sizeof(struct sink_config), ROOT(n_sinks), 1024},

@@ -222,6 +222,17 @@ static void check_subscription(struct loader *l, uint32_t i)
     }
 }
 
+/* The service sends what is managed to one client: the second would wait for ever. */
+static void check_managed(struct loader *l, uint32_t i)
+{
+    const struct subscription_config *all = l->config->subscriptions;
+    for (uint32_t k = 0; all[i].managed && k < i; k++)
+        if (all[k].managed && all[k].org == all[i].org && strcmp(all[k].managed, all[i].managed) == 0)
+            return item_problem(l, "subscriptions", i, "managed",
+                                "'%s' is the managed subscription of '%s' too: only one client can have it",
+                                all[i].managed, all[k].name ? all[k].name : "another");
+}
+
 /* --- sinks ------------------------------------------------------------------------------------ */
 
 /* Where a sink writes: the path with links resolved, and the file itself when it exists (hard links). */
@@ -345,6 +356,8 @@ void rules_check(struct loader *l)
         check_org(l, i);
     for (uint32_t i = 0; i < c->n_subscriptions; i++)
         check_subscription(l, i);
+    for (uint32_t i = 0; i < c->n_subscriptions; i++)
+        check_managed(l, i);
     check_unique(l, "orgs", c->orgs, c->n_orgs, sizeof *c->orgs, offsetof(struct org_config, name));
     check_unique(l, "subscriptions", c->subscriptions, c->n_subscriptions, sizeof *c->subscriptions,
                  offsetof(struct subscription_config, name));

@@ -95,6 +95,15 @@ static bool is_topic(char *text)
 
 const struct text_rule rule_topic = {"/data/NAME or /event/NAME", "^/(data|event)/[A-Za-z0-9_-]+$", is_topic};
 
+/* As Setup takes them; a name of a package has its namespace and two underscores in front. */
+static bool is_developer_name(char *text)
+{
+    return only(text, 1, 97, "_") && strspn(text, "0123456789_") == 0;
+}
+
+const struct text_rule rule_developer_name = {"a developer name: letters, digits and '_', beginning with a letter",
+                                              "^[A-Za-z][A-Za-z0-9_]{0,96}$", is_developer_name};
+
 static bool is_file_path(char *text)
 {
     size_t n = strlen(text);

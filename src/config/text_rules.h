@@ -15,6 +15,7 @@ extern const struct text_rule rule_api_version;
 extern const struct text_rule rule_client_name;
 extern const struct text_rule rule_tenant_id;
 extern const struct text_rule rule_topic;
+extern const struct text_rule rule_developer_name;
 extern const struct text_rule rule_file_path;
 extern const struct text_rule rule_header_value;
 extern const struct text_rule rule_audience;

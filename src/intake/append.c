@@ -186,6 +186,15 @@ static void set_resume(struct subscription_record *r, const struct arrivals *in,
     r->lost_position = false; /* not before: a cut would go back to the id that was refused */
 }
 
+static void pass(const struct arrivals *in, struct subscription_record *r, struct replay_group *g,
+                 struct span id, int64_t source_ms)
+{
+    memcpy(g->passed, id.p, id.n);
+    g->passed_len = (uint32_t)id.n;
+    if (!in->aside)
+        set_resume(r, in, id, source_ms);
+}
+
 /* I1: an id becomes the resume point once a different id, or a keepalive, has followed it. */
 static void advance_position(const struct arrivals *in, struct subscription_record *r, struct replay_group *g,
                              int64_t source_ms)
@@ -195,12 +204,12 @@ static void advance_position(const struct arrivals *in, struct subscription_reco
         if (id.n == 0 || span_equal(id, span_of(g->id, g->len)))
             continue;
         if (g->len)
-            set_resume(r, in, span_of(g->id, g->len), source_ms);
+            pass(in, r, g, span_of(g->id, g->len), source_ms);
         memcpy(g->id, id.p, id.n);
         g->len = (uint32_t)id.n;
     }
     if (in->n == 0 && in->keepalive_id.n) { /* I3 */
-        set_resume(r, in, in->keepalive_id, source_ms);
+        pass(in, r, g, in->keepalive_id, source_ms);
         g->len = 0;
     }
 }
@@ -234,13 +243,26 @@ static int append_segment(struct appender *a, struct store_txn *txn, const struc
 
 /* --- the transaction ------------------------------------------------------------------------------ */
 
-/* The newest outcome for this record in the segments before `i`, or NULL. */
-static const struct outcome *earlier_outcome(const struct appender *a, size_t i)
+/* Where segment `i` begins: at what those before it have made of its record, and of its stream. */
+static void begin_outcome(struct appender *a, size_t i)
 {
-    for (size_t j = i; j-- > 0;)
-        if (a->queue[j].record == a->queue[i].record)
-            return &a->outcomes[j];
-    return NULL;
+    const struct arrivals *in = &a->queue[i];
+    struct outcome *out = &a->outcomes[i];
+    bool record = false, group = false;
+    for (size_t j = i; j-- > 0 && !(record && group);) {
+        if (!record && a->queue[j].record == in->record) {
+            out->record = a->outcomes[j].record;
+            record = true;
+        }
+        if (!group && a->queue[j].group == in->group) {
+            out->group = a->outcomes[j].group;
+            group = true;
+        }
+    }
+    if (!record)
+        out->record = *in->record;
+    if (!group)
+        out->group = *in->group;
 }
 
 static bool last_of_its_record(const struct appender *a, size_t i)
@@ -258,9 +280,7 @@ static int append_all(struct appender *a, struct store_txn *txn, int64_t source_
         return -1;
     for (size_t i = 0; i < a->n_queue; i++) {
         const struct arrivals *in = &a->queue[i];
-        const struct outcome *earlier = earlier_outcome(a, i);
-        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): room was made with the queue */
-        a->outcomes[i] = earlier ? *earlier : (struct outcome){*in->record, *in->group};
+        begin_outcome(a, i);
         if (append_segment(a, txn, in, &a->outcomes[i], source_ms, e) != 0)
             return -1;
     }

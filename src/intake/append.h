@@ -22,10 +22,12 @@
 #include "store/journal.h"
 #include "store/subscriptions.h"
 
-/* The group of events that share the replay id seen last on the current stream (I1). */
+/* What one stream has brought so far, as far as it is stored (I1). Zero when the stream is opened. */
 struct replay_group {
-    uint8_t id[EVENT_MAX_REPLAY_ID];
-    uint32_t len; /* 0: nothing was seen on this stream yet */
+    uint8_t id[EVENT_MAX_REPLAY_ID]; /* of the group of events seen last, more of which may come */
+    uint32_t len;                    /* 0: nothing was seen on this stream yet */
+    uint8_t passed[EVENT_MAX_REPLAY_ID]; /* the newest id behind which something else has followed: its resume point */
+    uint32_t passed_len;
 };
 
 /* One received event, prepared: its header was decoded as far as it decodes. */
@@ -44,6 +46,8 @@ struct arrivals {
     struct arrival *items;
     size_t n;                 /* 0: a keepalive */
     struct span keepalive_id; /* latest_replay_id of an empty response; else empty */
+    bool aside; /* of a stream that is not the one to say how far the subscription is: its group moves, the
+                   record's resume point does not */
 };
 
 struct appender;

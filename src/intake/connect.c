@@ -19,19 +19,24 @@ static void on_response(void *ctx, struct pubsub_stream *stream, struct pubsub_r
     struct source *s = ctx;
     struct intake *in = s->org->intake;
     pthread_mutex_lock(&in->lock);
-    if (pubsub_stream_number(stream) != s->shared.number) { /* of a stream before the current one */
+    uint64_t number = pubsub_stream_number(stream);
+    if (number != s->shared.number && number != s->shared.beside_number) { /* of a stream before the current one */
         pthread_mutex_unlock(&in->lock);
         pubsub_response_free(r);
         return;
     }
     r->next = NULL;
+    r->stream = number;
     *s->shared.tail = r;
     s->shared.tail = &r->next;
     s->shared.events += r->n_events;
     s->shared.bytes += response_cost(r);
     if (!s->shared.paused && (s->shared.events >= QUEUE_MOST_EVENTS || s->shared.bytes >= QUEUE_MOST_BYTES)) {
         s->shared.paused = true;
-        pubsub_stream_pause(stream);
+        if (s->shared.stream)
+            pubsub_stream_pause(s->shared.stream);
+        if (s->shared.beside)
+            pubsub_stream_pause(s->shared.beside);
     }
     bool asleep = !in->woken;
     in->woken = true;
@@ -53,6 +58,8 @@ static void on_end(void *ctx, struct pubsub_stream *stream, const struct pubsub_
         s->shared.ended_number = note->number;
     if (s->shared.stream == stream)
         s->shared.stream = NULL;
+    if (s->shared.beside == stream)
+        s->shared.beside = NULL;
     pthread_mutex_unlock(&s->org->intake->lock);
     intake_post(s->org->intake, note);
 }
@@ -165,8 +172,7 @@ static int note_start(struct intake *in, struct source *s, struct err *e)
     return store_commit(&txn, e);
 }
 
-/* Where a new stream begins: the resume point; else what `start` says, minding the hole of `latest`. */
-static int choose_start(struct intake *in, struct source *s, enum pubsub_from *from, struct span *replay_id,
+int source_choose_start(struct intake *in, struct source *s, enum pubsub_from *from, struct span *replay_id,
                         struct err *e)
 {
     *replay_id = span_of(NULL, 0);
@@ -200,7 +206,7 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     char hex[2 * EVENT_MAX_REPLAY_ID + 1];
     hex_encode(replay_id, hex);
     uint64_t number = ++in->next_stream_number;
-    s->group.len = 0;
+    s->group = (struct replay_group){0};
     s->token_serial = token->serial;
     s->stream_epoch = s->org->record.epoch;
     s->stream_open = true;
@@ -212,8 +218,12 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     s->shared.number = number;
     s->shared.paused = false;
     pthread_mutex_unlock(&in->lock);
-    struct pubsub_stream *stream = pubsub_subscribe(s->org->pubsub, token, s->config->topic, from, replay_id,
-                                                    number, &listener, s);
+    if (s->config->managed)
+        managed_begin(s, from == PUBSUB_LATEST);
+    struct pubsub_stream *stream =
+        s->config->managed
+            ? pubsub_managed_subscribe(s->org->pubsub, token, s->config->managed, number, &listener, s)
+            : pubsub_subscribe(s->org->pubsub, token, s->config->topic, from, replay_id, number, &listener, s);
     pthread_mutex_lock(&in->lock);
     if (s->shared.ended_number != number)
         s->shared.stream = stream;
@@ -221,8 +231,31 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     struct topic_call *call = xmalloc(sizeof *call);
     *call = (struct topic_call){s, number};
     pubsub_get_topic_async(s->org->pubsub, token, s->config->topic, 30000, on_topic, call);
-    source_set_state(s, SOURCE_CATCHING_UP, "from %s%s%s", from_names[from], *hex ? " " : "", hex);
+    source_set_state(s, SOURCE_CATCHING_UP, "%s%s from %s%s%s", s->config->managed ? "managed as " : "",
+                     s->config->managed ? s->config->managed : "", from_names[from], *hex ? " " : "", hex);
     s->reason[0] = '\0'; /* said in the log; in status it is no trouble */
+}
+
+void source_open_beside(struct intake *in, struct source *s, const struct auth_token *token, enum pubsub_from from,
+                        struct span replay_id)
+{
+    char hex[2 * EVENT_MAX_REPLAY_ID + 1];
+    hex_encode(replay_id, hex);
+    uint64_t number = ++in->next_stream_number;
+    pthread_mutex_lock(&in->lock);
+    s->shared.beside_number = number;
+    pthread_mutex_unlock(&in->lock);
+    log_info(s->subject, "beside the managed stream, a plain one from %s%s%s, until they meet", from_names[from],
+             *hex ? " " : "", hex);
+    struct pubsub_stream *stream = pubsub_subscribe(s->org->pubsub, token, s->config->topic, from, replay_id, number,
+                                                    &listener, s);
+    pthread_mutex_lock(&in->lock);
+    if (s->shared.ended_number != number) {
+        s->shared.beside = stream;
+        if (s->shared.paused)
+            pubsub_stream_pause(stream);
+    }
+    pthread_mutex_unlock(&in->lock);
 }
 
 int source_connect(struct intake *in, struct source *s, int64_t now, struct err *e)
@@ -261,7 +294,8 @@ int source_connect(struct intake *in, struct source *s, int64_t now, struct err 
         source_set_state(
             s, SOURCE_LOST_POSITION,
             "stopped by on_lost_position: see 'tidemark incidents list', then order a 'tidemark replay'");
-    } else if (rc == 0 && (rc = choose_start(in, s, &from, &replay_id, e)) == 0) {
+    } else if (rc == 0 && (rc = (s->config->managed ? managed_choose_start
+                                              : source_choose_start)(in, s, &from, &replay_id, e)) == 0) {
         open_stream(in, s, &token, from, replay_id, now);
     }
     auth_token_release(&token);

@@ -40,11 +40,13 @@ static struct pubsub_response *take_response(struct intake *in, struct source *s
         s->shared.events -= r->n_events;
         s->shared.bytes -= response_cost(r);
         s->shared.in_hand = true;
-        if (s->shared.paused && s->shared.events < QUEUE_MOST_EVENTS / 2 &&
+        if (s->shared.paused && s->state != SOURCE_STOPPED && s->shared.events < QUEUE_MOST_EVENTS / 2 &&
             s->shared.bytes < QUEUE_MOST_BYTES / 2) {
             s->shared.paused = false;
             if (s->shared.stream)
                 pubsub_stream_resume(s->shared.stream);
+            if (s->shared.beside)
+                pubsub_stream_resume(s->shared.beside);
         }
     }
     pthread_mutex_unlock(&in->lock);
@@ -53,6 +55,8 @@ static struct pubsub_response *take_response(struct intake *in, struct source *s
 
 static void finish_response(struct intake *in, struct source *s)
 {
+    if (s->config->managed)
+        managed_journaled(in, s, s->current);
     s->current->next = in->done;
     in->done = s->current;
     s->current = NULL;
@@ -130,8 +134,9 @@ static void add_arrivals(struct intake *in, struct source *s, struct arrival *it
                          struct span keepalive_id)
 {
     const struct pubsub_response *r = s->current;
-    struct arrivals arrivals = {&s->record, &s->group, s->stream_epoch, r->received_ms,
-                                items,      n,         keepalive_id};
+    struct replay_group *group = source_is_beside(s, r) ? &s->managed.group : &s->group;
+    struct arrivals arrivals = {&s->record, group, s->stream_epoch, r->received_ms,
+                                items,      n,     keepalive_id,    source_is_aside(s, r)};
     append_add(in->appender, &arrivals);
 }
 
@@ -167,6 +172,15 @@ static bool gather_response(struct intake *in, struct source *s, int64_t now)
     return true;
 }
 
+/* Of a managed subscription: take the answer to a commit out. False: nothing is left to be journaled. */
+static bool managed_has_events(struct source *s, const struct pubsub_response *r)
+{
+    managed_take_answer(s, r);
+    if (source_is_beside(s, r) && s->managed.whole)
+        return false; /* the managed stream brings it, too */
+    return r->n_events || !r->commit.is_there; /* an answer alone is no keepalive */
+}
+
 static void gather_source(struct intake *in, struct source *s, int64_t now)
 {
     while (!s->waiting && !batch_is_full(in)) {
@@ -179,6 +193,11 @@ static void gather_source(struct intake *in, struct source *s, int64_t now)
             if (why)
                 return source_distrust(in, s, why, now);
             source_heard(s, s->current, now);
+            if (s->config->managed && !managed_has_events(s, s->current)) {
+                pubsub_response_free(s->current);
+                s->current = NULL;
+                continue;
+            }
         }
         if (!gather_response(in, s, now))
             return;

@@ -62,6 +62,21 @@ static void free_note(struct intake *in, struct note *note)
     free(note);
 }
 
+/* Until something comes, at most so long: when stopping, too. */
+static void rest(struct intake *in, int64_t ms)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_nsec += (long)ms * 1000000;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&in->lock);
+    if (!in->woken)
+        pthread_cond_timedwait(&in->wake, &in->lock, &t);
+    in->woken = false;
+    pthread_mutex_unlock(&in->lock);
+}
+
 /* Wait until something came, or the monotonic time `until`. Returns the notes. */
 static struct note *wait_for_notes(struct intake *in, int64_t until)
 {
@@ -274,7 +289,8 @@ static void fill_view(const struct source *s, struct source_view *v)
     v->number = s->have_record ? s->record.number : 0;
     memcpy(v->org_id, s->record.org_id, sizeof v->org_id);
     v->queued = queued;
-    v->caught_up_possible = s->stream_open && s->topic_ok && !queued && !s->waiting;
+    bool all_open = s->stream_open && (!s->config->managed || s->managed.whole || s->managed.open);
+    v->caught_up_possible = all_open && s->topic_ok && !queued && !s->waiting;
     v->quiet_since_mono_ms = s->last_event_ms > s->opened_ms ? s->last_event_ms : s->opened_ms;
     v->last_response_ms = s->last_response_ms;
     if (!s->topic_ok &&
@@ -284,6 +300,8 @@ static void fill_view(const struct source *s, struct source_view *v)
         v->last_contact_mono_ms = s->contact_mono_ms;
     v->reconnects = s->reconnects;
     memcpy(v->reconnects_by, s->reconnects_by, sizeof v->reconnects_by);
+    v->managed = s->managed.view;
+    v->managed.beside = s->managed.open;
     v->schema_id_mismatches = s->org->schema_id_mismatches;
     v->token_refreshes = auth_refresh_count(s->org->auth);
 }
@@ -308,6 +326,17 @@ static bool any_work(struct intake *in)
     return false;
 }
 
+/* What was stored a moment ago is told to the services that keep positions. */
+static int64_t commit_managed(struct intake *in, int64_t next)
+{
+    for (uint32_t i = 0; i < in->n_sources; i++)
+        if (in->sources[i]->config->managed) {
+            int64_t again = managed_commit(in, in->sources[i], clock_mono_ms());
+            next = again < next ? again : next;
+        }
+    return next;
+}
+
 static int turn(struct intake *in, bool *more, struct err *e)
 {
     int64_t now = clock_mono_ms(), next = INT64_MAX;
@@ -321,6 +350,7 @@ static int turn(struct intake *in, bool *more, struct err *e)
     if (in->done || append_pending(in->appender)) {
         if (commit_batch(in, e) != 0 && give_way(in, e) != 0)
             return -1;
+        next = commit_managed(in, next);
     }
     if (upkeep(in, now, more, e) != 0)
         return -1;
@@ -348,6 +378,42 @@ static void *end(struct intake *in)
     return NULL;
 }
 
+/* Journal what was received. */
+static int take_rest(struct intake *in, struct err *e)
+{
+    while (any_work(in) && !in->full) {
+        gather_batch(in, clock_mono_ms());
+        if (!append_pending(in->appender) && !in->done)
+            return 0; /* the rest waits for schemas; or answers to commits alone were there */
+        if (commit_batch(in, e) != 0 && give_way(in, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Tell the services what is stored, and wait a moment for their answers: else they begin with what we have. */
+static int last_commits(struct intake *in, struct err *e)
+{
+    enum { WAIT_MS = 3000, LOOK_MS = 50 };
+    const int64_t until = clock_mono_ms() + WAIT_MS;
+    for (bool waits = true; waits && clock_mono_ms() < until;) {
+        (void)commit_managed(in, INT64_MAX);
+        waits = false;
+        for (uint32_t i = 0; i < in->n_sources; i++)
+            waits = waits || managed_awaits_answer(in, in->sources[i]);
+        if (waits)
+            rest(in, LOOK_MS);
+        if (take_rest(in, e) != 0)
+            return -1;
+    }
+    for (uint32_t i = 0; i < in->n_sources; i++) {
+        if (managed_save_answer(in, in->sources[i], e) != 0)
+            return -1;
+        source_close_stream(in, in->sources[i]);
+    }
+    return 0;
+}
+
 static void *intake_main(void *arg)
 {
     struct intake *in = arg;
@@ -360,15 +426,13 @@ static void *intake_main(void *arg)
     /* What was received is journaled; more is not asked for. */
     for (uint32_t i = 0; i < in->n_sources; i++) {
         source_set_state(in->sources[i], SOURCE_STOPPED, "%s", "shutting down");
-        source_close_stream(in, in->sources[i]);
+        if (in->sources[i]->config->managed)
+            managed_quieten(in, in->sources[i]); /* a last commit goes out on it */
+        else
+            source_close_stream(in, in->sources[i]);
     }
-    while (any_work(in) && !in->full) {
-        gather_batch(in, clock_mono_ms());
-        if (!append_pending(in->appender) && !in->done)
-            break; /* the rest waits for schemas */
-        if (commit_batch(in, &e) != 0 && give_way(in, &e) != 0)
-            goto fatal;
-    }
+    if (take_rest(in, &e) != 0 || last_commits(in, &e) != 0)
+        goto fatal;
     return end(in);
 fatal:
     in->options.on_fatal(in->options.ctx, &e);

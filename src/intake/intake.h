@@ -54,6 +54,13 @@ enum source_state {
 
 const char *source_state_name(enum source_state s);
 
+/* A managed subscription: what is more about it. */
+struct managed_view {
+    bool beside;                /* what the store may lack is being read on a plain stream */
+    uint64_t accepted, refused; /* commits, since the start */
+    char trouble[200];          /* why the newest commit was refused; "": it was not */
+};
+
 /* A subscription as it stands now, for status and readiness. */
 struct source_view {
     enum source_state state;
@@ -71,6 +78,7 @@ struct source_view {
     uint64_t reconnects;
     uint64_t reconnects_by[PUBSUB_CALM + 1]; /* by what the end of the stream asked for */
     uint64_t schema_id_mismatches;           /* of its org */
+    struct managed_view managed;
     uint64_t token_refreshes;                /* of its org: logins that worked, in this process */
 };
 

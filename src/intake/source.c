@@ -55,6 +55,7 @@ void source_abandon(struct intake *in, struct source *s)
     source_close_stream(in, s);
     pthread_mutex_lock(&in->lock);
     s->shared.number = ++in->next_stream_number;
+    s->shared.beside_number = 0;
     struct pubsub_response *queued = s->shared.head;
     s->shared.head = NULL;
     s->shared.tail = &s->shared.head;
@@ -109,6 +110,7 @@ void source_close_stream(struct intake *in, struct source *s)
     if (s->shared.stream)
         pubsub_stream_cancel(s->shared.stream);
     pthread_mutex_unlock(&in->lock);
+    managed_close_beside(in, s);
 }
 
 bool source_has_work(struct intake *in, struct source *s)
@@ -234,9 +236,15 @@ int source_lose_position(struct intake *in, struct source *s, const char *why, s
 
 int source_on_end(struct intake *in, struct source *s, const struct note *note, struct err *e)
 {
-    if (note->number != s->shared.number || !s->stream_open)
+    const bool beside = s->managed.open && note->number == s->shared.beside_number;
+    if (!s->stream_open || (note->number != s->shared.number && !beside))
         return 0;
-    s->stream_open = false;
+    if (beside) {
+        source_close_stream(in, s); /* one does not go on without the other */
+    } else {
+        managed_close_beside(in, s);
+        s->stream_open = false;
+    }
     s->topic_ok = false;
     s->reconnects++;
     s->reconnects_by[note->status.reaction]++;
@@ -244,6 +252,8 @@ int source_on_end(struct intake *in, struct source *s, const struct note *note, 
     if (s->state != SOURCE_CONNECTING && s->state != SOURCE_CATCHING_UP && s->state != SOURCE_LIVE)
         return 0; /* closed by us */
     plan_retry(s, &note->status, now);
+    if (s->config->managed && !beside && managed_on_refusal(s, &note->status, now))
+        return 0;
     switch (note->status.reaction) {
     case PUBSUB_CALM:
     case PUBSUB_SLOW_DOWN:
@@ -251,6 +261,8 @@ int source_on_end(struct intake *in, struct source *s, const struct note *note, 
     case PUBSUB_RECONNECT:
         break;
     case PUBSUB_LOST_POSITION:
+        if (s->config->managed && !beside)
+            break; /* the service keeps that position, and mends it */
         if (replay_unconfirmed(&s->record))
             return refuse_replay(in, s, &note->status, e);
         if (s->record.resume_len && !s->record.lost_position)
@@ -299,18 +311,23 @@ static void become_live(struct source *s)
 
 void source_heard(struct source *s, const struct pubsub_response *r, int64_t now)
 {
+    const bool aside = source_is_aside(s, r);
     s->heard = true;
     s->silent = false;
     s->trouble[0] = '\0';
     s->contact_mono_ms = now;
-    if (replay_unconfirmed(&s->record))
+    s->managed.refused_since_ms = 0;
+    if (replay_unconfirmed(&s->record) && !aside)
         replay_confirm(&s->record); /* stored with the commit of this response */
     s->attempt = 0;
-    s->last_response_mono_ms = now;
+    if (source_is_beside(s, r))
+        s->managed.last_response_mono_ms = now;
+    else
+        s->last_response_mono_ms = now;
     s->last_response_ms = r->received_ms;
     if (r->n_events)
         s->last_event_ms = now;
-    if (r->n_events == 0 && s->state == SOURCE_CATCHING_UP)
+    if (r->n_events == 0 && !r->commit.is_there && !aside && s->state == SOURCE_CATCHING_UP)
         become_live(s);
 }
 
@@ -329,14 +346,18 @@ static void give_up_stream(struct intake *in, struct source *s)
     if (s->shared.stream)
         pubsub_stream_give_up(s->shared.stream);
     pthread_mutex_unlock(&in->lock);
+    managed_close_beside(in, s);
 }
 
 static void step_open(struct intake *in, struct source *s, int64_t now, int64_t *next)
 {
     enum { QUIET_MS = 2000 };
-    int64_t silent_at = s->last_response_mono_ms + s->config->watchdog_ms;
+    int64_t heard_ms = s->last_response_mono_ms;
+    if (s->managed.open && s->managed.last_response_mono_ms < heard_ms)
+        heard_ms = s->managed.last_response_mono_ms;
+    int64_t silent_at = heard_ms + s->config->watchdog_ms;
     if (now >= silent_at && has_queue(in, s)) {
-        s->last_response_mono_ms = now; /* not silent: what it sent waits for a schema */
+        s->last_response_mono_ms = s->managed.last_response_mono_ms = now; /* not silent: what it sent waits for a schema */
     } else if (now >= silent_at) {
         s->silent = true;
         s->attempt++;
@@ -348,9 +369,10 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
     } else if (silent_at < *next) {
         *next = silent_at;
     }
-    if (s->state == SOURCE_CATCHING_UP && s->topic_ok && s->heard && near_the_clock(in, s)) {
+    const bool whole = !s->config->managed || s->managed.whole;
+    if (s->state == SOURCE_CATCHING_UP && s->topic_ok && s->heard && whole && near_the_clock(in, s)) {
         become_live(s);
-    } else if (s->state == SOURCE_CATCHING_UP && s->topic_ok && !has_queue(in, s)) {
+    } else if (s->state == SOURCE_CATCHING_UP && s->topic_ok && (whole || s->managed.open) && !has_queue(in, s)) {
         if (now - s->last_event_ms >= QUIET_MS)
             become_live(s);
         else if (s->last_event_ms + QUIET_MS < *next)
@@ -358,7 +380,7 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
     }
     /* A replay is through once it has a position to go on from. Stored with the next commit; until then it is
      * catching up again, at worst. */
-    if (s->state == SOURCE_LIVE && s->record.replaying[0] && !replay_unconfirmed(&s->record) &&
+    if (s->state == SOURCE_LIVE && s->record.replaying[0] && !replay_unconfirmed(&s->record) && whole &&
         s->record.resume_len)
         replay_finish(&s->record);
 }
@@ -405,6 +427,8 @@ int source_step(struct intake *in, struct source *s, int64_t now, int64_t *next,
     case SOURCE_CATCHING_UP:
     case SOURCE_LIVE:
         step_open(in, s, now, next);
+        if (s->config->managed && (s->state == SOURCE_CATCHING_UP || s->state == SOURCE_LIVE))
+            return managed_step(in, s, now, next, e);
         return 0;
     case SOURCE_STOPPED:
         return 0;

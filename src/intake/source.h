@@ -20,6 +20,7 @@
 
 #include "intake/append.h"
 #include "intake/intake.h"
+#include "intake/managed.h"
 #include "intake/replay.h"
 #include "pubsub/pubsub.h"
 
@@ -80,6 +81,7 @@ struct source {
     struct subscription_record record;
     bool have_record;
     struct replay_group group;
+    struct managed_run managed; /* config->managed: what is more about it */
     int64_t drop_before_ms; /* events committed before are `before_start`; 0: none */
 
     uint64_t token_serial;
@@ -101,6 +103,8 @@ struct source {
     struct {                          /* under the inbox lock */
         struct pubsub_stream *stream; /* NULL: ended */
         uint64_t number, ended_number;
+        struct pubsub_stream *beside; /* of a managed subscription (managed.h) */
+        uint64_t beside_number;       /* 0: none is wanted */
         struct pubsub_response *head, **tail;
         size_t events, bytes;
         bool paused;
@@ -176,6 +180,18 @@ struct intake {
     atomic_int_fast64_t beat_mono_ms; /* the last turn */
 };
 
+/* It came on the plain stream beside the managed one. */
+static inline bool source_is_beside(const struct source *s, const struct pubsub_response *r)
+{
+    return s->config->managed && r->stream != s->shared.number;
+}
+
+/* Does it say how far the subscription is? */
+static inline bool source_is_aside(const struct source *s, const struct pubsub_response *r)
+{
+    return s->config->managed && !s->managed.whole && !source_is_beside(s, r);
+}
+
 /* --- source.c: the state machine */
 void source_set_state(struct source *s, enum source_state state, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Do what is due now. Returns the monotonic time of the next thing, or INT64_MAX. -1 with err: ERR_STORE. */
@@ -203,6 +219,12 @@ int64_t org_back_off_ms(const struct org_config *org, unsigned attempt, enum pub
 /* --- connect.c: from a token to an open stream */
 /* Try now: opens a stream, or leaves the source waiting, refused, or without its position. */
 MUST_CHECK int source_connect(struct intake *in, struct source *s, int64_t now, struct err *e);
+
+/* Where a new stream begins: the resume point; else what `start` says, minding the hole of `latest`. */
+MUST_CHECK int source_choose_start(struct intake *in, struct source *s, enum pubsub_from *from,
+                                   struct span *replay_id, struct err *e);
+void source_open_beside(struct intake *in, struct source *s, const struct auth_token *token, enum pubsub_from from,
+                        struct span replay_id);
 
 /* --- gather.c: responses -> arrivals */
 void gather_batch(struct intake *in, int64_t now);

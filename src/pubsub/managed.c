@@ -6,7 +6,7 @@
  */
 #include "pubsub/stream.h"
 
-#include <proto/pubsub_api.pb-c.h>
+#include <grpc/status.h>
 
 static grpc_byte_buffer *later(struct pubsub_stream *s, int n)
 {
@@ -40,4 +40,13 @@ void pubsub_stream_commit(struct pubsub_stream *s, uint64_t serial, struct span 
     memcpy(s->commit.replay_id, replay_id.p, replay_id.n);
     stream_say(s);
     pthread_mutex_unlock(&s->lock);
+}
+
+enum pubsub_managed_trouble pubsub_managed_trouble(const struct pubsub_status *status)
+{
+    if (status->grpc_code == GRPC_STATUS_ALREADY_EXISTS)
+        return PUBSUB_SLOT_TAKEN;
+    if (strstr(status->error_code, "managed.subscription.developer.name.not.found"))
+        return PUBSUB_NAME_UNKNOWN;
+    return PUBSUB_NO_TROUBLE;
 }

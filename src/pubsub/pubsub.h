@@ -123,6 +123,9 @@ struct pubsub_stream *pubsub_subscribe(struct pubsub *p, const struct auth_token
 struct pubsub_stream *pubsub_managed_subscribe(struct pubsub *p, const struct auth_token *token,
                                                const char *developer_name, uint64_t number,
                                                const struct pubsub_listener *listener, void *ctx);
+/* What time mends, of the ends of a managed stream: the one before it is still open, or the name is not known yet. */
+enum pubsub_managed_trouble { PUBSUB_NO_TROUBLE, PUBSUB_SLOT_TAKEN, PUBSUB_NAME_UNKNOWN };
+enum pubsub_managed_trouble pubsub_managed_trouble(const struct pubsub_status *status);
 /*
  * Tell the service that everything up to this id is ours (managed streams only). Never blocks; a commit that
  * was not sent yet gives way to the newer one. The answer comes in a response, by its serial (from 1 on,

@@ -30,6 +30,8 @@ static void encode(const struct subscription_record *r, struct buf *b)
     put_span(b, span_of(r->prior_resume, r->prior_resume_len));
     put_u8(b, r->lost_position);
     put_u32(b, r->epoch);
+    put_span(b, span_of(r->acknowledged, r->acknowledged_len));
+    put_i64(b, r->acknowledged_ms);
 }
 
 static int decode(struct store_txn *txn, uint32_t number, struct span v, struct subscription_record *out,
@@ -60,12 +62,21 @@ static int decode(struct store_txn *txn, uint32_t number, struct span v, struct 
         out->lost_position = get_u8(&r);
         out->epoch = get_u32(&r);
     }
-    if (!reader_ok(&r) || resume.n > sizeof out->resume || prior.n > sizeof out->prior_resume)
+    struct span acknowledged = {0};
+    if (reader_more(&r)) {
+        acknowledged = get_span(&r);
+        out->acknowledged_ms = get_i64(&r);
+    }
+    if (!reader_ok(&r) || resume.n > sizeof out->resume || prior.n > sizeof out->prior_resume ||
+        acknowledged.n > sizeof out->acknowledged)
         return damaged(txn, "a subscription record", e);
     if (resume.n)
         memcpy(out->resume, resume.p, resume.n);
     if (prior.n)
         memcpy(out->prior_resume, prior.p, prior.n);
+    if (acknowledged.n)
+        memcpy(out->acknowledged, acknowledged.p, acknowledged.n);
+    out->acknowledged_len = (uint32_t)acknowledged.n;
     out->resume_len = (uint32_t)resume.n;
     out->prior_resume_len = (uint32_t)prior.n;
     return 0;

@@ -43,6 +43,9 @@ struct subscription_record {
     uint8_t prior_resume[EVENT_MAX_REPLAY_ID];
     uint32_t prior_resume_len;
     bool lost_position; /* an incident says so: the next stream begins where the policy says */
+    uint8_t acknowledged[EVENT_MAX_REPLAY_ID]; /* managed: what the service last said is committed … */
+    uint32_t acknowledged_len;
+    int64_t acknowledged_ms; /* … and when (wall clock) */
     uint32_t
         epoch; /* of the org when the position was stored: another epoch, another database, another counter */
 };

@@ -163,7 +163,7 @@ static const char everything[] =
     "    tls: { ca_file: /dev/null }\n"
     "subscriptions:\n"
     "  - { name: accounts, org: main, topic: /data/AccountChangeEvent, start: earliest, on_lost_position: "
-    "stop, watchdog: 1h }\n"
+    "stop, watchdog: 1h, managed: Ns__Account_feed }\n"
     "  - { name: orders, org: other, topic: /event/Order__e, start: base64:AAAAAAAS1ocAAA==, "
     "on_lost_position: latest }\n"
     "  - { name: all, org: other, topic: /data/ChangeEvents, start: 00000000000000000001, on_lost_position: "
@@ -207,6 +207,7 @@ static void every_key_arrives_where_it_belongs(void **state)
     assert_int_equal(c->subscriptions[0].start, START_EARLIEST);
     assert_int_equal(c->subscriptions[0].on_lost_position, LOST_STOP);
     assert_int_equal(c->subscriptions[0].watchdog_ms, 3600000);
+    assert_string_equal(c->subscriptions[0].managed, "Ns__Account_feed");
     assert_int_equal(c->subscriptions[1].org, 1);
     assert_int_equal(c->subscriptions[1].start, START_REPLAY_ID);
     assert_int_equal(c->subscriptions[1].start_replay_id_len, 10);
@@ -663,12 +664,26 @@ static void names_are_unique_and_known(void **state)
     assert_all(cases, ARRAY_LEN(cases));
 }
 
+static void a_managed_subscription_has_one_client(void **state)
+{
+    (void)state;
+    static const struct bad cases[] = {
+        {ORG "subscriptions: [{ name: a, org: main, topic: /event/X__e, managed: 18xAB }]\n" SINK,
+         "t.yaml:5:68: subscriptions[0].managed: must be a developer name: letters, digits and '_', beginning with a "
+         "letter, not '18xAB'\n"},
+        {ORG "subscriptions: [{ name: a, org: main, topic: /event/X__e, managed: Feed },\n"
+             "                { name: b, org: main, topic: /event/Y__e, managed: Feed_2 },\n"
+             "                { name: c, org: main, topic: /event/Z__e, managed: Feed }]\n" SINK,
+         "t.yaml:7:68: subscriptions[2].managed: 'Feed' is the managed subscription of 'a' too: only one client can "
+         "have it\n"},
+    };
+    assert_all(cases, ARRAY_LEN(cases));
+}
+
 static void what_this_version_cannot_do_is_never_ignored(void **state)
 {
     (void)state;
     static const struct bad cases[] = {
-        {ORG "subscriptions: [{ name: a, org: main, topic: /event/X__e, managed: Dev }]\n" SINK,
-         "t.yaml:5:59: subscriptions[0].managed: not supported by this version\n"},
         {ORG SUB SINK "    start: snapshot\n",
          "t.yaml:10:12: sinks[0].start: 'snapshot' is not supported by this version\n"},
         {ORG SUB "sinks: [{ name: a, file: { path: /x, format: debezium } }, { name: b, stdout: { format: "
@@ -1232,6 +1247,7 @@ int main(void)
         cmocka_unit_test(combinations_that_cannot_work_are_refused),
         cmocka_unit_test(plain_text_is_for_loopback_only),
         cmocka_unit_test(names_are_unique_and_known),
+        cmocka_unit_test(a_managed_subscription_has_one_client),
         cmocka_unit_test(what_this_version_cannot_do_is_never_ignored),
         cmocka_unit_test(all_mistakes_are_told_in_one_run_in_the_order_of_the_file),
         cmocka_unit_test(one_file_under_several_names_is_one_file),

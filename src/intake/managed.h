@@ -1,0 +1,88 @@
+/*
+ * managed: a subscription whose position the service keeps as well. Internal to intake/.
+ *
+ * The managed stream begins after what was committed to the service. Only what our journal holds, synced, is
+ * committed, and only an id behind which something else has followed on that stream (I1): so the service is never
+ * ahead of this store. It can be ahead of what the store is now: one that was restored from a backup, lost, or told
+ * to replay; or its position was reset there. Neither side can tell. So beside each managed stream a plain one runs
+ * from the store's own position until the two meet: until one of them brings an event that the other has brought,
+ * or the plain one has nothing more to bring. Then nothing is missing between, and the plain one is closed. Until
+ * then it alone moves the resume point; what both bring is a duplicate.
+ *
+ *   Two streams in the order of the bus: remembered are the first event of the managed one, and where the plain one
+ *   was then (or, if it had brought nothing, its first event). Whichever is the later, the other one gets there.
+ *   Replay ids are compared for equality alone.
+ *
+ * Commits: one under way at a time, the newest; the same again after ten minutes of quiet, for a stream without
+ * commits is closed after thirty. One that is refused is counted and shown; the stream goes on.
+ *
+ * The slot: one stream of a managed subscription at a time. After a broken line the service keeps it taken for up
+ * to 18 minutes: ALREADY_EXISTS is waited out for 20, an unknown name for 5 (definitions take that long to become
+ * known); then only a person can help.
+ *
+ * Thread: intake's.
+ */
+#ifndef INTAKE_MANAGED_H
+#define INTAKE_MANAGED_H
+
+#include "intake/append.h"
+#include "intake/intake.h"
+#include "pubsub/pubsub.h"
+
+struct source;
+
+/* A replay id to wait for. */
+struct mark {
+    uint8_t id[EVENT_MAX_REPLAY_ID];
+    uint32_t len; /* 0: not known yet */
+};
+
+struct managed_run {
+    /* The plain stream beside. */
+    bool whole; /* nothing is missing before what the managed stream brings */
+    bool open;
+    struct replay_group group;
+    int64_t last_response_mono_ms;
+    struct mark newest_beside;   /* the last event that it has brought */
+    struct mark wanted_beside;   /* the managed stream's first: the plain one gets there … */
+    struct mark wanted_managed;  /* … or the managed one here */
+
+    /* Commits on this stream. */
+    uint64_t asked, answered; /* serials */
+    int64_t asked_mono_ms;    /* 0: none on this stream */
+    struct mark sent;
+
+    /* Since the start. */
+    struct managed_view view;
+    bool answer_unsaved; /* the record knows more than the store */
+
+    int64_t refused_since_ms; /* monotonic: the slot taken, or the name unknown, without a break; 0: not */
+};
+
+/* How long the service's refusal of a managed stream is waited out: 0 for refusals that no time mends. */
+int64_t managed_patience_ms(const struct pubsub_status *status);
+
+/* Where the stream beside begins; *from PUBSUB_LATEST: none is needed. As source_choose_start. */
+MUST_CHECK int managed_choose_start(struct intake *in, struct source *s, enum pubsub_from *from,
+                                    struct span *replay_id, struct err *e);
+/* The managed stream is being opened. */
+void managed_begin(struct source *s, bool whole);
+/* The stream beside, commits. *next as in source_step. */
+MUST_CHECK int managed_step(struct intake *in, struct source *s, int64_t now, int64_t *next, struct err *e);
+void managed_close_beside(struct intake *in, struct source *s);
+/* At the end: nothing more is asked for; commits may still be. */
+void managed_quieten(struct intake *in, struct source *s);
+/* The managed stream was refused. True: state and pause are set. */
+bool managed_on_refusal(struct source *s, const struct pubsub_status *status, int64_t now);
+/* The answer to a commit, if there is one in the response. */
+void managed_take_answer(struct source *s, const struct pubsub_response *r);
+/* All of this response is in the batch. */
+void managed_journaled(struct intake *in, struct source *s, const struct pubsub_response *r);
+/* What the store holds now may be committed. Returns when to ask again, monotonic. */
+int64_t managed_commit(struct intake *in, struct source *s, int64_t now);
+/* The commit that was asked for last has no answer yet, and may still get one. */
+bool managed_awaits_answer(struct intake *in, const struct source *s);
+/* Store the answers that came since the record was stored. */
+MUST_CHECK int managed_save_answer(struct intake *in, struct source *s, struct err *e);
+
+#endif
