@@ -141,6 +141,21 @@ static void reconnects(struct metrics *m)
         }
 }
 
+static void managed_commits(struct metrics *m)
+{
+    static const char name[] = "tidemark_managed_commits_total";
+    family(m, name, "counter", "Positions committed to the service since the daemon started, by its answer.");
+    for (size_t i = 0; i < m->s->n_subscriptions; i++) {
+        const struct snapshot_subscription *sub = &m->s->subscriptions[i];
+        for (int refused = 0; sub->config->managed && refused < 2; refused++) {
+            begin(m, name);
+            label(m, "subscription", sub->config->name);
+            label(m, "outcome", refused ? "refused" : "accepted");
+            value_uint(m, refused ? sub->view.managed.refused : sub->view.managed.accepted);
+        }
+    }
+}
+
 /* Views are per subscription, tokens per org: the first subscription of each org speaks for it. */
 static bool first_of_org(const struct snapshot *s, size_t i)
 {
@@ -324,6 +339,7 @@ void metrics_add(const struct snapshot *s, enum metrics_format format, struct bu
     position_age(&m, "tidemark_position_age_seconds", "Age of the stored position, in source time.", false);
     position_age(&m, "tidemark_position_expires_seconds", "Until the stored position falls out of the service's retention.", true);
     reconnects(&m);
+    managed_commits(&m);
     orgs(&m);
     journal(&m);
     sink_events(&m);

@@ -52,6 +52,23 @@ static json_t *seconds_or_null(int64_t ms)
     return ms < 0 ? json_null() : json_integer(ms / 1000);
 }
 
+static json_t *managed_json(const struct snapshot_subscription *sub)
+{
+    const struct managed_view *m = &sub->view.managed;
+    if (!sub->config->managed)
+        return json_null();
+    json_t *o = json_object();
+    json_object_set_new(o, "name", json_string(sub->config->managed));
+    json_object_set_new(o, "acknowledged_replay_id",
+                        hex_or_null(sub->record.acknowledged, sub->record.acknowledged_len));
+    json_object_set_new(o, "acknowledged_at", time_or_null(sub->record.acknowledged_ms));
+    json_object_set_new(o, "commits_accepted", number(m->accepted));
+    json_object_set_new(o, "commits_refused", number(m->refused));
+    json_object_set_new(o, "commit_error", text_or_null(m->trouble[0] ? m->trouble : NULL));
+    json_object_set_new(o, "reading_beside", json_boolean(m->beside));
+    return o;
+}
+
 static json_t *subscription_json(const struct snapshot *s, const struct snapshot_subscription *sub)
 {
     const struct subscription_record *r = &sub->record;
@@ -73,6 +90,7 @@ static json_t *subscription_json(const struct snapshot *s, const struct snapshot
     json_object_set_new(o, "since", time_or_null(v->since_ms));
     json_object_set_new(o, "org_id", text_or_null(r->org_id[0] ? r->org_id : NULL));
     json_object_set_new(o, "reconnects", number(v->reconnects));
+    json_object_set_new(o, "managed", managed_json(sub));
     json_object_set_new(o, "schema_id_mismatches", number(v->schema_id_mismatches));
     return o;
 }

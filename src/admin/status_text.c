@@ -117,6 +117,38 @@ static void add_subscriptions(const json_t *list, bool colour, struct buf *out)
     print_table(&t, colour, out);
 }
 
+/* Subscriptions whose position the service keeps, too. */
+static void add_managed(const json_t *list, bool colour, struct buf *out)
+{
+    static const char *const heading[] = {"name", "managed as", "committed to the service", "accepted", "refused", ""};
+    struct table t;
+    size_t i, n = 0;
+    json_t *sub;
+    json_array_foreach(list, i, sub) n += json_is_object(json_object_get(sub, "managed"));
+    if (n == 0)
+        return;
+    buf_add_str(out, "\nmanaged subscriptions\n");
+    table_init(&t, "lllrrl");
+    for (i = 0; i < ARRAY_LEN(heading); i++)
+        table_cell(&t, "%s", heading[i]);
+    json_array_foreach(list, i, sub) {
+        const json_t *m = json_object_get(sub, "managed");
+        if (!json_is_object(m))
+            continue;
+        const char *committed = text_of(m, "acknowledged_replay_id");
+        table_cell(&t, "%s", text_of(sub, "name"));
+        table_cell(&t, "%s", text_of(m, "name"));
+        table_cell(&t, "%s", *committed ? committed : "-");
+        table_cell(&t, "%" PRId64, number_of(m, "commits_accepted"));
+        table_cell(&t, "%" PRId64, number_of(m, "commits_refused"));
+        if (*text_of(m, "commit_error"))
+            table_cell(&t, "the newest was refused: %s", text_of(m, "commit_error"));
+        else
+            table_cell(&t, "%s", json_is_true(json_object_get(m, "reading_beside")) ? "reading beside it" : "");
+    }
+    print_table(&t, colour, out);
+}
+
 static void add_journal(const json_t *journal, struct buf *out)
 {
     if (!json_is_true(json_object_get(journal, "exists")))
@@ -204,6 +236,7 @@ void status_text(const json_t *status, bool colour, struct buf *out)
 {
     add_header(status, out);
     add_subscriptions(json_object_get(status, "subscriptions"), colour, out);
+    add_managed(json_object_get(status, "subscriptions"), colour, out);
     add_journal(json_object_get(status, "journal"), out);
     add_sinks(json_object_get(status, "sinks"), colour, out);
     add_dead_letters(json_object_get(status, "dead_letters"), colour, out);
