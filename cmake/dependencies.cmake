@@ -4,7 +4,7 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 foreach(pair
     "GRPC grpc" "GPR gpr" "PROTOBUF_C libprotobuf-c" "AVRO avro-c" "LMDB lmdb" "CURL libcurl" "YAML yaml-0.1"
-    "JANSSON jansson" "MICROHTTPD libmicrohttpd" "CRYPTO libcrypto" "XXHASH libxxhash" "SQLITE sqlite3")
+    "JANSSON jansson" "MICROHTTPD libmicrohttpd" "CRYPTO libcrypto" "XXHASH libxxhash" "SQLITE sqlite3" "PQ libpq")
   separate_arguments(pair)
   list(GET pair 0 name)
   list(GET pair 1 module)

@@ -7,6 +7,7 @@
 
 static const struct mirror_ops *const mirrors[] = {
     [SINK_KIND_SQLITE] = &mirror_sqlite_ops,
+    [SINK_KIND_POSTGRES] = &mirror_postgres_ops,
 };
 
 const struct mirror_ops *mirror_ops_of(enum sink_kind kind)

@@ -7,5 +7,6 @@
 #include "sink/mirror.h"
 
 extern const struct mirror_ops mirror_sqlite_ops;
+extern const struct mirror_ops mirror_postgres_ops;
 
 #endif

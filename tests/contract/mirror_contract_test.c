@@ -4,6 +4,7 @@
  * A new mirror adds one line to `mirror_kinds` (tests/support/mirror_stand.h). Everything else is the same for all.
  */
 #include "base/exit_code.h"
+#include "mirror_postgres.h"
 #include "mirror_sqlite.h"
 
 #include <float.h>
@@ -16,7 +17,7 @@
 
 #include <cmocka.h>
 
-static const struct mirror_kind *const mirror_kinds[] = {&mirror_kind_sqlite};
+static const struct mirror_kind *const mirror_kinds[] = {&mirror_kind_sqlite, &mirror_kind_postgres};
 
 /* --- the stand ------------------------------------------------------------------------------------- */
 
@@ -572,10 +573,10 @@ static void fields_that_share_a_column_are_merged(struct mirror_stand *t)
     const struct mirror_table table = {.name = "shared", .key = "id", .on_delete = MIRROR_SOFT, .shape = 1,
                                        .n_columns = 1, .n_sources = 2, .columns = columns, .sources = sources};
     static const char *const patches[] = {"{\"City\":\"Kiel\",\"Street\":null}", "{\"Street\":\"Dock 1\"}",
-                                          "{\"City\":null,\"Zip\":24103}", "{}"};
+                                          "{\"City\":null,\"ZipCode\":24103}", "{}"};
     static const char *const expected[] = {
         "{\"City\":\"Kiel\"}", "{\"City\":\"Kiel\",\"Street\":\"Dock 1\"}",
-        "{\"Street\":\"Dock 1\",\"Zip\":24103}", "{\"Street\":\"Dock 1\",\"Zip\":24103}"};
+        "{\"Street\":\"Dock 1\",\"ZipCode\":24103}", "{\"Street\":\"Dock 1\",\"ZipCode\":24103}"};
     const uint32_t one[] = {0};
     open_and_fence(t);
     for (size_t i = 0; i < ARRAY_LEN(patches); i++) {

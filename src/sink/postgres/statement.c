@@ -1,0 +1,382 @@
+#include "sink/postgres/statement.h"
+
+#include "base/alloc.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { MASK_BITS = 62 }; /* of a bigint, away from its sign */
+
+/* The cells of a group: which any row sets, and which every row does. */
+struct cells {
+    uint32_t *all;    /* ascending */
+    int32_t *bit;     /* of a cell that not every row sets: its place in the masks; else -1 */
+    uint32_t n, bits; /* cells, and places in masks */
+};
+
+static void gather_cells(const struct pg_group *g, struct cells *out)
+{
+    uint32_t words = (g->t->n + 63) / 64;
+    uint64_t *any = xcalloc(words + 1, sizeof *any), *every = xcalloc(words + 1, sizeof *every);
+    *out = (struct cells){.all = xcalloc(g->t->n + 1, sizeof *out->all), .bit = xcalloc(g->t->n + 1, sizeof *out->bit)};
+    memcpy(every, g->items[0].set, words * sizeof *every);
+    for (size_t i = 0; i < g->n; i++) {
+        for (uint32_t w = 0; w < words; w++) {
+            any[w] |= g->items[i].set[w];
+            every[w] &= g->items[i].set[w];
+        }
+        g->items[i].next = 0;
+    }
+    for (uint32_t cell = 0; cell < g->t->n; cell++) {
+        if (!pg_set_has(any, cell))
+            continue;
+        out->bit[out->n] = pg_set_has(every, cell) ? -1 : (int32_t)out->bits++;
+        out->all[out->n++] = cell;
+    }
+    free(any);
+    free(every);
+}
+
+static void release_cells(struct cells *c)
+{
+    free(c->all);
+    free(c->bit);
+}
+
+/* --- parameters -------------------------------------------------------------------------------------- */
+
+static enum pg_oid element_of(const struct pg_group *g, uint32_t cell)
+{
+    if (cell >= g->table->n_columns) {
+        enum pg_own own = (enum pg_own)(cell - g->table->n_columns);
+        return own == PG_OWN_STATE ? PG_BYTEA : pg_oid_of(pg_own_type(own));
+    }
+    return g->t->columns[cell].how == PG_TYPED ? pg_oid_of(g->table->columns[cell].type) : PG_TEXT;
+}
+
+static void add_version(struct pg_params *p, const struct version *v)
+{
+    struct buf text = BUF_INIT;
+    version_add_text(&text, v);
+    pg_array_text(p, buf_span(&text));
+    buf_release(&text);
+}
+
+static void add_own(struct pg_params *p, const struct mirror_row *row, enum pg_own own)
+{
+    const struct mirror_value deleted_at = {
+        .type = MIRROR_DATETIME, .is_null = row->action != MIRROR_DELETE, .as.integer = row->deleted_ms};
+    switch (own) {
+    case PG_OWN_VERSION:
+        add_version(p, &row->version);
+        return;
+    case PG_OWN_SEQ:
+        pg_array_int8(p, (int64_t)row->seq);
+        return;
+    case PG_OWN_STATE:
+        pg_array_bytes(p, row->state);
+        return;
+    case PG_OWN_INCOMPLETE:
+        pg_array_bool(p, row->incomplete);
+        return;
+    case PG_OWN_DELETED:
+        pg_array_bool(p, row->action == MIRROR_DELETE);
+        return;
+    case PG_OWN_DELETED_AT:
+        pg_array_value(p, &deleted_at, false);
+        return;
+    case PG_OWNS:
+        break;
+    }
+    BUG("no such column of ours: %d", (int)own);
+}
+
+static void add_cell(struct pg_params *p, const struct pg_group *g, struct pg_item *item, uint32_t cell)
+{
+    const struct mirror_row *row = item->row;
+    if (!pg_set_has(item->set, cell)) {
+        pg_array_null(p);
+        return;
+    }
+    if (cell >= g->table->n_columns) {
+        add_own(p, row, (enum pg_own)(cell - g->table->n_columns));
+        return;
+    }
+    while (row->columns[item->next] < cell)
+        item->next++;
+    const struct mirror_value *value = &row->values[item->next];
+    BUG_IF(!value->is_null && value->type != g->table->columns[cell].type);
+    pg_array_value(p, value, g->t->columns[cell].how != PG_TYPED);
+}
+
+static void add_ids(struct pg_params *p, const struct pg_group *g)
+{
+    pg_array_begin(p, PG_TEXT);
+    for (size_t i = 0; i < g->n; i++)
+        pg_array_text(p, g->items[i].row->id);
+    pg_array_end(p);
+}
+
+static void add_masks(struct pg_params *p, const struct pg_group *g, const struct cells *c)
+{
+    for (uint32_t first = 0; first < c->bits; first += MASK_BITS) {
+        pg_array_begin(p, PG_INT8);
+        for (size_t i = 0; i < g->n; i++) {
+            uint64_t mask = 0;
+            for (uint32_t k = 0; k < c->n; k++)
+                if (c->bit[k] >= (int32_t)first && c->bit[k] < (int32_t)(first + MASK_BITS) &&
+                    pg_set_has(g->items[i].set, c->all[k]))
+                    mask |= 1ULL << ((uint32_t)c->bit[k] - first);
+            pg_array_int8(p, (int64_t)mask);
+        }
+        pg_array_end(p);
+    }
+}
+
+static void add_arrays(struct pg_params *p, const struct pg_group *g, const struct cells *c)
+{
+    pg_params_clear(p);
+    add_ids(p, g);
+    for (uint32_t k = 0; k < c->n; k++) {
+        pg_array_begin(p, element_of(g, c->all[k]));
+        for (size_t i = 0; i < g->n; i++)
+            add_cell(p, g, &g->items[i], c->all[k]);
+        pg_array_end(p);
+    }
+}
+
+/* --- text -------------------------------------------------------------------------------------------- */
+
+/* "FROM unnest($1, $2, …) AS s (k, c0, c1, …, m0, …)" */
+static void add_source(const struct cells *c, bool masks, struct buf *sql)
+{
+    uint32_t n_masks = masks ? (c->bits + MASK_BITS - 1) / MASK_BITS : 0;
+    buf_add_str(sql, " FROM unnest($1");
+    for (uint32_t i = 0; i < c->n + n_masks; i++)
+        buf_addf(sql, ", $%" PRIu32, i + 2);
+    buf_add_str(sql, ") AS s (k");
+    for (uint32_t k = 0; k < c->n; k++)
+        buf_addf(sql, ", c%" PRIu32, k);
+    for (uint32_t i = 0; i < n_masks; i++)
+        buf_addf(sql, ", m%" PRIu32, i);
+    buf_add_char(sql, ')');
+}
+
+/* The members of s.cK that are null, which a merge removes. */
+static void add_removed(uint32_t k, struct buf *sql)
+{
+    buf_addf(sql, " - ARRAY(SELECT j.key FROM jsonb_each(CAST(s.c%" PRIu32 " AS jsonb)) j WHERE j.value = 'null')", k);
+}
+
+/* What the row holds of a shared JSON object: anything else than an object is replaced. */
+static void add_held_object(const char *name, struct buf *sql)
+{
+    struct buf column = BUF_INIT;
+    buf_add_str(&column, "CAST(t.");
+    mirror_add_identifier(&column, name);
+    buf_add_str(&column, " AS text)::jsonb");
+    buf_addf(sql, "CASE jsonb_typeof(%s) WHEN 'object' THEN %s ELSE '{}' END", (const char *)column.data,
+             (const char *)column.data);
+    buf_release(&column);
+}
+
+/* A cell's value as its column takes it. updated: the row is there, as t. */
+static void add_value(const struct pg_group *g, const struct cells *c, uint32_t k, bool updated, struct buf *sql)
+{
+    uint32_t cell = c->all[k];
+    bool mapped = cell < g->table->n_columns;
+    bool cast = mapped && g->t->columns[cell].how == PG_CAST;
+    if (cast)
+        buf_add_str(sql, "CAST(CAST(");
+    if (mapped && g->table->columns[cell].merged) {
+        buf_add_char(sql, '(');
+        if (updated) {
+            add_held_object(g->table->columns[cell].name, sql);
+            buf_add_str(sql, " || ");
+        }
+        buf_addf(sql, "CAST(s.c%" PRIu32 " AS jsonb))", k);
+        add_removed(k, sql);
+        if (g->t->columns[cell].how == PG_ASSIGN)
+            buf_add_str(sql, " #>> '{}'");
+    } else {
+        buf_addf(sql, "s.c%" PRIu32, k);
+    }
+    if (cast)
+        buf_addf(sql, " AS text) AS %s)", g->t->columns[cell].type);
+}
+
+static void update_sql(const struct pg_group *g, const struct cells *c, struct buf *sql)
+{
+    buf_add_str(sql, "UPDATE ");
+    mirror_add_identifier(sql, g->table->name);
+    buf_add_str(sql, " t SET ");
+    for (uint32_t k = 0; k < c->n; k++) {
+        const char *name = pg_cell_name(g->table, c->all[k]);
+        if (k)
+            buf_add_str(sql, ", ");
+        mirror_add_identifier(sql, name);
+        if (c->bit[k] < 0) {
+            buf_add_str(sql, " = ");
+            add_value(g, c, k, true, sql);
+            continue;
+        }
+        buf_addf(sql, " = CASE WHEN s.m%d & %" PRIu64 " <> 0 THEN ", c->bit[k] / MASK_BITS,
+                 UINT64_C(1) << (c->bit[k] % MASK_BITS));
+        add_value(g, c, k, true, sql);
+        buf_add_str(sql, " ELSE t.");
+        mirror_add_identifier(sql, name);
+        buf_add_str(sql, " END");
+    }
+    add_source(c, true, sql);
+    buf_add_str(sql, " WHERE t.");
+    mirror_add_identifier(sql, g->table->key);
+    buf_add_str(sql, " = s.k");
+}
+
+static void insert_sql(const struct pg_group *g, const struct cells *c, struct buf *sql)
+{
+    buf_add_str(sql, "INSERT INTO ");
+    mirror_add_identifier(sql, g->table->name);
+    buf_add_str(sql, " (");
+    mirror_add_identifier(sql, g->table->key);
+    for (uint32_t k = 0; k < c->n; k++) {
+        buf_add_str(sql, ", ");
+        mirror_add_identifier(sql, pg_cell_name(g->table, c->all[k]));
+    }
+    buf_add_str(sql, ") SELECT s.k");
+    for (uint32_t k = 0; k < c->n; k++) {
+        buf_add_str(sql, ", ");
+        add_value(g, c, k, false, sql);
+    }
+    add_source(c, false, sql);
+    bool exact = c->bits == 0;
+    if (g->verb == PG_INSERT && !exact)
+        return;
+    buf_add_str(sql, " ON CONFLICT (");
+    mirror_add_identifier(sql, g->table->key);
+    buf_add_str(sql, g->verb == PG_APPEND ? ") DO NOTHING" : ") DO UPDATE SET ");
+    bool first = true;
+    for (uint32_t k = 0; k < c->n && g->verb == PG_INSERT; k++) {
+        if (c->all[k] < g->table->n_columns && g->table->columns[c->all[k]].insert_only)
+            continue;
+        if (!first)
+            buf_add_str(sql, ", ");
+        first = false;
+        mirror_add_identifier(sql, pg_cell_name(g->table, c->all[k]));
+        buf_add_str(sql, " = excluded.");
+        mirror_add_identifier(sql, pg_cell_name(g->table, c->all[k]));
+    }
+}
+
+static void remove_sql(const struct pg_group *g, struct buf *sql)
+{
+    buf_add_str(sql, "DELETE FROM ");
+    mirror_add_identifier(sql, g->table->name);
+    buf_add_str(sql, " WHERE ");
+    mirror_add_identifier(sql, g->table->key);
+    buf_add_str(sql, " = ANY ($1)");
+}
+
+static void archive_sql(const struct pg_group *g, struct buf *sql)
+{
+    buf_add_str(sql, "WITH gone AS (DELETE FROM ");
+    mirror_add_identifier(sql, g->table->name);
+    buf_add_str(sql, " t USING unnest($1, $2) AS s (k, at) WHERE t.");
+    mirror_add_identifier(sql, g->table->key);
+    buf_add_str(sql, " = s.k RETURNING t.*, s.at AS \"_tidemark_at\") INSERT INTO ");
+    pg_add_history_name(g->table, sql);
+    buf_add_str(sql, " (");
+    pg_add_history_columns(g->table, "", sql);
+    buf_add_str(sql, ", \"_archived_at\") SELECT ");
+    pg_add_history_columns(g->table, "gone.", sql);
+    buf_add_str(sql, ", gone.\"_tidemark_at\" FROM gone");
+}
+
+/* --- sending ------------------------------------------------------------------------------------------ */
+
+static int send_cells(struct mirror *m, const struct pg_group *g, struct err *e)
+{
+    struct cells c;
+    gather_cells(g, &c);
+    add_arrays(&m->params, g, &c);
+    if (g->verb == PG_UPDATE) {
+        add_masks(&m->params, g, &c);
+        update_sql(g, &c, &m->sql);
+    } else {
+        insert_sql(g, &c, &m->sql);
+    }
+    release_cells(&c);
+    return pg_send(&m->pg, (const char *)m->sql.data, &m->params, false, e);
+}
+
+static int send_archive(struct mirror *m, const struct pg_group *g, struct err *e)
+{
+    struct pg_params *p = &m->params;
+    pg_params_clear(p);
+    add_ids(p, g);
+    pg_array_begin(p, PG_TIMESTAMPTZ);
+    for (size_t i = 0; i < g->n; i++) {
+        const struct mirror_value at = {.type = MIRROR_DATETIME, .as.integer = g->items[i].row->deleted_ms};
+        pg_array_value(p, &at, false);
+    }
+    pg_array_end(p);
+    archive_sql(g, &m->sql);
+    return pg_send(&m->pg, (const char *)m->sql.data, p, false, e);
+}
+
+static int send_bury(struct mirror *m, const struct pg_group *g, struct err *e)
+{
+    static const char sql[] =
+        "INSERT INTO \"_tidemark_tombstones\" AS t (\"table\", sink, id, epoch, commit_number, version, seq, state)"
+        " SELECT $1, $2, * FROM unnest($3, $4, $5, $6, $7, $8) ON CONFLICT (\"table\", id) DO UPDATE SET"
+        " sink = excluded.sink, epoch = excluded.epoch, commit_number = excluded.commit_number,"
+        " version = excluded.version, seq = excluded.seq, state = excluded.state";
+    struct pg_params *p = &m->params;
+    pg_params_clear(p);
+    pg_param_text(p, span_of_str(g->table->name));
+    pg_param_text(p, span_of_str(m->name));
+    add_ids(p, g);
+    for (int part = 0; part < 5; part++) {
+        static const enum pg_oid types[] = {PG_INT8, PG_INT8, PG_TEXT, PG_INT8, PG_BYTEA};
+        pg_array_begin(p, types[part]);
+        for (size_t i = 0; i < g->n; i++) {
+            const struct mirror_row *row = g->items[i].row;
+            if (part == 2)
+                add_version(p, &row->version);
+            else if (part == 4)
+                pg_array_bytes(p, row->state);
+            else
+                pg_array_int8(p, part == 0 ? row->version.epoch : part == 1 ? row->version.commit : (int64_t)row->seq);
+        }
+        pg_array_end(p);
+    }
+    return pg_send(&m->pg, sql, p, false, e);
+}
+
+int pg_send_group(struct mirror *m, const struct pg_group *g, bool *counts, struct err *e)
+{
+    static const char unbury[] = "DELETE FROM \"_tidemark_tombstones\" WHERE id = ANY ($1) AND \"table\" = $2";
+    BUG_IF(g->n == 0);
+    buf_clear(&m->sql);
+    *counts = g->verb == PG_UPDATE || g->verb == PG_INSERT || g->verb == PG_BURY;
+    switch (g->verb) {
+    case PG_UPDATE:
+    case PG_INSERT:
+    case PG_APPEND:
+        return send_cells(m, g, e);
+    case PG_ARCHIVE:
+        return send_archive(m, g, e);
+    case PG_BURY:
+        return send_bury(m, g, e);
+    case PG_REMOVE:
+    case PG_UNBURY:
+        pg_params_clear(&m->params);
+        add_ids(&m->params, g);
+        if (g->verb == PG_REMOVE)
+            remove_sql(g, &m->sql);
+        else
+            pg_param_text(&m->params, span_of_str(g->table->name));
+        return pg_send(&m->pg, g->verb == PG_UNBURY ? unbury : (const char *)m->sql.data, &m->params, false, e);
+    }
+    BUG("verb %d", (int)g->verb);
+}

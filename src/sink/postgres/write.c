@@ -1,0 +1,374 @@
+/*
+ * Writing: rows to as few statements as possible, and refusals down to the row.
+ *
+ * A range of rows is one round trip: savepoint, one statement per table and kind, constraints. When the server
+ * refuses something that a row can be guilty of, everything since the savepoint is undone and the two halves of the
+ * range are tried, down to the single row, which is refused with the server's reason. A row that was there when it
+ * was loaded and is gone now (somebody deleted it) is found by the count of rows touched, in the same way, and then
+ * inserted.
+ */
+#include "sink/postgres/statement.h"
+
+#include <stdlib.h>
+#include <stdio.h>
+
+enum {
+    RANGE_ROWS = 20000,
+    RANGE_BYTES = 32 << 20,
+    MANY_ALIKE = 128, /* rows that set the same columns are worth a statement of their own */
+};
+
+struct writing {
+    struct mirror *m;
+    struct arena a;
+    bool suppressed; /* the last failure: fewer rows touched than given */
+    bool savepoint;  /* one of ours stands open, which the next range releases */
+    size_t refused;
+};
+
+/* --- which statement a row wants ------------------------------------------------------------------------ */
+
+static void add_to_set(uint64_t *set, uint32_t cell)
+{
+    set[cell / 64] |= UINT64_C(1) << (cell % 64);
+}
+
+static void add_own_cells(const struct mirror_table *table, bool with_deleted, uint64_t *set)
+{
+    for (uint32_t own = 0; own < PG_OWNS; own++)
+        if (pg_has_own(table, (enum pg_own)own) && (with_deleted || own < PG_OWN_DELETED))
+            add_to_set(set, table->n_columns + own);
+}
+
+static const uint64_t *set_of(struct writing *w, const struct pg_table *t, const struct mirror_row *row, enum pg_verb verb)
+{
+    const struct mirror_table *table = row->table;
+    size_t words = (t->n + 63) / 64;
+    uint64_t *set = arena_alloc(&w->a, words * sizeof *set);
+    memset(set, 0, words * sizeof *set);
+    for (uint32_t i = 0; i < row->n && row->action != MIRROR_STATE_ONLY; i++) {
+        uint32_t cell = row->columns[i];
+        BUG_IF(cell >= table->n_columns);
+        bool kept = t->columns[cell].how == PG_LEFT || (verb == PG_UPDATE && table->columns[cell].insert_only);
+        if (!kept)
+            add_to_set(set, cell);
+    }
+    add_own_cells(table, row->action != MIRROR_STATE_ONLY, set);
+    return set;
+}
+
+static void add_item(struct writing *w, const struct pg_table *t, struct mirror_row *row, enum pg_verb verb,
+                     struct pg_item *items, size_t *n)
+{
+    struct pg_item *item = &items[(*n)++];
+    *item = (struct pg_item){.row = row, .verb = verb};
+    if (verb > PG_APPEND)
+        return;
+    item->set = set_of(w, t, row, verb);
+    uint64_t hash = 14695981039346656037ULL;
+    for (size_t i = 0; i < (t->n + 63) / 64; i++)
+        hash = (hash ^ item->set[i]) * 1099511628211ULL;
+    item->hash = hash ^ hash >> 29;
+}
+
+/* At most two statements per row. gone: its row was not there any more. */
+static void add_items(struct writing *w, struct mirror_row *row, bool gone, struct pg_item *items, size_t *n)
+{
+    const struct pg_table *t = pg_table_of(w->m, row->table);
+    bool has_row = row->held.has_row && !gone;
+    if (!t->known || t->shape != row->table->shape || !t->exists)
+        BUG("table \"%s\" is written to before it is prepared", row->table->name);
+    switch (row->action) {
+    case MIRROR_APPEND:
+        add_item(w, t, row, PG_APPEND, items, n);
+        return;
+    case MIRROR_UPSERT:
+        add_item(w, t, row, has_row ? PG_UPDATE : PG_INSERT, items, n);
+        if (!row->held.has_row && row->held.state.n)
+            add_item(w, t, row, PG_UNBURY, items, n);
+        return;
+    case MIRROR_STATE_ONLY:
+        add_item(w, t, row, has_row ? PG_UPDATE : PG_BURY, items, n);
+        return;
+    case MIRROR_DELETE:
+        if (has_row && row->table->on_delete == MIRROR_SOFT) {
+            add_item(w, t, row, PG_UPDATE, items, n);
+            return;
+        }
+        if (has_row)
+            add_item(w, t, row, row->table->on_delete == MIRROR_ARCHIVE ? PG_ARCHIVE : PG_REMOVE, items, n);
+        add_item(w, t, row, PG_BURY, items, n);
+        return;
+    }
+    BUG("action %d", (int)row->action);
+}
+
+static int compare_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? -1 : a > b;
+}
+
+static int compare_items(const void *one, const void *other)
+{
+    const struct pg_item *a = one, *b = other;
+    int by = compare_u64(a->row->table->number, b->row->table->number);
+    by = by ? by : compare_u64(a->verb, b->verb);
+    by = by ? by : compare_u64(a->hash, b->hash);
+    return by ? by : compare_u64((uintptr_t)a->row, (uintptr_t)b->row);
+}
+
+static bool same_statement(const struct pg_item *a, const struct pg_item *b)
+{
+    return a->row->table == b->row->table && a->verb == b->verb;
+}
+
+static bool same_set(const struct pg_table *t, const struct pg_item *a, const struct pg_item *b)
+{
+    return a->hash == b->hash && memcmp(a->set, b->set, (t->n + 63) / 64 * sizeof *a->set) == 0;
+}
+
+/* --- one round trip ---------------------------------------------------------------------------------------- */
+
+struct expected {
+    size_t n, cap;
+    long *rows; /* by statement; -1: any number */
+    bool short_of;
+};
+
+static void expect(struct expected *x, long rows)
+{
+    BUG_IF(x->n == x->cap);
+    x->rows[x->n++] = rows;
+}
+
+static void check_count(void *context, size_t i, const PGresult *r)
+{
+    struct expected *x = context;
+    if (i >= x->n || x->rows[i] < 0)
+        return;
+    const char *count = PQcmdTuples((PGresult *)(uintptr_t)r);
+    if (strtol(count, NULL, 10) < x->rows[i])
+        x->short_of = true;
+}
+
+static int queue(struct writing *w, const char *sql, struct expected *x, struct err *e)
+{
+    expect(x, -1);
+    return pg_send(&w->m->pg, sql, NULL, false, e);
+}
+
+static int queue_group(struct writing *w, struct pg_item *items, size_t n, struct expected *x, struct err *e)
+{
+    bool counts;
+    const struct pg_group g = {.table = items[0].row->table,
+                               .t = pg_table_of(w->m, items[0].row->table),
+                               .verb = items[0].verb,
+                               .items = items,
+                               .n = n};
+    if (pg_send_group(w->m, &g, &counts, e) != 0)
+        return -1;
+    expect(x, counts ? (long)n : -1);
+    return 0;
+}
+
+static bool sets_columns(const struct pg_item *item)
+{
+    return item->set != NULL;
+}
+
+/* Items of one table and verb, sorted by what they set: long runs by themselves, what is left together. */
+static int queue_items(struct writing *w, struct pg_item *items, size_t n, struct expected *x, struct err *e)
+{
+    if (!sets_columns(items))
+        return queue_group(w, items, n, x, e);
+    const struct pg_table *t = pg_table_of(w->m, items[0].row->table);
+    size_t left = 0; /* those that wait for company, moved to the front */
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && same_set(t, &items[i], &items[end]);)
+            end++;
+        if (end - i >= MANY_ALIKE) {
+            if (queue_group(w, &items[i], end - i, x, e) != 0)
+                return -1;
+            continue;
+        }
+        memmove(&items[left], &items[i], (end - i) * sizeof *items);
+        left += end - i;
+    }
+    return left ? queue_group(w, items, left, x, e) : 0;
+}
+
+static int queue_range(struct writing *w, struct pg_item *items, size_t n, struct expected *x, struct err *e)
+{
+    if (w->savepoint && queue(w, "RELEASE SAVEPOINT tidemark", x, e) != 0)
+        return -1;
+    w->savepoint = true;
+    if (queue(w, "SAVEPOINT tidemark", x, e) != 0)
+        return -1;
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && same_statement(&items[i], &items[end]);)
+            end++;
+        if (queue_items(w, &items[i], end - i, x, e) != 0)
+            return -1;
+    }
+    /* A constraint that is checked at COMMIT could only refuse the whole batch. */
+    return queue(w, "SET CONSTRAINTS ALL IMMEDIATE", x, e);
+}
+
+static int undo(struct writing *w, struct err *e)
+{
+    w->savepoint = false;
+    if (pg_send(&w->m->pg, "ROLLBACK TO SAVEPOINT tidemark", NULL, false, e) != 0 ||
+        pg_send(&w->m->pg, "RELEASE SAVEPOINT tidemark", NULL, false, e) != 0)
+        return -1;
+    return pg_finish(&w->m->pg, NULL, NULL, e);
+}
+
+enum attempt { DONE, REFUSED, FAILED };
+
+/* All of them or none. REFUSED: a row is to blame, e says how; the transaction stands as before. */
+static enum attempt attempt(struct writing *w, struct mirror_row *rows, size_t n, bool gone, struct err *e)
+{
+    struct pg_item *items = arena_alloc(&w->a, 2 * n * sizeof *items);
+    size_t n_items = 0;
+    for (size_t i = 0; i < n; i++)
+        add_items(w, &rows[i], gone, items, &n_items);
+    qsort(items, n_items, sizeof *items, compare_items);
+    struct expected x = {.cap = n_items + 3};
+    x.rows = arena_alloc(&w->a, x.cap * sizeof *x.rows);
+    w->suppressed = false;
+    if (queue_range(w, items, n_items, &x, e) != 0)
+        return FAILED;
+    if (pg_finish(&w->m->pg, check_count, &x, e) != 0) {
+        if (w->m->pg.broken || w->m->pg.fault != PG_FAULT_ROW)
+            return FAILED;
+        struct err undone = ERR_INIT;
+        if (undo(w, &undone) == 0)
+            return REFUSED;
+        *e = undone;
+        return FAILED;
+    }
+    if (!x.short_of)
+        return DONE;
+    w->suppressed = true;
+    err_set(e, ERR_REJECTED, "sink.postgres", 0, "the target took no row: a trigger or a policy of its own suppressed it");
+    return undo(w, e) == 0 ? REFUSED : FAILED;
+}
+
+static void refuse(struct writing *w, struct mirror_row *row, const struct err *e)
+{
+    row->outcome = MIRROR_REFUSED;
+    snprintf(row->why, sizeof row->why, "table \"%s\": %s", row->table->name, e->text);
+    w->refused++;
+}
+
+static void written(struct mirror_row *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        rows[i].outcome = MIRROR_WRITTEN;
+}
+
+static int write_one(struct writing *w, struct mirror_row *row, struct err *e)
+{
+    enum attempt result = attempt(w, row, 1, false, e);
+    if (result == REFUSED && w->suppressed && row->held.has_row)
+        result = attempt(w, row, 1, true, e);
+    if (result == DONE)
+        written(row, 1);
+    else if (result == REFUSED)
+        refuse(w, row, e);
+    return result == FAILED ? -1 : 0;
+}
+
+static int write_range(struct writing *w, struct mirror_row *rows, size_t n, struct err *e)
+{
+    if (n == 1)
+        return write_one(w, rows, e);
+    enum attempt result = attempt(w, rows, n, false, e);
+    if (result == DONE)
+        written(rows, n);
+    if (result != REFUSED)
+        return result == DONE ? 0 : -1;
+    if (write_range(w, rows, n / 2, e) != 0)
+        return -1;
+    return write_range(w, rows + n / 2, n - n / 2, e);
+}
+
+/* Values that our times cannot be are refused here: as a number the server would take them for others. */
+static void refuse_value(struct writing *w, struct mirror_row *row)
+{
+    const struct mirror_value deleted = {.type = MIRROR_DATETIME, .as.integer = row->deleted_ms};
+    const char *column = row->action == MIRROR_DELETE && !pg_value_fits(&deleted) ? "_deleted_at" : NULL;
+    for (uint32_t i = 0; i < row->n && !column; i++)
+        if (!pg_value_fits(&row->values[i]))
+            column = row->table->columns[row->columns[i]].name;
+    if (!column)
+        return;
+    struct err e = ERR_INIT;
+    err_set(&e, ERR_REJECTED, "sink.postgres", 0, "column \"%s\": the time is out of range", column);
+    refuse(w, row, &e);
+}
+
+/* --- the call ------------------------------------------------------------------------------------------------ */
+
+static size_t bytes_of(const struct mirror_row *row)
+{
+    size_t n = 128 + row->state.n;
+    for (uint32_t i = 0; i < row->n; i++) {
+        const struct mirror_value *v = &row->values[i];
+        n += 12 + (!v->is_null && (v->type == MIRROR_TEXT || v->type == MIRROR_JSON) ? v->as.text.n : 0);
+    }
+    return n;
+}
+
+static int write_all(struct writing *w, struct mirror_row *rows, size_t n, struct err *e)
+{
+    for (size_t i = 0, end; i < n; i = end) {
+        end = i + 1;
+        if (rows[i].outcome == MIRROR_REFUSED)
+            continue;
+        size_t bytes = bytes_of(&rows[i]);
+        for (; end < n && end - i < RANGE_ROWS && rows[end].outcome != MIRROR_REFUSED; end++) {
+            bytes += bytes_of(&rows[end]);
+            if (bytes > RANGE_BYTES)
+                break;
+        }
+        if (write_range(w, &rows[i], end - i, e) != 0)
+            return -1;
+        arena_reset(&w->a);
+    }
+    return 0;
+}
+
+/* One of them was refused: none goes in, and those that were fine are as they came. */
+static int take_back(struct writing *w, struct mirror_row *rows, size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].outcome == MIRROR_WRITTEN)
+            rows[i].outcome = MIRROR_UNWRITTEN;
+    w->savepoint = false;
+    return pg_do(&w->m->pg, "ROLLBACK TO SAVEPOINT tidemark_whole", e);
+}
+
+int pg_write(struct mirror *m, struct mirror_row *rows, size_t n, bool whole, struct err *e)
+{
+    struct writing w = {.m = m, .a = ARENA_INIT};
+    int rc = 0;
+    BUG_IF(!m->in_transaction);
+    for (size_t i = 0; i < n; i++) {
+        rows[i].outcome = MIRROR_UNWRITTEN;
+        rows[i].why[0] = '\0';
+        refuse_value(&w, &rows[i]);
+    }
+    if (whole && n)
+        rc = pg_do(&m->pg, "SAVEPOINT tidemark_whole", e);
+    if (rc == 0)
+        rc = write_all(&w, rows, n, e);
+    if (rc == 0 && whole && w.refused)
+        rc = take_back(&w, rows, n, e);
+    if (rc == 0 && whole && n)
+        rc = pg_do(&m->pg, "RELEASE SAVEPOINT tidemark_whole", e);
+    else if (rc == 0 && w.savepoint)
+        rc = pg_do(&m->pg, "RELEASE SAVEPOINT tidemark", e);
+    arena_release(&w.a);
+    return rc;
+}
