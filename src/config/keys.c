@@ -299,8 +299,9 @@ const struct key config_keys[] = {
     {.path = "sinks[].entities{}.fields", .type = KEY_TABLE, .offset = ENT(fields),
      .list = {.item_size = sizeof(struct field_config), .count_offset = ENT(n_fields), .max = 2000,
               .name_offset = FLD(field), .skip_offset = FLD(skipped), .name_rule = &rule_field},
-     .help = "A map by the names of fields (`Industry`, `BillingAddress.City`, a whole compound: "
-             "`BillingAddress`). `false`: not mirrored. What it does not name follows `new_fields`."},
+     .help = "A map by the names of fields: `Industry`, `BillingAddress.City`, or a whole compound, which is then one "
+             "JSON column: `BillingAddress`; a part that is named, too, goes its own way. `false`: not mirrored. "
+             "What is not named follows `new_fields`."},
     {.path = "sinks[].entities{}.fields{}.column", .type = KEY_TEXT, .offset = FLD(column), .rule = &rule_column,
      .help = "The column's name. When missing: the field's in lower case with `_` between words."},
     {.path = "sinks[].entities{}.fields{}.type", .type = KEY_WORD, .offset = FLD(type), .fallback = "schema",

@@ -167,23 +167,6 @@ static void check_field(struct loader *l, struct spot at, const struct field_con
         spot_problem(l, at, "phone numbers are text: a number would lose their first zeros; use 'type: text'");
 }
 
-/* "BillingAddress.City" beside "BillingAddress": the whole is one column, or none; a part has no say. */
-static void check_parts(struct loader *l, struct spot at, const struct entity_config *entity)
-{
-    for (uint32_t i = 0; i < entity->n_fields; i++) {
-        const char *dot = entity->fields[i].field ? strchr(entity->fields[i].field, '.') : NULL;
-        size_t n = dot ? (size_t)(dot - entity->fields[i].field) : 0;
-        for (uint32_t k = 0; dot && k < entity->n_fields; k++) {
-            const char *whole = entity->fields[k].field;
-            if (!whole || strlen(whole) != n || memcmp(whole, entity->fields[i].field, n) != 0)
-                continue;
-            at.field = entity->fields[i].field;
-            spot_problem(l, at, "has no effect: '%s' as a whole is %s", whole,
-                         entity->fields[k].skipped ? "not mirrored" : "one column");
-        }
-    }
-}
-
 /* --- names -------------------------------------------------------------------------------------- */
 
 /* A name, and where it comes from. */
@@ -323,7 +306,6 @@ void mirror_rules_check(struct loader *l)
             if (!entity->entity)
                 continue;
             check_columns(l, at, entity);
-            check_parts(l, at, entity);
             for (uint32_t f = 0; f < entity->n_fields; f++) {
                 at.field = entity->fields[f].field;
                 if (at.field)

@@ -312,10 +312,6 @@ static void keys_without_effect_are_refused(void **state)
          "t.yaml:11:71: sinks[0].entities.A.fields.F.clean: has no effect with this 'type'\n"
          "t.yaml:11:106: sinks[0].entities.A.fields.G.clean: phone numbers are text: a number would lose their first "
          "zeros; use 'type: text'\n"},
-        {MIRROR "    entities: { A: { fields: { B.C: { column: x }, B: { column: y } } } }\n",
-         "t.yaml:11:37: sinks[0].entities.A.fields.B.C: has no effect: 'B' as a whole is one column\n"},
-        {MIRROR "    entities: { A: { fields: { B.C: { column: x }, B: false } } }\n",
-         "t.yaml:11:37: sinks[0].entities.A.fields.B.C: has no effect: 'B' as a whole is not mirrored\n"},
     };
     assert_all(cases, ARRAY_LEN(cases));
 }
