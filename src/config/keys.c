@@ -55,7 +55,7 @@ static const struct key_word null_words[] = {{"write", 0}, {"keep", 0}, {"empty"
 /* clang-format off */
 const struct key config_keys[] = {
     {.path = "orgs", .type = KEY_LIST, .flags = KEY_REQUIRED | KEY_NONEMPTY, .offset = ROOT(orgs),
-     .list = {sizeof(struct org_config), ROOT(n_orgs), 256},
+     .list = {.item_size = sizeof(struct org_config), .count_offset = ROOT(n_orgs), .max = 256},
      .help = "The Salesforce orgs to connect to."},
     {.path = "orgs[].name", .type = KEY_TEXT, .flags = KEY_REQUIRED, .offset = ORG(name), .rule = &rule_name,
      .help = "How the rest of the file, the log and the metrics call this org."},
@@ -168,7 +168,7 @@ const struct key config_keys[] = {
      .help = "Upper bound of every wait."},
 
     {.path = "subscriptions", .type = KEY_LIST, .flags = KEY_NONEMPTY, .offset = ROOT(subscriptions),
-     .list = {sizeof(struct subscription_config), ROOT(n_subscriptions), 1024},
+     .list = {.item_size = sizeof(struct subscription_config), .count_offset = ROOT(n_subscriptions), .max = 1024},
      .help = "What to subscribe to. Required by `tidemark run`."},
     {.path = "subscriptions[].name", .type = KEY_TEXT, .flags = KEY_REQUIRED, .offset = SUB(name),
      .rule = &rule_name,
@@ -194,7 +194,7 @@ const struct key config_keys[] = {
              "keeps the position, too, and sends to one client alone. See \"Managed subscriptions\"."},
 
     {.path = "sinks", .type = KEY_LIST, .flags = KEY_NONEMPTY, .offset = ROOT(sinks),
-     .list = {sizeof(struct sink_config), ROOT(n_sinks), 1024},
+     .list = {.item_size = sizeof(struct sink_config), .count_offset = ROOT(n_sinks), .max = 1024},
      .help = "Where events go. Required by `tidemark run`."},
     {.path = "sinks[].name", .type = KEY_TEXT, .flags = KEY_REQUIRED, .offset = SINK(name),
      .rule = &rule_name,

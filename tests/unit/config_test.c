@@ -1188,12 +1188,14 @@ static void mutated_files_are_read_or_refused(void **state)
 {
     (void)state;
     setenv("SF_LOGIN_URL", "https://acme.my.salesforce.com", 1);
-    const char *const seeds[] = {config_sample(), everything, ORG SUB SINK};
+    size_t n_mirror;
+    char *mirror = read_source("tests/fuzz/corpus/config/mirror.yaml", &n_mirror);
+    const char *const seeds[] = {config_sample(), everything, ORG SUB SINK, mirror};
     struct rng r = {20260506};
     int good = 0;
     for (int round = 0; round < 6000; round++) {
         struct buf text = BUF_INIT, problems = BUF_INIT, out = BUF_INIT;
-        buf_add_str(&text, seeds[round % 3]);
+        buf_add_str(&text, seeds[round % 4]);
         for (uint64_t i = 0, n = 1 + rng_below(&r, 6); i < n; i++)
             mutate(&r, &text);
         struct config *c = config_load_text(buf_span(&text), "t.yaml", CONFIG_OFFLINE, &problems);
@@ -1214,6 +1216,7 @@ static void mutated_files_are_read_or_refused(void **state)
         buf_release(&problems);
         buf_release(&out);
     }
+    free(mirror);
     assert_true(good > 50); /* the mutations are not so wild that only refusal is tried */
 }
 
