@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "pubsub/pubsub.h"
+#include "sink/mirror.h"
 #include "store/journal.h"
 #include "store/schemas.h"
 
@@ -53,8 +54,8 @@ static int check_config(const struct config *c, struct err *e)
         if (pubsub_check(&c->orgs[i], e) != 0)
             return -1;
     for (uint32_t i = 0; i < c->n_sinks; i++)
-        if (sink_kind_is_mirror(c->sinks[i].kind))
-            return err_set(e, ERR_CONFIG, "run", 0, "sink %s: a sink that mirrors records (%s) can be checked, but not run yet",
+        if (sink_kind_is_mirror(c->sinks[i].kind) && !mirror_ops_of(c->sinks[i].kind))
+            return err_set(e, ERR_CONFIG, "run", 0, "sink %s: a mirror in %s can be checked, but not run yet",
                            c->sinks[i].name, sink_kind_name(c->sinks[i].kind));
     return 0;
 }

@@ -14,7 +14,10 @@ enum { BATCH_MOST_BYTES = 4 << 20, PARKS_LOGGED = 5 };
 
 void batch_init(struct batch *b, const struct delivery_options *options)
 {
-    *b = (struct batch){.options = options, .arena = ARENA_INIT};
+    *b = (struct batch){.options = options,
+                        .arena = ARENA_INIT,
+                        .most_events = (size_t)options->sink->batch_events,
+                        .most_bytes = BATCH_MOST_BYTES};
     snprintf(b->subject, sizeof b->subject, "sink %s", options->sink->name);
 }
 
@@ -68,8 +71,8 @@ static int read_events(struct batch *b, uint64_t from, struct subscription_info 
     struct store_txn txn;
     if (store_begin(b->options->store, false, &txn, e) != 0)
         return -1;
-    int rc = journal_read(&txn, from, (size_t)b->options->sink->batch_events, BATCH_MOST_BYTES, &b->arena,
-                          &b->events, &b->n_events, e);
+    int rc = journal_read(&txn, from, b->most_events, b->most_bytes, &b->arena, &b->events, &b->n_events,
+                          e);
     *infos = arena_alloc(&b->arena, (b->n_events + 1) * sizeof **infos);
     for (size_t i = 0; rc == 0 && i < b->n_events; i++)
         if (i && b->events[i].subscription == b->events[i - 1].subscription)
@@ -193,4 +196,13 @@ int batch_read(struct batch *b, uint64_t from, struct err *e)
         return -1;
     b->parked_through = b->events[b->n_events - 1].seq;
     return 0;
+}
+
+void batch_cut(struct batch *b, size_t n)
+{
+    for (; b->n_events > n; b->n_events--) {
+        const enum event_fate fate = b->fates[b->n_events - 1];
+        b->n_deliveries -= fate == FATE_DELIVER;
+        b->n_filtered -= fate == FATE_FILTERED;
+    }
 }

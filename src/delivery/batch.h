@@ -26,6 +26,7 @@ struct subscription_info {
 struct batch {
     const struct delivery_options *options;
     char subject[STORE_MAX_NAME + 8]; /* "sink log" */
+    size_t most_events, most_bytes; /* one read gives no more; batch_init takes the sink's */
     struct arena arena;
     struct event_data *events;
     size_t n_events;
@@ -43,5 +44,7 @@ void batch_release(struct batch *b);
 /* Read and decode from `from` on. What does not decode is written to the dead letters, in a transaction of
  * its own, before this returns (I4). n_events 0: nothing there. */
 MUST_CHECK int batch_read(struct batch *b, uint64_t from, struct err *e);
+/* Only the first n events are meant. */
+void batch_cut(struct batch *b, size_t n);
 
 #endif

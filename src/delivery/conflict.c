@@ -101,9 +101,10 @@ static void decide_update(const struct record_state *held, const struct conflict
                           struct conflict_decision *out)
 {
     decide_fields(held, ch, a, out);
-    /* An UPDATE that names no field we mirror says at least that the record was there. */
-    const bool says_more = out->n_won > 0 || (ch->n == 0 && !newer(&held->base, &ch->version));
-    if (!says_more)
+    if (ch->n == 0 && held->existence == RECORD_EXISTS)
+        out->superseded = newer(&held->base, &ch->version);
+    /* One that names no field we mirror says at least that the record was there. */
+    if (out->n_won == 0 && !(ch->n == 0 && held->existence == RECORD_UNSEEN))
         return;
     list_winners(held, ch, a, out);
     if (held->existence == RECORD_DELETED) {

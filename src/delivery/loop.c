@@ -283,7 +283,7 @@ int delivery_start(const struct delivery_options *options, struct delivery_loop 
     pthread_condattr_destroy(&monotonic);
     snprintf(d->subject, sizeof d->subject, "sink %s", options->sink->name);
     batch_init(&d->batch, &d->options);
-    d->mode = &delivery_events_mode;
+    d->mode = sink_kind_is_mirror(options->sink->kind) ? &delivery_records_mode : &delivery_events_mode;
     d->target = d->mode->new (d);
     d->view.since_ms = clock_wall_ms();
     d->beat_mono_ms = clock_mono_ms();
@@ -317,6 +317,8 @@ void delivery_end(struct delivery_loop *d)
 {
     d->stopping = true;
     journal_signal_nudge(d->options.signal);
+    if (d->started && d->mode->interrupt)
+        d->mode->interrupt(d);
     if (d->started)
         pthread_join(d->thread, NULL);
     d->started = false;

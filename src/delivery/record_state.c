@@ -53,6 +53,12 @@ bool record_state_incomplete(const struct record_state *s)
     return s->existence == RECORD_UNSEEN || !version_is_none(&s->dirty);
 }
 
+void record_state_keep(struct record_state *s, uint32_t i, const struct mirror_value *value)
+{
+    BUG_IF(i >= s->n);
+    ((struct field_version *)s->fields)[i].kept = value;
+}
+
 void record_state_fold(struct record_state *s, const struct version *horizon, struct arena *a)
 {
     struct version top = s->base;

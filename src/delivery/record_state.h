@@ -67,6 +67,9 @@ struct version record_state_newest(const struct record_state *s);
 /* Its row lacks what a full image would have brought. */
 bool record_state_incomplete(const struct record_state *s);
 
+/* Keep (or, with NULL, forget) the value of listed field i; the list must be the caller's own. */
+void record_state_keep(struct record_state *s, uint32_t i, const struct mirror_value *value);
+
 /* What is not newer than `horizon` can not be contested any more: it goes into the base. */
 void record_state_fold(struct record_state *s, const struct version *horizon, struct arena *a);
 

@@ -219,7 +219,10 @@ int source_lose_position(struct intake *in, struct source *s, const char *why, s
         return -1;
     int rc = incident_open(&txn, &incident, e);
     if (rc == 0 && s->config->on_lost_position == LOST_REPAIR) {
-        struct repair task = {0, incident.number, s->record.number, incident.since_ms, incident.until_ms};
+        struct repair task = {.incident = incident.number,
+                              .subscription = s->record.number,
+                              .since_ms = incident.since_ms,
+                              .until_ms = incident.until_ms};
         rc = repair_add(&txn, &task, e);
     }
     if (rc != 0 || subscription_put(&txn, &next, e) != 0) {

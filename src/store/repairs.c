@@ -21,6 +21,8 @@ int repair_add(struct store_txn *txn, struct repair *repair, struct err *e)
     put_u32(&v, repair->subscription);
     put_i64(&v, repair->since_ms);
     put_i64(&v, repair->until_ms);
+    put_span(&v, span_of_str(repair->entity));
+    put_span(&v, span_of_str(repair->record_id));
     rc = store_put(txn, DB_REPAIRS, span_of(key, sizeof key), buf_span(&v), e);
     buf_release(&v);
     return rc;
@@ -36,6 +38,10 @@ static bool decode(const MDB_val *k, const MDB_val *v, struct repair *out)
     out->subscription = get_u32(&r);
     out->since_ms = get_i64(&r);
     out->until_ms = get_i64(&r);
+    if (reader_more(&r)) { /* tasks of earlier versions end here */
+        get_text(&r, out->entity, sizeof out->entity);
+        get_text(&r, out->record_id, sizeof out->record_id);
+    }
     return reader_ok(&r);
 }
 

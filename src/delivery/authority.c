@@ -1,0 +1,145 @@
+#include "delivery/authority.h"
+
+#include "store/codec.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { STATE_FORMAT = 1 };
+
+void authority_state(const struct sink_record *record, struct buf *out)
+{
+    put_u8(out, STATE_FORMAT);
+    put_u32(out, record->generation);
+    put_u64(out, record->base);
+    put_u64(out, record->delivered);
+    put_u64(out, record->superseded);
+    put_u64(out, record->filtered);
+    put_u64(out, record->parked);
+    put_u64(out, record->redelivered);
+    put_u64(out, record->redeliver_to);
+    put_i64(out, record->redeliver_from_ms);
+}
+
+static bool read_state(struct span bytes, struct sink_record *out)
+{
+    struct reader r = {bytes, false};
+    if (get_u8(&r) != STATE_FORMAT)
+        return false;
+    out->generation = get_u32(&r);
+    out->base = get_u64(&r);
+    out->delivered = get_u64(&r);
+    out->superseded = get_u64(&r);
+    out->filtered = get_u64(&r);
+    out->parked = get_u64(&r);
+    out->redelivered = get_u64(&r);
+    out->redeliver_to = get_u64(&r);
+    out->redeliver_from_ms = get_i64(&r);
+    return reader_ok(&r);
+}
+
+/* Everything up to `counted` is in the totals: it is delivered again, beside them. */
+static void go_back(struct sink_record *record, uint64_t cursor)
+{
+    const uint64_t counted = sink_counted(record);
+    record->redeliver_to = counted > cursor ? counted : 0;
+    record->redeliver_from_ms = 0;
+    record->cursor = cursor;
+    if (cursor > counted) /* never seen, and gone from the journal: not ours to count */
+        record->base += cursor - counted;
+}
+
+static enum authority_verdict begin_anew(const struct journal_bounds *bounds, struct sink_record *record)
+{
+    go_back(record, bounds->oldest - 1);
+    return AUTHORITY_INCIDENT;
+}
+
+/* The target is ahead: we died between its commit and ours. */
+static enum authority_verdict go_forward(const struct mirror_authority *held, const struct sink_record *totals,
+                                         struct sink_record *record, struct authority_finding *finding)
+{
+    snprintf(finding->text, sizeof finding->text,
+             "the target holds seq %" PRIu64 ", the store knew of %" PRIu64 ": what lies between is delivered",
+             held->cursor, record->cursor);
+    record->generation = totals->generation;
+    record->delivered = totals->delivered;
+    record->superseded = totals->superseded;
+    record->filtered = totals->filtered;
+    record->parked = totals->parked;
+    record->redelivered = totals->redelivered;
+    record->redeliver_to = totals->redeliver_to;
+    record->redeliver_from_ms = totals->redeliver_from_ms;
+    record->base = totals->base;
+    record->cursor = held->cursor;
+    return AUTHORITY_FOLLOWED;
+}
+
+static bool adds_up(const struct sink_record *t, uint64_t cursor)
+{
+    const uint64_t counted = t->redeliver_to > cursor ? t->redeliver_to : cursor;
+    return counted - t->base == t->delivered + t->superseded + t->filtered + t->parked;
+}
+
+static enum authority_verdict same_store(const struct mirror_authority *held, const struct journal_bounds *bounds,
+                                         struct sink_record *record, struct authority_finding *finding)
+{
+    struct sink_record totals = {.state = BUF_INIT};
+    const bool known = read_state(held->state, &totals) && adds_up(&totals, held->cursor);
+    if (held->cursor > bounds->head) {
+        finding->kind = "store_rolled_back";
+        snprintf(finding->text, sizeof finding->text,
+                 "the target holds seq %" PRIu64 ", beyond the journal's newest, %" PRIu64
+                 ": this store was rolled back",
+                 held->cursor, bounds->head);
+        return begin_anew(bounds, record);
+    }
+    /* A re-delivery was ordered since the target last heard of us: the store knows better. */
+    if (known && totals.generation < record->generation && record->cursor <= held->cursor)
+        return AUTHORITY_AGREES;
+    if (held->cursor == record->cursor)
+        return AUTHORITY_AGREES;
+    if (held->cursor + 1 < bounds->oldest) {
+        finding->kind = "target_rolled_back";
+        snprintf(finding->text, sizeof finding->text,
+                 "the target holds seq %" PRIu64 ", but seq %" PRIu64 " was delivered and the journal begins at %" PRIu64
+                 ": the target was rolled back",
+                 held->cursor, record->cursor, bounds->oldest);
+        return begin_anew(bounds, record);
+    }
+    if (held->cursor > record->cursor && known)
+        return go_forward(held, &totals, record, finding);
+    snprintf(finding->text, sizeof finding->text,
+             "the target holds seq %" PRIu64 ", the store's record says %" PRIu64
+             ": the target is right, what it lacks is delivered again",
+             held->cursor, record->cursor);
+    if (held->cursor < record->cursor)
+        go_back(record, held->cursor);
+    /* else: ahead, with totals nobody can read: what lies between is decided again, which changes nothing */
+    return AUTHORITY_FOLLOWED;
+}
+
+enum authority_verdict authority_judge(const struct mirror_authority *held, const uint8_t *store_id,
+                                       const struct journal_bounds *bounds, struct sink_record *record,
+                                       struct authority_finding *finding)
+{
+    *finding = (struct authority_finding){.kind = NULL};
+    if (!held->known) {
+        if (sink_counted(record) == record->base)
+            return AUTHORITY_AGREES;
+        finding->kind = "target_rolled_back";
+        snprintf(finding->text, sizeof finding->text,
+                 "the target knows nothing of this sink, though seq %" PRIu64 " was delivered: it was made anew, or "
+                 "is another",
+                 record->cursor);
+        return begin_anew(bounds, record);
+    }
+    if (memcmp(held->store_id, store_id, MIRROR_STORE_ID) == 0)
+        return same_store(held, bounds, record, finding);
+    finding->kind = "other_store";
+    snprintf(finding->text, sizeof finding->text,
+             "the target was written from another store, up to its seq %" PRIu64
+             ": that store was lost, or restored, or is in use elsewhere",
+             held->cursor);
+    return begin_anew(bounds, record);
+}

@@ -1,0 +1,572 @@
+/*
+ * Records mode: mirror the state. Every change goes through the conflict check, record by record.
+ *
+ * One batch, in this order, so that dying anywhere loses nothing and counts nothing twice (I4, I7, I9):
+ *   1. decide in memory and write rows, in a transaction of the target;
+ *   2. commit to our store what is parked, and what is owed;
+ *   3. commit the target: rows, states, cursor and totals;
+ *   4. commit cursor and totals to our store.
+ * Between 3 and 4 the target is ahead: at the next open the store's record follows it (authority.h).
+ */
+#include "delivery/loop.h"
+
+#include "delivery/authority.h"
+#include "delivery/owed.h"
+#include "delivery/redeliver.h"
+#include "delivery/settle.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/killpoint.h"
+#include "base/log.h"
+#include "store/dead_letters.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { FENCED_WAIT_MS = 500, PARKS_LOGGED = 5 };
+
+struct records {
+    const struct mirror_ops *ops;
+    struct mirror *mirror;
+    struct map *map;
+    struct tables tables;
+    struct pieces pieces;
+    struct mirror_remarks remarks;
+    uint64_t poisoned[8];  /* settle.h */
+    bool fenced;           /* another has taken over: only a person can tell whether it is gone */
+    uint64_t head;         /* of the journal when it last grew … */
+    int64_t head_mono_ms;  /* … and when that was */
+    uint64_t noted_through; /* what is parked and owed up to this seq is stored */
+    uint64_t splits;
+};
+
+/* --- life ----------------------------------------------------------------------------------------- */
+
+static void *records_new(struct delivery_loop *d)
+{
+    struct records *r = xcalloc(1, sizeof *r);
+    r->ops = mirror_ops_of(d->options.sink->kind);
+    r->mirror = r->ops->new (d->options.sink);
+    r->map = map_new(d->options.sink);
+    return r;
+}
+
+static void records_interrupt(struct delivery_loop *d)
+{
+    struct records *r = d->target;
+    r->ops->interrupt(r->mirror);
+}
+
+static void records_close(struct delivery_loop *d)
+{
+    struct records *r = d->target;
+    r->ops->close(r->mirror);
+    tables_forget(&r->tables);
+}
+
+static void records_free(struct delivery_loop *d)
+{
+    struct records *r = d->target;
+    r->ops->free(r->mirror);
+    map_free(r->map);
+    tables_release(&r->tables);
+    buf_release(&r->remarks.notice);
+    buf_release(&r->remarks.odd);
+    free(r);
+}
+
+/* --- opening: fence, read, compare (I7) ------------------------------------------------------------ */
+
+/* Write what the comparison found, with its incident, and take it over. */
+static int store_finding(struct delivery_loop *d, struct sink_record *next, const struct authority_finding *f,
+                         struct err *e)
+{
+    struct store_txn txn;
+    uint64_t incident;
+    bool opened = false;
+    if (store_begin(d->options.store, true, &txn, e) != 0) {
+        sink_record_release(next);
+        return -1;
+    }
+    if (f->kind) {
+        char text[400];
+        snprintf(text, sizeof text, "%s; what the journal holds is delivered again, the rest is to be re-read",
+                 f->text);
+        if (owed_incident(&txn, &d->options, f->kind, "redeliver", text, &incident, &opened, e) != 0 ||
+            (opened && owed_all(&txn, &d->options, incident, e) != 0)) {
+            store_abort(&txn);
+            sink_record_release(next);
+            return -1;
+        }
+    }
+    KILLPOINT("records.before_authority");
+    return loop_commit_record(d, next, &txn, e);
+}
+
+static int read_bounds(struct delivery_loop *d, struct journal_bounds *bounds, struct err *e)
+{
+    struct store_txn txn;
+    if (store_begin(d->options.store, false, &txn, e) != 0)
+        return -1;
+    int rc = journal_bounds(&txn, bounds, e);
+    store_abort(&txn);
+    return rc;
+}
+
+/* The target is ours from now on, and stands where the record stands. 0, or -1 with why: the target failed. */
+static int claim(struct delivery_loop *d, struct err *why)
+{
+    struct records *r = d->target;
+    struct buf state = BUF_INIT;
+    authority_state(&d->record, &state);
+    int rc = r->ops->begin(r->mirror, why);
+    if (rc == 0)
+        rc = r->ops->commit(r->mirror, store_id(d->options.store), d->record.cursor, buf_span(&state), why);
+    buf_release(&state);
+    return rc;
+}
+
+/* 0: as the store says or as the target says, it is known where to go on; 1: the target failed; -1: the store. */
+static int compare(struct delivery_loop *d, const struct mirror_authority *held, struct err *why, struct err *e)
+{
+    struct journal_bounds bounds;
+    struct authority_finding finding;
+    struct sink_record next = d->record;
+    if (read_bounds(d, &bounds, e) != 0)
+        return -1;
+    next.state = (struct buf)BUF_INIT;
+    buf_add_span(&next.state, buf_span(&d->record.state));
+    enum authority_verdict verdict =
+        authority_judge(held, store_id(d->options.store), &bounds, &next, &finding);
+    if (finding.text[0])
+        log_warn(d->subject, "%s", finding.text);
+    if (verdict == AUTHORITY_AGREES) {
+        sink_record_release(&next);
+        return 0;
+    }
+    if (store_finding(d, &next, &finding, e) != 0)
+        return -1;
+    return verdict == AUTHORITY_INCIDENT && claim(d, why) != 0 ? 1 : 0;
+}
+
+static int know_fields(struct records *r, struct err *why)
+{
+    struct arena a = ARENA_INIT;
+    struct mirror_field *fields;
+    size_t n;
+    int rc = r->ops->fields(r->mirror, &a, &fields, &n, why);
+    if (rc == 0)
+        map_known(r->map, fields, n);
+    arena_release(&a);
+    return rc;
+}
+
+static int records_open(struct delivery_loop *d, struct err *e)
+{
+    struct records *r = d->target;
+    struct err why = ERR_INIT;
+    struct buf notice = BUF_INIT;
+    struct mirror_authority held = {.known = false};
+    if (r->fenced && !atomic_exchange(&d->reopen, false)) {
+        loop_wait(d, UINT64_MAX, FENCED_WAIT_MS);
+        return 0;
+    }
+    r->fenced = false;
+    int rc = r->ops->open(r->mirror, &notice, &why);
+    if (notice.len)
+        log_info(d->subject, "%s", (char *)notice.data);
+    buf_release(&notice);
+    if (rc == 0)
+        rc = r->ops->fence(r->mirror, &held, &why);
+    if (rc == 0)
+        rc = know_fields(r, &why);
+    KILLPOINT("records.after_fence");
+    if (rc == 0) {
+        int compared = compare(d, &held, &why, e);
+        if (compared < 0)
+            return -1;
+        rc = compared;
+    }
+    if (rc != 0) {
+        loop_fail_target(d, &why);
+        return 0;
+    }
+    d->open = true;
+    loop_set_state(d, DELIVERY_RUNNING, "%s", "");
+    return 0;
+}
+
+/* SIGHUP: nothing of a database is rotated. */
+static int records_reopen(struct delivery_loop *d, struct err *e)
+{
+    (void)d;
+    (void)e;
+    return 0;
+}
+
+/* --- reading: whole Salesforce transactions -------------------------------------------------------- */
+
+static bool is_silent(struct records *r, uint64_t head, int64_t *left_ms)
+{
+    const int64_t now = clock_mono_ms();
+    if (head != r->head || r->head_mono_ms == 0) {
+        r->head = head;
+        r->head_mono_ms = now;
+    }
+    *left_ms = r->head_mono_ms + TRANSACTION_SILENCE_MS - now;
+    return *left_ms <= 0;
+}
+
+static int read_once(struct delivery_loop *d, size_t most_events, size_t most_bytes, struct err *e)
+{
+    d->batch.most_events = most_events;
+    d->batch.most_bytes = most_bytes;
+    return batch_read(&d->batch, d->record.cursor + 1, e);
+}
+
+/* From the cursor to the end of a transaction; n_events 0: not now. */
+static int read_batch(struct delivery_loop *d, struct err *e)
+{
+    enum { FIRST_BYTES = 4 << 20 };
+    struct records *r = d->target;
+    struct batch *b = &d->batch;
+    const bool all = d->options.sink->transactions == TRANSACTIONS_ATOMIC;
+    const size_t few = (size_t)d->options.sink->batch_events;
+    for (int more = 0; more < 2; more++) {
+        int64_t left;
+        const uint64_t head = loop_wait(d, 0, 0);
+        const bool silent = is_silent(r, head, &left);
+        const size_t most = more && few < TRANSACTION_MOST_EVENTS ? TRANSACTION_MOST_EVENTS : few;
+        if (read_once(d, most, more ? TRANSACTION_MOST_BYTES : FIRST_BYTES, e) != 0)
+            return -1;
+        if (b->n_events == 0)
+            return 0;
+        const bool at_head = b->events[b->n_events - 1].seq >= head;
+        const size_t n = transaction_boundary(b, at_head && silent && b->events[b->n_events - 1].seq == head, all);
+        if (n > 0) {
+            batch_cut(b, n);
+            return 0;
+        }
+        if (at_head && b->n_events < most) {
+            loop_wait(d, head, left > 0 ? left : 1);
+            batch_cut(b, 0);
+            return 0;
+        }
+    }
+    r->splits++;
+    log_warn(d->subject,
+             "a transaction of more than %zu events from seq %" PRIu64 " on is written in parts (%" PRIu64
+             " so far)",
+             b->n_events, b->events[0].seq, r->splits);
+    return 0;
+}
+
+/* --- deciding and writing -------------------------------------------------------------------------- */
+
+static int prepare_tables(struct records *r, struct err *why)
+{
+    for (size_t i = 0; i < r->tables.n; i++) {
+        if (!r->tables.tables[i] || !r->tables.tables[i]->used ||
+            table_prepare(r->tables.tables[i], r->ops, r->mirror, &r->remarks, why) == 0)
+            continue;
+        if (why->class == ERR_REJECTED) /* a right is missing; here it does not mean that another took over */
+            why->class = ERR_CONFIG;
+        return -1;
+    }
+    return 0;
+}
+
+/* A settle_result, or -1 with why: the target failed. */
+static int write_target(struct delivery_loop *d, struct err *why)
+{
+    struct records *r = d->target;
+    struct batch *b = &d->batch;
+    size_t flagged = 0;
+    struct settle s = {.ops = r->ops,
+                       .mirror = r->mirror,
+                       .pieces = &r->pieces,
+                       .arena = &b->arena,
+                       .atomic = d->options.sink->transactions == TRANSACTIONS_ATOMIC};
+    memcpy(s.poisoned, r->poisoned, sizeof s.poisoned);
+    pieces_find(&r->pieces, b, r->map, &r->tables, d->subject);
+    if (r->ops->begin(r->mirror, why) != 0 || prepare_tables(r, why) != 0)
+        return -1;
+    pieces_map(&r->pieces, b, &flagged);
+    if (settle_load(&s, why) != 0)
+        return -1;
+    int rc = settle_pieces(&s, why);
+    memcpy(r->poisoned, s.poisoned, sizeof s.poisoned);
+    if (rc == SETTLE_DONE)
+        memset(r->poisoned, 0, sizeof r->poisoned);
+    if (flagged)
+        log_warn(d->subject, "%zu values were cut or emptied, as configured (on_too_long, on_error)", flagged);
+    return rc;
+}
+
+/* --- what became of it ------------------------------------------------------------------------------ */
+
+/* Per event its worst outcome. */
+static enum outcome *judge_events(struct delivery_loop *d)
+{
+    struct records *r = d->target;
+    struct batch *b = &d->batch;
+    enum outcome *outcomes = arena_alloc(&b->arena, (b->n_events + 1) * sizeof *outcomes);
+    for (size_t i = 0; i < b->n_events; i++)
+        outcomes[i] = b->fates[i] == FATE_FILTERED ? OUTCOME_FILTERED
+                      : b->fates[i] == FATE_PARKED ? OUTCOME_PARKED
+                                                   : OUTCOME_DELIVERED;
+    for (size_t i = 0; i < r->pieces.n_mapped; i++)
+        if (r->pieces.mapped[i].outcome > outcomes[r->pieces.mapped[i].event])
+            outcomes[r->pieces.mapped[i].event] = r->pieces.mapped[i].outcome;
+    for (size_t i = 0; i < r->pieces.n; i++)
+        if (r->pieces.pieces[i].outcome > outcomes[r->pieces.pieces[i].of->event])
+            outcomes[r->pieces.pieces[i].of->event] = r->pieces.pieces[i].outcome;
+    return outcomes;
+}
+
+static void count_events(struct sink_record *r, const struct batch *b, const enum outcome *outcomes)
+{
+    for (size_t i = 0; i < b->n_events; i++) {
+        if (b->events[i].seq <= r->redeliver_to) /* in the totals already */
+            r->redelivered += outcomes[i] == OUTCOME_DELIVERED;
+        else if (outcomes[i] == OUTCOME_DELIVERED)
+            r->delivered++;
+        else if (outcomes[i] == OUTCOME_SUPERSEDED)
+            r->superseded++;
+        else if (outcomes[i] == OUTCOME_FILTERED)
+            r->filtered++;
+        else
+            r->parked++;
+    }
+    r->cursor += b->n_events;
+    redeliver_finish(r);
+}
+
+struct note {
+    struct delivery_loop *d;
+    struct store_txn txn;
+    bool begun;
+    size_t parked;
+};
+
+static int begin_note(struct note *n, struct err *e)
+{
+    if (!n->begun && store_begin(n->d->options.store, true, &n->txn, e) != 0)
+        return -1;
+    n->begun = true;
+    return 0;
+}
+
+static int park(struct note *n, const struct event_data *ev, struct span record_id, const char *reason,
+                const char *detail, struct err *e)
+{
+    struct dead_letter dead = {.sink = span_of_str(n->d->options.sink->name),
+                               .record_id = record_id,
+                               .status = DEAD_LETTER_FINAL,
+                               .parked_ms = clock_wall_ms(),
+                               .reason = span_of_str(reason),
+                               .detail = span_of_str(detail),
+                               .ev = *ev};
+    if (begin_note(n, e) != 0 || dead_letter_put(&n->txn, &dead, e) != 0)
+        return -1;
+    if (n->parked < PARKS_LOGGED)
+        log_warn(n->d->subject, "parked seq %" PRIu64 "%s%.*s, %s: %s", ev->seq, record_id.n ? ", record " : "",
+                 SPAN_ARG(record_id), reason, detail);
+    else if (n->parked == PARKS_LOGGED)
+        log_warn(n->d->subject, "more of this batch is parked: see 'tidemark dlq list'");
+    n->parked++;
+    return 0;
+}
+
+static int park_all(struct note *n, struct err *e)
+{
+    const struct records *r = n->d->target;
+    for (size_t i = 0; i < r->pieces.n; i++) {
+        const struct piece *p = &r->pieces.pieces[i];
+        if (p->outcome == OUTCOME_PARKED &&
+            park(n, p->of->d->ev, p->record->id, p->reason, p->detail, e) != 0)
+            return -1;
+    }
+    for (size_t i = 0; i < r->pieces.n_mapped; i++) {
+        const struct mapped *m = &r->pieces.mapped[i];
+        bool has_pieces = false;
+        for (size_t k = 0; m->outcome == OUTCOME_PARKED && k < r->pieces.n && !has_pieces; k++)
+            has_pieces = r->pieces.pieces[k].of == m;
+        if (m->outcome == OUTCOME_PARKED && !has_pieces &&
+            park(n, m->d->ev, span_of(NULL, 0), m->reason, m->why.text, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static struct owed owed_of(const struct mapped *m, const char *kind, struct span record_id)
+{
+    return (struct owed){.kind = kind,
+                         .entity = m->d->ch->header.entity,
+                         .record_id = record_id,
+                         .subscription = m->d->ev->subscription,
+                         .since_ms = m->d->ch->header.commit_timestamp};
+}
+
+static int note_owed(struct note *n, struct err *e)
+{
+    const struct records *r = n->d->target;
+    struct arena *a = &n->d->batch.arena;
+    struct owed *owed = arena_alloc(a, (r->pieces.n + r->pieces.n_mapped + 1) * sizeof *owed);
+    size_t count = 0;
+    for (size_t i = 0; i < r->pieces.n_mapped; i++)
+        if (r->pieces.mapped[i].owes_entity && r->pieces.mapped[i].outcome == OUTCOME_DELIVERED)
+            owed[count++] = owed_of(&r->pieces.mapped[i], "entity_reread", span_of(NULL, 0));
+    for (size_t i = 0; i < r->pieces.n; i++) {
+        const struct piece *p = &r->pieces.pieces[i];
+        if (p->owes && p->outcome != OUTCOME_PARKED)
+            owed[count++] = owed_of(p->of,
+                                    p->of->change.kind == CONFLICT_GAP ? "gap"
+                                    : p->of->n_texts                   ? "text_difference"
+                                                                       : "incomplete_rows",
+                                    p->record->id);
+    }
+    if (count == 0)
+        return 0;
+    return begin_note(n, e) == 0 ? owed_add(&n->txn, &n->d->options, owed, count, e) : -1;
+}
+
+static int note_remarks(struct note *n, struct err *e)
+{
+    struct records *r = n->d->target;
+    uint64_t number;
+    bool opened;
+    if (r->remarks.notice.len)
+        log_info(n->d->subject, "%s", (char *)r->remarks.notice.data);
+    buf_clear(&r->remarks.notice);
+    if (r->remarks.odd.len == 0)
+        return 0;
+    log_warn(n->d->subject, "%s", (char *)r->remarks.odd.data);
+    if (begin_note(n, e) != 0)
+        return -1;
+    int rc = owed_incident(&n->txn, &n->d->options, "column_type", "went_on", (char *)r->remarks.odd.data, &number,
+                           &opened, e);
+    buf_clear(&r->remarks.odd);
+    return rc;
+}
+
+/* What is parked and owed, before the target settles the batch (I4); once, if the batch comes again. */
+static int note_all(struct delivery_loop *d, struct err *e)
+{
+    struct records *r = d->target;
+    const uint64_t last = d->batch.events[d->batch.n_events - 1].seq;
+    struct note n = {.d = d};
+    const bool first = d->batch.events[0].seq > r->noted_through;
+    if (note_remarks(&n, e) != 0 || park_all(&n, e) != 0 || (first && note_owed(&n, e) != 0)) {
+        if (n.begun)
+            store_abort(&n.txn);
+        return -1;
+    }
+    if (!n.begun)
+        return 0;
+    KILLPOINT("records.before_park");
+    if (store_commit(&n.txn, e) != 0)
+        return -1;
+    r->noted_through = last;
+    return 0;
+}
+
+static void count_latency(struct delivery_loop *d, const enum outcome *outcomes)
+{
+    const int64_t now = clock_wall_ms();
+    size_t di = 0;
+    for (size_t i = 0; i < d->batch.n_events; i++) {
+        histogram_add(&d->latency.since_received, now - d->batch.events[i].received_ms);
+        if (d->batch.fates[i] != FATE_DELIVER)
+            continue;
+        const int64_t stamp = change_committed_ms(d->batch.deliveries[di++].ch);
+        if (outcomes[i] == OUTCOME_DELIVERED && stamp > 0)
+            histogram_add(&d->latency.since_committed, now - stamp);
+    }
+}
+
+/* --- one batch -------------------------------------------------------------------------------------- */
+
+/* Nothing of the batch is settled. */
+static void give_up(struct delivery_loop *d, const struct err *why)
+{
+    struct records *r = d->target;
+    r->ops->rollback(r->mirror);
+    d->record.retries += d->batch.n_events;
+    r->fenced = why->class == ERR_REJECTED;
+    loop_fail_target(d, why);
+}
+
+/* Rows, states, cursor and totals in one commit of the target, then cursor and totals in one of ours. */
+static int commit_both(struct delivery_loop *d, const enum outcome *outcomes, struct err *e)
+{
+    struct records *r = d->target;
+    struct err why = ERR_INIT;
+    struct buf state = BUF_INIT;
+    struct store_txn txn;
+    struct sink_record next = d->record;
+    next.state = (struct buf)BUF_INIT;
+    buf_add_span(&next.state, buf_span(&d->record.state));
+    count_events(&next, &d->batch, outcomes);
+    authority_state(&next, &state);
+    KILLPOINT("records.before_commit");
+    int rc = r->ops->commit(r->mirror, store_id(d->options.store), next.cursor, buf_span(&state), &why);
+    KILLPOINT("records.after_commit");
+    buf_release(&state);
+    if (rc != 0) {
+        sink_record_release(&next);
+        give_up(d, &why);
+        return 0;
+    }
+    d->failures = 0;
+    const bool again = d->record.redeliver_to != 0;
+    if (store_begin(d->options.store, true, &txn, e) != 0) {
+        sink_record_release(&next);
+        return -1;
+    }
+    if (loop_commit_record(d, &next, &txn, e) != 0)
+        return -1;
+    if (!again) /* how long ago it first came says nothing */
+        count_latency(d, outcomes);
+    return 0;
+}
+
+static int records_deliver(struct delivery_loop *d, struct err *e)
+{
+    struct records *r = d->target;
+    struct err why = ERR_INIT;
+    if (read_batch(d, e) != 0)
+        return -1;
+    if (d->batch.n_events == 0)
+        return 0;
+    if (d->record.redeliver_to)
+        redeliver_mark(&d->batch, &d->record);
+    d->last_submit_ms = clock_mono_ms();
+    int rc = write_target(d, &why);
+    if (rc < 0) {
+        give_up(d, &why);
+        return 0;
+    }
+    if (rc == SETTLE_AGAIN) {
+        r->ops->rollback(r->mirror);
+        tables_forget(&r->tables);
+        return 0;
+    }
+    const enum outcome *outcomes = judge_events(d);
+    if (note_all(d, e) != 0) {
+        r->ops->rollback(r->mirror);
+        return -1;
+    }
+    return commit_both(d, outcomes, e);
+}
+
+const struct delivery_mode delivery_records_mode = {
+    .new = records_new,
+    .open = records_open,
+    .reopen = records_reopen,
+    .deliver = records_deliver,
+    .interrupt = records_interrupt,
+    .close = records_close,
+    .free = records_free,
+};

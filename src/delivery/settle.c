@@ -1,0 +1,238 @@
+#include "delivery/settle.h"
+
+#include "base/killpoint.h"
+
+#include <stdio.h>
+
+/* --- what the target holds ------------------------------------------------------------------------ */
+
+static int load_table(struct settle *s, const struct table *t, struct record **records, struct span *ids,
+                      struct mirror_held *held, struct err *e)
+{
+    const struct pieces *p = s->pieces;
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_records; i++) {
+        if (p->records[i]->table != t)
+            continue;
+        records[n] = p->records[i];
+        ids[n++] = p->records[i]->id;
+    }
+    if (n == 0)
+        return 0;
+    if (s->ops->load(s->mirror, t->mirror, ids, n, s->arena, held, e) != 0)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        struct record *r = records[i];
+        struct err why = ERR_INIT;
+        r->held = held[i];
+        r->unreadable = record_state_decode(r->held.state, s->arena, &r->safe, &why) != 0;
+        r->state = r->safe;
+    }
+    return 0;
+}
+
+int settle_load(struct settle *s, struct err *e)
+{
+    const struct pieces *p = s->pieces;
+    struct record **records = arena_alloc(s->arena, (p->n_records + 1) * sizeof *records);
+    struct span *ids = arena_alloc(s->arena, (p->n_records + 1) * sizeof *ids);
+    struct mirror_held *held = arena_alloc(s->arena, (p->n_records + 1) * sizeof *held);
+    const struct table *done = NULL;
+    for (size_t i = 0; i < p->n_records; i++) {
+        struct table *t = p->records[i]->table;
+        if (!t->used || t->mirror->append_only || t == done)
+            continue;
+        t->used = false; /* loaded */
+        done = t;
+        if (load_table(s, t, records, ids, held, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --- best effort ---------------------------------------------------------------------------------- */
+
+static char *copy_text(struct settle *s, const char *text)
+{
+    return arena_strndup(s->arena, text, strlen(text));
+}
+
+/* The pieces of a refused row, one by one, from the first that the target has not seen. */
+static int take_apart(struct settle *s, struct record *r, struct piece *from, struct err *e)
+{
+    r->refused = false;
+    settle_revert(r);
+    for (struct piece *piece = from; piece; piece = piece->next) {
+        bool refused;
+        const char *why;
+        if (settle_apply(s, piece, e) != 0 || settle_write_one(s, r, &refused, &why, e) != 0)
+            return -1;
+        if (!refused)
+            continue;
+        piece->outcome = OUTCOME_PARKED;
+        piece->reason = "rejected";
+        piece->detail = copy_text(s, why);
+        piece->owes = false;
+        settle_revert(r);
+    }
+    return 0;
+}
+
+/* Every record among these with something to be written, once. */
+static size_t gather_rows(struct settle *s, struct piece *const *pieces, size_t n, struct mirror_row *rows,
+                          struct record **records)
+{
+    size_t n_rows = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct record *r = pieces[i]->record;
+        if (r->refused || r->pending == CONFLICT_ROW_NONE || r->first_pending != pieces[i])
+            continue;
+        settle_row(s, r, &rows[n_rows]);
+        records[n_rows++] = r;
+    }
+    return n_rows;
+}
+
+static int settle_best_effort(struct settle *s, struct piece *const *pieces, size_t n, struct err *e)
+{
+    struct mirror_row *rows = arena_alloc(s->arena, (n + 1) * sizeof *rows);
+    struct record **records = arena_alloc(s->arena, (n + 1) * sizeof *records);
+    for (size_t i = 0; i < n; i++)
+        if (!pieces[i]->record->refused && settle_apply(s, pieces[i], e) != 0)
+            return -1;
+    size_t n_rows = gather_rows(s, pieces, n, rows, records);
+    KILLPOINT("records.before_write");
+    if (n_rows && s->ops->write(s->mirror, rows, n_rows, false, e) != 0)
+        return -1;
+    for (size_t i = 0; i < n_rows; i++)
+        if (rows[i].outcome == MIRROR_WRITTEN)
+            settle_written(records[i], &rows[i]);
+        else
+            records[i]->refused = true;
+    for (size_t i = 0; i < s->pieces->n_records; i++) {
+        struct record *r = s->pieces->records[i];
+        if (r->refused && take_apart(s, r, r->first_pending, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --- atomic --------------------------------------------------------------------------------------- */
+
+static void park_group(struct settle *s, struct piece *const *pieces, size_t n, const char *why)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (pieces[i]->outcome == OUTCOME_PARKED)
+            continue;
+        pieces[i]->outcome = OUTCOME_PARKED;
+        pieces[i]->owes = false;
+        pieces[i]->reason = "transaction refused";
+        pieces[i]->detail = copy_text(s, why);
+        pieces[i]->record->refused = false;
+        settle_revert(pieces[i]->record);
+    }
+}
+
+static bool is_poisoned(const struct settle *s, uint64_t seq)
+{
+    for (size_t i = 0; i < ARRAY_LEN(s->poisoned); i++)
+        if (s->poisoned[i] == seq)
+            return true;
+    return false;
+}
+
+/* 0: none of these was refused so far; 1: one was, *why says so; -1. */
+static int decide_group(struct settle *s, struct piece *const *pieces, size_t n, const char **why, struct err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (settle_apply(s, pieces[i], e) != 0)
+            return -1;
+        if (pieces[i]->outcome == OUTCOME_PARKED || pieces[i]->record->refused) {
+            *why = pieces[i]->detail ? pieces[i]->detail : "a row of it was refused";
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int write_group(struct settle *s, struct piece *const *pieces, size_t n, const char **why, struct err *e)
+{
+    struct mirror_row *rows = arena_alloc(s->arena, (n + 1) * sizeof *rows);
+    struct record **records = arena_alloc(s->arena, (n + 1) * sizeof *records);
+    size_t n_rows = gather_rows(s, pieces, n, rows, records);
+    if (n_rows && s->ops->write(s->mirror, rows, n_rows, true, e) != 0)
+        return -1;
+    for (size_t i = 0; i < n_rows; i++)
+        if (rows[i].outcome == MIRROR_REFUSED) {
+            *why = rows[i].why;
+            return 1;
+        }
+    for (size_t i = 0; i < n_rows; i++)
+        settle_written(records[i], &rows[i]);
+    return 0;
+}
+
+static int settle_group(struct settle *s, struct piece *const *pieces, size_t n, struct err *e)
+{
+    const uint64_t first = pieces[0]->of->d->ev->seq;
+    const char *why = "a row of it was refused";
+    s->unwritten = false;
+    int rc = is_poisoned(s, first) ? 1 : decide_group(s, pieces, n, &why, e);
+    if (rc == 0)
+        rc = write_group(s, pieces, n, &why, e);
+    if (rc <= 0)
+        return rc;
+    if (!s->unwritten) {
+        park_group(s, pieces, n, why);
+        return SETTLE_DONE;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(s->poisoned); i++)
+        if (s->poisoned[i] == 0) {
+            s->poisoned[i] = first;
+            return SETTLE_AGAIN;
+        }
+    return err_set(e, ERR_RETRY, "delivery", 0,
+                   "too many transactions of one batch were refused half-way; lower batch.events");
+}
+
+/* --- all ------------------------------------------------------------------------------------------ */
+
+/* A group of a batch: its pieces stand together after sorting, in journal order. */
+static struct piece **by_group(struct settle *s)
+{
+    const struct pieces *p = s->pieces;
+    struct piece **sorted = arena_alloc(s->arena, (p->n + 1) * sizeof *sorted);
+    uint32_t n_groups = 0;
+    for (size_t i = 0; i < p->n; i++)
+        if (p->pieces[i].of->group >= n_groups)
+            n_groups = p->pieces[i].of->group + 1;
+    size_t *starts = arena_alloc(s->arena, ((size_t)n_groups + 1) * sizeof *starts);
+    memset(starts, 0, ((size_t)n_groups + 1) * sizeof *starts);
+    for (size_t i = 0; i < p->n; i++)
+        starts[p->pieces[i].of->group + 1]++;
+    for (uint32_t g = 0; g < n_groups; g++)
+        starts[g + 1] += starts[g];
+    for (size_t i = 0; i < p->n; i++)
+        sorted[starts[p->pieces[i].of->group]++] = &p->pieces[i];
+    return sorted;
+}
+
+int settle_pieces(struct settle *s, struct err *e)
+{
+    struct pieces *p = s->pieces;
+    if (!s->atomic) {
+        struct piece **all = arena_alloc(s->arena, (p->n + 1) * sizeof *all);
+        for (size_t i = 0; i < p->n; i++)
+            all[i] = &p->pieces[i];
+        return settle_best_effort(s, all, p->n, e);
+    }
+    struct piece **sorted = by_group(s);
+    for (size_t i = 0, n; i < p->n; i += n) {
+        for (n = 1; i + n < p->n && sorted[i + n]->of->group == sorted[i]->of->group; n++)
+            ;
+        int rc = settle_group(s, &sorted[i], n, e);
+        if (rc != SETTLE_DONE)
+            return rc;
+    }
+    return SETTLE_DONE;
+}

@@ -1,0 +1,297 @@
+#include "delivery/settle.h"
+
+/* --- columns -------------------------------------------------------------------------------------- */
+
+static void make_room(struct settle *s, struct record *r)
+{
+    const uint32_t n = r->table->mirror->n_columns;
+    if (r->set)
+        return;
+    r->set = arena_alloc(s->arena, (n / 64 + 1) * sizeof *r->set);
+    memset(r->set, 0, (n / 64 + 1) * sizeof *r->set);
+    r->values = arena_alloc(s->arena, (n + 1) * sizeof *r->values);
+}
+
+static bool is_set(const struct record *r, uint32_t column)
+{
+    return r->set && (r->set[column / 64] >> (column % 64) & 1);
+}
+
+/* The key of a source within a column that several fields share. */
+static const char *member_of(const struct map_entity *entity, uint32_t source)
+{
+    for (uint32_t i = 0; i < entity->n_slots; i++)
+        if (entity->slots[i].source == source)
+            return entity->slots[i].member;
+    return NULL;
+}
+
+static void put_source(struct settle *s, const struct piece *piece, uint32_t source, const struct mirror_value *v)
+{
+    struct record *r = piece->record;
+    const uint32_t column = r->table->mirror->sources[source].column;
+    if (!r->table->mirror->columns[column].merged) {
+        r->set[column / 64] |= (uint64_t)1 << (column % 64);
+        r->values[column] = *v;
+        return;
+    }
+    struct patch *p = arena_alloc(s->arena, sizeof *p);
+    *p = (struct patch){column, member_of(piece->of->entity, source), v, r->patches};
+    if (p->member)
+        r->patches = p;
+}
+
+/* --- the target's own edits ----------------------------------------------------------------------- */
+
+enum edit { EDIT_NONE, EDIT_WINS, EDIT_PARKS };
+
+/*
+ * Somebody else wrote the row since we did, says its last-modified column. A column that we fill tells exactly; one
+ * that the target fills by itself tells only by being later than what we wrote.
+ */
+static enum edit edited(const struct record *r, const struct mapped *m)
+{
+    if (!r->table->mirror->last_modified || !r->held.has_row || r->held.deleted || !r->held.has_modified)
+        return EDIT_NONE;
+    const int64_t theirs = r->held.modified_ms, committed = m->d->ch->header.commit_timestamp;
+    const bool ours = r->table->modified != NO_COLUMN ? theirs == r->safe.stamp_ms : theirs <= r->safe.stamp_ms;
+    if (ours)
+        return EDIT_NONE;
+    switch (m->entity->conflict) {
+    case CONFLICT_NEWEST_WINS: return theirs > committed ? EDIT_WINS : EDIT_NONE;
+    case CONFLICT_SOURCE_WINS: return EDIT_NONE;
+    case CONFLICT_TARGET_WINS: return EDIT_WINS;
+    case CONFLICT_PARK: return EDIT_PARKS;
+    }
+    BUG("conflict policy %d", (int)m->entity->conflict);
+}
+
+static void note_stamp(struct record *r, const struct mapped *m)
+{
+    if (!r->table->mirror->last_modified)
+        return;
+    if (r->table->modified == NO_COLUMN) {
+        if (m->d->ch->header.commit_timestamp > r->state.stamp_ms)
+            r->state.stamp_ms = m->d->ch->header.commit_timestamp;
+    } else if (is_set(r, r->table->modified) && !r->values[r->table->modified].is_null) {
+        r->state.stamp_ms = r->values[r->table->modified].as.integer;
+    }
+}
+
+/* --- rows ----------------------------------------------------------------------------------------- */
+
+/* A record comes back: what was newer than its deletion goes to the row, too. */
+static void bring_back(struct settle *s, const struct piece *piece, struct conflict_decision *d)
+{
+    for (uint32_t i = 0; i < d->next.n; i++) {
+        const struct field_version *f = &d->next.fields[i];
+        const uint32_t source = table_source(piece->record->table, f->field);
+        if (source == NO_COLUMN)
+            continue;
+        if (f->kept) {
+            put_source(s, piece, source, f->kept);
+            record_state_keep(&d->next, i, NULL);
+        } else {
+            d->next.dirty = record_state_newest(&d->next); /* nobody knows what it was */
+            d->owes = true;
+        }
+    }
+}
+
+static void apply_upsert(struct settle *s, struct piece *piece, const struct mapped *m, struct conflict_decision *d)
+{
+    struct record *r = piece->record;
+    make_room(s, r);
+    for (uint32_t i = 0; i < m->change.n; i++)
+        if (d->won[i] && !m->leaves[i])
+            put_source(s, piece, m->sources[i], &m->values[i]);
+    if (d->returns)
+        bring_back(s, piece, d);
+    r->pending = CONFLICT_ROW_UPSERT;
+}
+
+/* Values that are newer than the deletion outlive the row. */
+static int keep_values(struct settle *s, struct record *r, struct record_state *next, struct err *e)
+{
+    for (uint32_t i = 0; i < next->n; i++) {
+        const struct field_version *f = &next->fields[i];
+        const uint32_t source = table_source(r->table, f->field);
+        if (f->kept || source == NO_COLUMN)
+            continue;
+        const uint32_t column = r->table->mirror->sources[source].column;
+        struct mirror_value *v = arena_alloc(s->arena, sizeof *v);
+        bool found = false;
+        if (r->table->mirror->columns[column].merged)
+            continue;
+        if (is_set(r, column)) {
+            *v = r->values[column];
+            found = true;
+        } else if (r->held.has_row && s->ops->text(s->mirror, r->table->mirror, r->id, column, s->arena, &found, v,
+                                                   e) != 0) {
+            return -1;
+        }
+        if (found)
+            record_state_keep(next, i, v);
+    }
+    return 0;
+}
+
+static int apply_delete(struct settle *s, struct piece *piece, struct conflict_decision *d, struct err *e)
+{
+    struct record *r = piece->record;
+    if (keep_values(s, r, &d->next, e) != 0)
+        return -1;
+    r->set = NULL;
+    r->patches = NULL;
+    r->pending = r->held.has_row && !r->held.deleted ? CONFLICT_ROW_DELETE : CONFLICT_ROW_STATE;
+    r->deleted_ms = piece->of->d->ch->header.commit_timestamp;
+    return 0;
+}
+
+/* An UPDATE to a record that is gone: its values wait in the state. */
+static void apply_state(struct piece *piece, const struct mapped *m, struct conflict_decision *d)
+{
+    struct record *r = piece->record;
+    for (uint32_t i = 0, k = 0; m->change.kind == CONFLICT_UPDATE && i < m->change.n; i++) {
+        while (k < d->next.n && d->next.fields[k].field < m->change.fields[i])
+            k++;
+        const uint32_t column = r->table->mirror->sources[m->sources[i]].column;
+        if (d->won[i] && k < d->next.n && d->next.fields[k].field == m->change.fields[i] && !m->leaves[i] &&
+            !r->table->mirror->columns[column].merged)
+            record_state_keep(&d->next, k, &m->values[i]);
+    }
+    if (r->pending == CONFLICT_ROW_NONE)
+        r->pending = CONFLICT_ROW_STATE;
+}
+
+/* --- one piece ------------------------------------------------------------------------------------ */
+
+static void park(struct piece *piece, const char *reason, const char *detail)
+{
+    piece->outcome = OUTCOME_PARKED;
+    piece->reason = reason;
+    piece->detail = detail;
+}
+
+static void apply_append(struct settle *s, struct piece *piece)
+{
+    struct record *r = piece->record;
+    const struct mapped *m = piece->of;
+    if (r->first != piece) {
+        piece->outcome = OUTCOME_SUPERSEDED; /* the same event again */
+        return;
+    }
+    make_room(s, r);
+    for (uint32_t i = 0; i < m->change.n; i++)
+        if (!m->leaves[i])
+            put_source(s, piece, m->sources[i], &m->values[i]);
+    r->pending = CONFLICT_ROW_UPSERT;
+    r->first_pending = piece;
+    r->seq = m->d->ev->seq;
+}
+
+static int carry_out(struct settle *s, struct piece *piece, const struct mapped *m, struct conflict_decision *d,
+                     struct err *e)
+{
+    switch (d->row) {
+    case CONFLICT_ROW_NONE: return 0;
+    case CONFLICT_ROW_STATE: apply_state(piece, m, d); return 0;
+    case CONFLICT_ROW_UPSERT: apply_upsert(s, piece, m, d); return 0;
+    case CONFLICT_ROW_DELETE: return apply_delete(s, piece, d, e);
+    }
+    BUG("conflict row %d", (int)d->row);
+}
+
+/* A text that came as a difference to one we do not have: as after a gap. */
+static void note_missed_text(struct settle *s, const struct mapped *m, struct conflict_decision *d)
+{
+    struct conflict_change gap = {.kind = CONFLICT_GAP, .version = m->change.version};
+    struct conflict_decision missed;
+    if (!m->misses_text || d->next.existence == RECORD_DELETED)
+        return;
+    conflict_decide(&d->next, &gap, s->arena, &missed);
+    if (missed.row == CONFLICT_ROW_NONE)
+        return;
+    d->next = missed.next;
+    d->owes |= missed.owes;
+    if (d->row == CONFLICT_ROW_NONE)
+        d->row = CONFLICT_ROW_STATE;
+    d->superseded = false;
+}
+
+/* The row goes, or comes back, and what was decided before is not written yet: that first. */
+static int write_before(struct settle *s, struct piece *piece, const struct conflict_decision *d, struct err *e)
+{
+    struct record *r = piece->record;
+    const bool turns = (d->row == CONFLICT_ROW_DELETE && r->pending == CONFLICT_ROW_UPSERT) ||
+                       (d->row == CONFLICT_ROW_UPSERT && r->pending == CONFLICT_ROW_DELETE);
+    const char *why;
+    if (!turns)
+        return 0;
+    s->unwritten = true;
+    return settle_write_one(s, r, &r->refused, &why, e);
+}
+
+int settle_apply(struct settle *s, struct piece *piece, struct err *e)
+{
+    struct record *r = piece->record;
+    const struct mapped *m = piece->of;
+    struct conflict_decision d;
+    piece->owes = false;
+    piece->outcome = OUTCOME_DELIVERED;
+    if (m->what == MAPPED_NOTHING) {
+        park(piece, m->reason, m->why.text);
+        return 0;
+    }
+    if (r->unreadable) {
+        park(piece, "state unreadable", "the target holds bytes in _state that this program did not write");
+        return 0;
+    }
+    if (m->what == MAPPED_APPEND) {
+        apply_append(s, piece);
+        return 0;
+    }
+    struct mapped with_texts;
+    if (m->n_texts) {
+        if (settle_texts(s, piece, &with_texts, e) != 0)
+            return -1;
+        m = &with_texts;
+    }
+    conflict_decide(&r->state, &m->change, s->arena, &d);
+    note_missed_text(s, m, &d);
+    if (write_before(s, piece, &d, e) != 0)
+        return -1;
+    if (r->refused)
+        return 0; /* its pieces are taken one by one */
+    const enum edit edit = d.row == CONFLICT_ROW_UPSERT || d.row == CONFLICT_ROW_DELETE ? edited(r, m) : EDIT_NONE;
+    if (edit == EDIT_PARKS) {
+        park(piece, "conflict", "the row was edited in the target since it was last written (conflict: park)");
+        return 0;
+    }
+    if (edit == EDIT_WINS) {
+        piece->outcome = OUTCOME_SUPERSEDED;
+        if (d.row == CONFLICT_ROW_DELETE)
+            return 0;
+        /* decided, and for good: what won here must not come again with a repeat */
+        d.row = CONFLICT_ROW_STATE;
+        d.next.stamp_ms = r->state.stamp_ms;
+    } else {
+        piece->outcome = d.superseded ? OUTCOME_SUPERSEDED : OUTCOME_DELIVERED;
+    }
+    if (d.row == CONFLICT_ROW_NONE)
+        return 0;
+    if (!r->first_pending)
+        r->first_pending = piece;
+    if (edit == EDIT_WINS) {
+        if (r->pending == CONFLICT_ROW_NONE)
+            r->pending = CONFLICT_ROW_STATE;
+    } else if (carry_out(s, piece, m, &d, e) != 0) {
+        return -1;
+    }
+    r->state = d.next;
+    r->seq = m->d->ev->seq;
+    piece->owes = d.owes;
+    if (d.row == CONFLICT_ROW_UPSERT)
+        note_stamp(r, m);
+    return 0;
+}

@@ -1,0 +1,141 @@
+#include "delivery/settle.h"
+
+/* --- columns -------------------------------------------------------------------------------------- */
+
+static void set_column(struct record *r, uint32_t column, const struct mirror_value *v)
+{
+    r->set[column / 64] |= (uint64_t)1 << (column % 64);
+    r->values[column] = *v;
+}
+
+/* The members of every column that several fields share, as one object each. */
+static void set_patches(struct settle *s, struct record *r)
+{
+    const struct patch *order[2] = {NULL, NULL};
+    for (const struct patch *p = r->patches; p; p = p->earlier) {
+        if (r->set[p->column / 64] >> (p->column % 64) & 1)
+            continue; /* done with an earlier member */
+        struct buf text = BUF_INIT;
+        for (const struct patch *q = p; q; q = q->earlier) {
+            bool newest = q->column == p->column;
+            for (order[0] = p; newest && order[0] != q; order[0] = order[0]->earlier)
+                newest = order[0]->column != q->column || strcmp(order[0]->member, q->member) != 0;
+            if (newest)
+                map_patch_add(&text, q->member, q->value);
+        }
+        set_column(r, p->column,
+                   &(struct mirror_value){.type = MIRROR_JSON, .as.text = arena_copy(s->arena, buf_span(&text))});
+        buf_release(&text);
+    }
+}
+
+static void set_constants(struct record *r)
+{
+    const struct map_entity *entity = r->last->of->entity;
+    for (uint32_t i = 0; i < entity->n_constants; i++) {
+        const uint32_t column = entity->constant_columns[i];
+        if (!(r->set[column / 64] >> (column % 64) & 1))
+            set_column(r, column, &entity->constant_values[i]);
+    }
+}
+
+static void gather_columns(struct settle *s, struct record *r, struct mirror_row *row)
+{
+    const uint32_t n = r->table->mirror->n_columns;
+    uint32_t *columns = arena_alloc(s->arena, (n + 1) * sizeof *columns);
+    if (!r->set)
+        return;
+    for (uint32_t word = 0; word <= n / 64; word++)
+        for (uint64_t bits = r->set[word]; bits; bits &= bits - 1) {
+            const uint32_t column = word * 64 + (uint32_t)__builtin_ctzll(bits);
+            r->values[row->n] = r->values[column];
+            columns[row->n++] = column;
+        }
+    row->columns = columns;
+    row->values = r->values;
+}
+
+/* --- rows ----------------------------------------------------------------------------------------- */
+
+static struct span encode_state(struct settle *s, const struct record_state *state)
+{
+    struct buf bytes = BUF_INIT;
+    record_state_encode(state, &bytes);
+    struct span out = arena_copy(s->arena, buf_span(&bytes));
+    buf_release(&bytes);
+    return out;
+}
+
+void settle_row(struct settle *s, struct record *r, struct mirror_row *row)
+{
+    *row = (struct mirror_row){.table = r->table->mirror,
+                               .id = r->id,
+                               .held = r->held,
+                               .seq = r->seq,
+                               .deleted_ms = r->deleted_ms,
+                               .outcome = MIRROR_UNWRITTEN};
+    if (r->pending == CONFLICT_ROW_UPSERT) {
+        set_patches(s, r);
+        if (r->set)
+            set_constants(r);
+        gather_columns(s, r, row);
+    }
+    if (r->table->mirror->append_only) {
+        row->action = MIRROR_APPEND;
+        return;
+    }
+    row->action = r->pending == CONFLICT_ROW_UPSERT   ? MIRROR_UPSERT
+                  : r->pending == CONFLICT_ROW_DELETE ? MIRROR_DELETE
+                                                      : MIRROR_STATE_ONLY;
+    if (!version_is_none(&s->horizon))
+        record_state_fold(&r->state, &s->horizon, s->arena);
+    row->state = encode_state(s, &r->state);
+    row->version = record_state_newest(&r->state);
+    row->incomplete = record_state_incomplete(&r->state);
+}
+
+static void clear_pending(struct record *r)
+{
+    r->pending = CONFLICT_ROW_NONE;
+    r->patches = NULL;
+    r->first_pending = NULL;
+    r->set = NULL; /* its values belong to a row now, or to nobody */
+}
+
+void settle_written(struct record *r, const struct mirror_row *row)
+{
+    const bool soft = r->table->mirror->on_delete == MIRROR_SOFT;
+    if (row->action == MIRROR_UPSERT) {
+        r->held.has_row = true;
+        r->held.deleted = false;
+        r->held.has_modified = false; /* it is our own write */
+    } else if (row->action == MIRROR_DELETE) {
+        r->held.deleted = soft && r->held.has_row;
+        r->held.has_row = r->held.deleted;
+    }
+    r->held.state = row->state;
+    r->safe = r->state;
+    clear_pending(r);
+}
+
+void settle_revert(struct record *r)
+{
+    r->state = r->safe;
+    clear_pending(r);
+}
+
+int settle_write_one(struct settle *s, struct record *r, bool *refused, const char **why, struct err *e)
+{
+    struct mirror_row *row = arena_alloc(s->arena, sizeof *row);
+    *refused = false;
+    if (r->pending == CONFLICT_ROW_NONE)
+        return 0;
+    settle_row(s, r, row);
+    if (s->ops->write(s->mirror, row, 1, false, e) != 0)
+        return -1;
+    *refused = row->outcome != MIRROR_WRITTEN;
+    *why = row->why;
+    if (!*refused)
+        settle_written(r, row);
+    return 0;
+}
