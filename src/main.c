@@ -40,7 +40,9 @@ static const struct command commands[] = {
      "      --org NAME            with several orgs: whose topics"},
     {"status", "subscriptions, journal, sinks, dead letters, incidents", cli_status,
      "[options]\n\nExits 0 whatever it shows. With the daemon down it shows what the store holds.\n\n"
-     "      --json                for scripts; keys are only ever added"},
+     "      --json                for scripts; keys are only ever added\n"
+     "      --explain RECORD-ID   which events held touch this record, and where they stand with each sink\n"
+     "      --sink NAME           with --explain: this sink alone"},
     {"health", "ask the daemon whether it is ready: exit 0 or 4", cli_health, "[options]\n\nFor container health checks: asks /readyz."},
     {"schema", "print the Avro schema of a topic or id", cli_schema,
      "TOPIC|ID [options]\n\n      --org NAME            with several orgs: which one to ask"},
