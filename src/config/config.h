@@ -131,6 +131,7 @@ struct entity_config {
     char *table;                /* NULL: the default name */
     char *key;                  /* NULL: "id"; of platform events "event_id" */
     char *last_modified_column; /* NULL: no target-side check */
+    bool skip_unchanged;        /* a field whose value is what we last wrote is not written again */
     /* These four: the sink's, unless the entity says so. */
     enum delete_policy on_delete;
     enum conflict_policy conflict;

@@ -288,6 +288,10 @@ const struct key config_keys[] = {
     {.path = "sinks[].entities{}.last_modified_column", .type = KEY_TEXT, .offset = ENT(last_modified_column),
      .rule = &rule_column,
      .help = "The target's own column that says when a row was last edited there: what `conflict` compares."},
+    {.path = "sinks[].entities{}.skip_unchanged", .type = KEY_BOOL, .offset = ENT(skip_unchanged),
+     .fallback = "false",
+     .help = "`true`: a field that comes back with the value this sink last wrote is not written again. For two-way "
+             "synchronisation: what the target sent to Salesforce does not undo what was edited there meanwhile."},
     {.path = "sinks[].entities{}.on_delete", .type = KEY_WORD, .flags = KEY_INHERIT, .offset = ENT(on_delete),
      .words = delete_words, .help = "Overrides the sink's."},
     {.path = "sinks[].entities{}.conflict", .type = KEY_WORD, .flags = KEY_INHERIT, .offset = ENT(conflict),

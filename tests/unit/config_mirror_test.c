@@ -79,6 +79,7 @@ static const char everything[] =
         "        table: \"Accounts of the org\"\n"
         "        key: sf_id\n"
         "        last_modified_column: updated_at\n"
+        "        skip_unchanged: true\n"
         "        on_delete: hard\n"
         "        conflict: source_wins\n"
         "        new_fields: ignore\n"
@@ -124,6 +125,7 @@ static void every_key_arrives_where_it_belongs(void **state)
     assert_string_equal(account->table, "Accounts of the org");
     assert_string_equal(account->key, "sf_id");
     assert_string_equal(account->last_modified_column, "updated_at");
+    assert_true(account->skip_unchanged);
     assert_int_equal(account->on_delete, DELETE_HARD);
     assert_int_equal(account->conflict, CONFLICT_SOURCE_WINS);
     assert_int_equal(account->new_fields, NEW_FIELDS_IGNORE);
@@ -247,6 +249,7 @@ static void the_printed_configuration_loads_to_the_same_one(void **state)
                                "    transactions: best_effort\n"
                                "    entities:\n"
                                "      Account:\n"
+                               "        skip_unchanged: false\n"
                                "        on_delete: soft\n"
                                "        conflict: newest_wins\n"
                                "        new_fields: add\n"
