@@ -296,6 +296,85 @@ class Sim(case.Case):
         self.assertEqual(status, 400)
         self.assertIn("method=", body)
 
+    def order(self, client, line):
+        request = urllib.request.Request(client.org.login_url + "/faults", line.encode())
+        with urllib.request.urlopen(request) as answer:
+            self.assertEqual(answer.status, 204)
+
+    def test_relay(self):
+        """through the relay: every byte, a response of 5 MiB among them, also in drips and after a stall"""
+        client = self.client("--prefill", 150, "--count", 0, "--relay", "--oversize", 5 << 20, "--oversize-at", 60, "--batch", 20)
+        wanted = [line["event_id"] for line in client.org.ledger() if line["topic"].startswith("/data/")]
+
+        def everything():
+            stream = Stream(client, topic_name=orgs.CHANGES, replay_preset="EARLIEST")
+            events = stream.take(len(wanted))
+            self.assertEqual([event.event.id for event in events], wanted)
+            self.assertGreater(max(len(event.event.payload) for event in events), 5 << 20)
+            stream.cancel()
+        everything()
+        self.order(client, "wire silence after=1 seconds=0.2")
+        everything()
+        self.order(client, "wire drip bytes=20000 after=1")
+        everything()
+
+    def test_wire_faults(self):
+        """faults of the wire, as gRPC for Python sees them; a stream that is reset leaves its connection as it was"""
+        client = self.client("--prefill", 200, "--count", 0, "--relay", "--batch", 5)
+
+        def read(responses):
+            stream = Stream(client, topic_name=orgs.ACCOUNTS, replay_preset="EARLIEST")
+            for _ in range(responses):
+                stream.next()
+
+        def fails(line, *codes):
+            self.order(client, line)
+            with self.assertRaises(grpc.RpcError) as failed:
+                read(40)
+            self.assertIn(failed.exception.code().name, codes, line)
+        beside = Stream(client, topic_name=orgs.CHANGES, replay_preset="EARLIEST", num_requested=10)
+        beside.take(10)
+        fails("wire rst_stream code=INTERNAL_ERROR after=2", "INTERNAL")
+        fails("wire rst_stream code=REFUSED_STREAM", "UNAVAILABLE")
+        fails("wire rst_stream code=ENHANCE_YOUR_CALM after=1", "RESOURCE_EXHAUSTED")
+        fails("wire garble after=1", "INTERNAL")
+        beside.take(10)  # the same connection
+        fails("wire reset after=1", "UNAVAILABLE")
+        self.assertRaises(grpc.RpcError, beside.take, 50)
+        for line in ("wire close after=1", "wire goaway code=ENHANCE_YOUR_CALM debug=too_many_pings after=1"):
+            fails(line, "UNAVAILABLE")
+        self.order(client, "wire mute after=1")
+        read(1)
+        with self.assertRaises(grpc.RpcError) as mute:
+            client._topic(client.pb.TopicRequest(topic_name=orgs.ACCOUNTS), metadata=client.session, timeout=0.5)
+        self.assertEqual(mute.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        _, body, _ = client.http("/sim/stats")
+        self.assertEqual(json.loads(body)["wire_faults"], 8)
+
+    def test_bus_orders(self):
+        """what is published, expires, or counts anew when it is ordered"""
+        client = self.client("--count", 0)
+        self.order(client, "publish 20")
+        first = Stream(client, topic_name=orgs.CHANGES, replay_preset="EARLIEST").take(10)
+        old = {"topic_name": orgs.CHANGES, "replay_preset": "CUSTOM", "replay_id": first[-1].replay_id}
+        self.order(client, "expire")
+        self.refused(lambda: Stream(client, **old).next(), "INVALID_ARGUMENT", "subscription.fetch.replayid.corrupted")
+        self.order(client, "publish 20")
+        fresh = Stream(client, topic_name=orgs.CHANGES, replay_preset="EARLIEST").take(10)
+        self.assertFalse({event.event.id for event in first} & {event.event.id for event in fresh})
+        self.assertGreater(fresh[0].replay_id, first[-1].replay_id)
+        self.order(client, "reuse")
+        self.order(client, "publish 20")
+        again = Stream(client, topic_name=orgs.CHANGES, replay_preset="EARLIEST").take(10)
+        self.assertLess(again[0].replay_id, fresh[0].replay_id)
+        self.assertFalse({event.event.id for event in fresh} & {event.event.id for event in again})
+        self.order(client, "migrate")
+        self.refused(lambda: client.topic(orgs.ACCOUNTS), "UNAUTHENTICATED", "service.auth.error")
+        before = dict(client.session)["instanceurl"]
+        client.open()
+        self.assertNotEqual(dict(client.session)["instanceurl"], before)
+        client.topic(orgs.ACCOUNTS)
+
     def test_decodes(self):
         """every event of a workload with all specialities decodes with Avro for Python, by its own schema"""
         client = self.client("--prefill", 900, "--count", 0, "--gaps", 0.1, "--diffs", 0.1, "--shared-replay", 0.05,

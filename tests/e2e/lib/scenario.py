@@ -118,8 +118,10 @@ class Scenario(case.Case):
 
     def do_start(self, _):
         scale = self.text.get("clock")
+        if self.program:
+            self.heard_to = len(self.program.err)
         self.program = self.run_daemon(self.tm, env={"TIDEMARK_TEST_CLOCK_SCALE": str(scale)} if scale else None)
-        self.heard_to = len(self.program.err)
+        waiting.until(lambda: self.alive() and "running:" in self.program.err[self.heard_to:], "the daemon runs", 40)
 
     def do_stop(self, _):
         status = self.program.terminate()
