@@ -7,8 +7,6 @@ struct loading {
     struct arena *a;
 };
 
-enum { FROM_ROWS_COLUMNS = 5 };
-
 /* The numbers come from the array that was sent; a server that invents others is none. */
 static struct mirror_held *held_of(const struct loading *l, const PGresult *r, int row)
 {
@@ -16,23 +14,22 @@ static struct mirror_held *held_of(const struct loading *l, const PGresult *r, i
     return n >= 1 && (uint64_t)n <= l->n ? &l->held[n - 1] : NULL;
 }
 
-/* The first answer: rows. The second: tombstones. */
+enum { NUMBER, HAS_ROW, STATE, DELETED, MODIFIED };
+
 static void take_held(void *context, size_t i, const PGresult *r)
 {
     const struct loading *l = context;
-    bool rows = i == 0 && PQnfields(r) == FROM_ROWS_COLUMNS;
+    (void)i;
     for (int row = 0; row < PQntuples(r); row++) {
         struct mirror_held *h = held_of(l, r, row);
-        if (!h || (!rows && h->has_row))
+        if (!h)
             continue;
-        if (!PQgetisnull(r, row, 1))
-            h->state = arena_copy(l->a, pg_cell(r, row, 1));
-        if (!rows)
-            continue;
-        h->has_row = true;
-        h->deleted = !PQgetisnull(r, row, 2) && *PQgetvalue(r, row, 2);
-        h->has_modified = !PQgetisnull(r, row, 3) && !PQgetisnull(r, row, 4) && *PQgetvalue(r, row, 4);
-        h->modified_ms = h->has_modified ? pg_cell_int8(r, row, 3) : 0;
+        h->has_row = *PQgetvalue(r, row, HAS_ROW);
+        if (!PQgetisnull(r, row, STATE))
+            h->state = arena_copy(l->a, pg_cell(r, row, STATE));
+        h->deleted = h->has_row && !PQgetisnull(r, row, DELETED) && *PQgetvalue(r, row, DELETED);
+        h->has_modified = h->has_row && !PQgetisnull(r, row, MODIFIED);
+        h->modified_ms = h->has_modified ? pg_cell_int8(r, row, MODIFIED) : 0;
     }
 }
 
@@ -40,16 +37,14 @@ static void take_held(void *context, size_t i, const PGresult *r)
 static void add_modified(const struct mirror_table *table, bool readable, struct buf *sql)
 {
     if (!readable) {
-        buf_add_str(sql, ", NULL::bigint, false");
+        buf_add_str(sql, ", NULL::bigint");
         return;
     }
     buf_add_str(sql, ", CASE WHEN isfinite(t.");
     mirror_add_identifier(sql, table->last_modified);
     buf_add_str(sql, ") THEN floor(extract(epoch FROM t.");
     mirror_add_identifier(sql, table->last_modified);
-    buf_add_str(sql, ") * 1000)::bigint END, isfinite(t.");
-    mirror_add_identifier(sql, table->last_modified);
-    buf_add_str(sql, ")");
+    buf_add_str(sql, ") * 1000)::bigint END");
 }
 
 static void add_flag(const struct mirror_table *table, const struct pg_table *t, enum pg_own own, const char *otherwise,
@@ -64,29 +59,35 @@ static void add_flag(const struct mirror_table *table, const struct pg_table *t,
     mirror_add_identifier(sql, pg_cell_name(table, cell));
 }
 
-static int send_rows(struct mirror *m, const struct mirror_table *table, const struct pg_table *t, struct err *e)
+/* Tombstones are asked for only where there is no row. */
+static const char tombstone[] =
+    "(SELECT b.state FROM \"_tidemark_tombstones\" b WHERE b.\"table\" = $2 AND b.id = k.id)";
+
+static void load_sql(const struct mirror_table *table, const struct pg_table *t, struct buf *sql)
 {
-    struct buf *sql = &m->sql;
     buf_clear(sql);
-    buf_add_str(sql, "SELECT k.n, ");
+    if (!t->exists) {
+        buf_addf(sql, "SELECT k.n, false, %s, false, NULL::bigint FROM unnest($1) WITH ORDINALITY AS k (id, n)", tombstone);
+        return;
+    }
+    struct buf key = BUF_INIT;
+    buf_add_str(&key, "t.");
+    mirror_add_identifier(&key, table->key);
+    buf_addf(sql, "SELECT k.n, %s IS NOT NULL, CASE WHEN %s IS NOT NULL THEN ", (const char *)key.data,
+             (const char *)key.data);
     add_flag(table, t, PG_OWN_STATE, "NULL::bytea", sql);
-    buf_add_str(sql, ", ");
+    buf_addf(sql, " ELSE %s END, ", tombstone);
     add_flag(table, t, PG_OWN_DELETED, "false", sql);
     add_modified(table, t->modified_is_time, sql);
-    buf_add_str(sql, " FROM unnest($1) WITH ORDINALITY AS k (id, n) JOIN ");
+    buf_add_str(sql, " FROM unnest($1) WITH ORDINALITY AS k (id, n) LEFT JOIN ");
     mirror_add_identifier(sql, table->name);
-    buf_add_str(sql, " t ON t.");
-    mirror_add_identifier(sql, table->key);
-    buf_add_str(sql, " = k.id");
-    return pg_send(&m->pg, (const char *)sql->data, &m->params, true, e);
+    buf_addf(sql, " t ON %s = k.id", (const char *)key.data);
+    buf_release(&key);
 }
 
 int pg_load(struct mirror *m, const struct mirror_table *table, const struct span *ids, size_t n, struct arena *a,
             struct mirror_held *held, struct err *e)
 {
-    static const char tombstones[] =
-        "SELECT k.n, t.state FROM unnest($1) WITH ORDINALITY AS k (id, n)"
-        " JOIN \"_tidemark_tombstones\" t ON t.\"table\" = $2 AND t.id = k.id";
     struct loading l = {.held = held, .n = n, .a = a};
     memset(held, 0, n * sizeof *held);
     if (pg_table_learn(m, table, NULL, e) != 0)
@@ -100,13 +101,10 @@ int pg_load(struct mirror *m, const struct mirror_table *table, const struct spa
     for (size_t i = 0; i < n; i++)
         pg_array_text(p, ids[i]);
     pg_array_end(p);
-    if (t->exists && send_rows(m, table, t, e) != 0)
+    pg_param_text(p, span_of_str(table->name));
+    load_sql(table, t, &m->sql);
+    if (pg_send(&m->pg, (const char *)m->sql.data, p, true, e) != 0)
         return -1;
-    if (!table->append_only) {
-        pg_param_text(p, span_of_str(table->name));
-        if (pg_send(&m->pg, tombstones, p, true, e) != 0)
-            return -1;
-    }
     if (pg_finish(&m->pg, take_held, &l, e) != 0)
         return err_prefix(e, "table \"%s\"", table->name);
     return 0;

@@ -369,6 +369,8 @@ int pg_write(struct mirror *m, struct mirror_row *rows, size_t n, bool whole, st
         rc = pg_do(&m->pg, "RELEASE SAVEPOINT tidemark_whole", e);
     else if (rc == 0 && w.savepoint)
         rc = pg_do(&m->pg, "RELEASE SAVEPOINT tidemark", e);
+    if (rc != 0 && !m->pg.broken && m->pg.fault == PG_FAULT_RIGHT)
+        err_prefix(e, "the role needs SELECT, INSERT, UPDATE and DELETE on the tables it mirrors into");
     arena_release(&w.a);
     return rc;
 }
