@@ -18,7 +18,8 @@ static const struct command commands[] = {
      "Subscribes to every configured topic and delivers each change to every sink, once and in order.\n"
      "It never exits for a fault of a source or a sink: the fault shows in 'tidemark status', and is retried.\n\n"
      "      --until-idle SECONDS  exit 0 once everything is caught up and nothing new came for SECONDS (>= 1)\n"
-     "      --deadline SECONDS    with --until-idle: exit 4 or 5 after so long without contact (default 60)"},
+     "      --deadline SECONDS    with --until-idle: exit 4 or 5 after so long without contact (default 60)\n"
+     "      --dry-run             print what sinks that mirror records would do next, as SQL, and do nothing"},
     {"check", "validate the configuration, offline", cli_check,
      "[options]\n\n"
      "Prints every mistake of the configuration in one run, and exits 2 if there is one.\n\n"

@@ -2,6 +2,7 @@
  * tidemark run: the daemon, as a list that can be read aloud (cmd_run), and how it ends.
  */
 #include "cli/cli.h"
+#include "cli/dry_run.h"
 #include "cli/parts.h"
 #include "cli/reload.h"
 #include "cli/supervised.h"
@@ -274,20 +275,24 @@ static int run_daemon(struct config *config, const struct common_options *common
 
 int cli_run(const struct command *self, int argc, char **argv)
 {
-    enum { UNTIL_IDLE = 1, DEADLINE };
+    enum { UNTIL_IDLE = 1, DEADLINE, DRY_RUN };
     static const struct option own[] = {{"until-idle", required_argument, NULL, UNTIL_IDLE},
                                         {"deadline", required_argument, NULL, DEADLINE},
+                                        {"dry-run", no_argument, NULL, DRY_RUN},
                                         {0}};
     struct run_options o = {0, DEFAULT_DEADLINE_MS};
     struct common_options common;
-    bool deadline_given = false;
-    sigset_t signals;
+    bool deadline_given = false, dry = false;
+    sigset_t signals, before;
     int c;
+    pthread_sigmask(SIG_BLOCK, NULL, &before);
     block_signals(&signals);
     cli_common_init(&common);
     while ((c = cli_next_option(self, &common, argc, argv, "", own)) != -1) {
         if (c == UNTIL_IDLE) {
             o.until_idle_ms = cli_parse_seconds(self, "--until-idle", optarg, 1);
+        } else if (c == DRY_RUN) {
+            dry = true;
         } else {
             o.deadline_ms = cli_parse_seconds(self, "--deadline", optarg, 0.1);
             deadline_given = true;
@@ -297,8 +302,16 @@ int cli_run(const struct command *self, int argc, char **argv)
         cli_usage_error(self, "unexpected argument '%s'", argv[optind]);
     if (deadline_given && !o.until_idle_ms)
         cli_usage_error(self, "--deadline has an effect only with --until-idle");
+    if (dry && o.until_idle_ms)
+        cli_usage_error(self, "--dry-run does not run: --until-idle has no effect with it");
     struct config *config = cli_load_config(&common, 0);
     if (!config)
         return EXIT_USAGE;
+    if (dry) {
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        int code = run_dry(config);
+        config_free(config);
+        return code;
+    }
     return run_daemon(config, &common, &o, &signals);
 }

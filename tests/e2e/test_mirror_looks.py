@@ -1,0 +1,88 @@
+#!/usr/bin/python3
+"""What a sink that mirrors records would do (run --dry-run): statements that, run by hand, give what it then writes."""
+import sqlite3
+
+from lib import case, org as orgs
+import tap_print
+
+EVENTS = 200
+
+
+def rows_of(connection):
+    """Every row of the tables that are the user's, by table."""
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type='table' ORDER BY name")]
+    return {name: sorted(connection.execute(f'SELECT * FROM "{name}"').fetchall(), key=repr)
+            for name in names if not name.startswith("_tidemark_")}
+
+
+class DryRun(case.Case):
+    def filled(self, seed):
+        """A journal with events that a mirror, named last, was not given yet."""
+        self.bus = self.org("--seed", seed, "--prefill", EVENTS, "--count", 0)
+        self.bus.wait_published(EVENTS)
+        self.tm = self.tidemark(self.bus, topics=(orgs.ACCOUNTS, orgs.CONTACTS))
+        self.expect(self.tm.run_until_idle(), 0)
+        self.database = self.folder / "mirror.db"
+
+    def mirror(self, **keys):
+        self.tm.config["sinks"].append({"name": "mirror", "sqlite": {"path": str(self.database)}, **keys})
+        self.tm.write()
+
+    def journal(self):
+        return {key: value for key, value in self.tm.status()["journal"].items() if key != "free_bytes"}
+
+    def test_statements(self):
+        """the statements of the first batch, run by hand, give the rows that the daemon writes"""
+        self.filled(101)
+        self.mirror(on_delete="soft", new_fields="json",
+                    entities={"Account": {"new_fields": "add", "fields": {"Name": {"max_length": 12}, "Rating": False}}})
+        before = self.journal()
+        told = self.expect(self.tm.call("run", "--dry-run"), 0).out
+        self.assertFalse(self.database.exists())
+        self.assertEqual(self.journal(), before)
+        self.assertIn("-- sink mirror (sqlite)\n", told)
+        self.assertRegex(told, r"-- seq \d+ Account 001\w+: would be parked: .*Account.Name: max_length 12: ")
+        self.assertRegex(told, r"-- seq \d+ Contact: filtered\n")
+        self.assertNotIn('"contact"', told)
+        by_hand = sqlite3.connect(":memory:")
+        by_hand.executescript(told)
+        self.expect(self.tm.run_until_idle(), 0)
+        with sqlite3.connect(self.database) as written:
+            expected = rows_of(written)
+        self.assertGreater(len(expected["account"]), 1)
+        self.assertEqual(rows_of(by_hand), expected)
+        sink = next(sink for sink in self.tm.status()["sinks"] if sink["name"] == "mirror")
+        parked = {line.split()[2] for line in told.splitlines() if ": would be parked: " in line}
+        self.assertEqual(sink["parked"], len(parked))
+
+    def test_what_is_there_already(self):
+        """what the target holds decides: nothing is made again, older changes are superseded, new columns are said"""
+        self.filled(102)
+        self.mirror(on_delete="hard", entities={"Account": {"fields": {"Rating": False}}})
+        self.expect(self.tm.run_until_idle(), 0)
+        self.expect(self.tm.call("replay", "--sink", "mirror", "--from", "earliest"), 0)
+        self.tm.config["sinks"][-1]["entities"]["Account"]["fields"] = {"Rating": {"column": "stars"}}
+        self.tm.write()
+        told = self.expect(self.tm.call("run", "--dry-run"), 0).out
+        self.assertNotIn("CREATE TABLE", told)
+        self.assertIn('-- ALTER TABLE "account" ADD COLUMN "stars": text\n', told)
+        self.assertRegex(told, r"-- seq \d+ Account 001\w+: superseded, what the target holds is newer\n")
+
+    def test_before_anything_came(self):
+        """with nothing in the journal, the org's schemas tell the tables; without the org it says so"""
+        self.bus = self.org("--seed", 103, "--prefill", 0, "--count", 0)
+        self.database = self.folder / "mirror.db"
+        self.tm = self.tidemark(self.bus, topics=(orgs.ACCOUNTS, orgs.CONTACTS), sinks=[])
+        self.mirror(on_delete="archive")
+        told = self.expect(self.tm.call("run", "--dry-run"), 0).out
+        by_hand = sqlite3.connect(":memory:")
+        by_hand.executescript(told)
+        self.assertEqual(set(rows_of(by_hand)), {"account", "account_history", "contact", "contact_history"})
+        self.assertFalse(self.database.exists())
+        self.tm.config["sinks"] = [{"name": "log", "file": {"path": str(self.folder / "out.ndjson")}}]
+        self.tm.write()
+        self.expect(self.tm.call("run", "--dry-run"), 2, "no sink mirrors records")
+
+
+if __name__ == "__main__":
+    tap_print.main()
