@@ -63,6 +63,12 @@ static void value_seconds(struct metrics *m, int64_t ms)
     buf_addf(m->out, "%s %" PRId64 ".%03d\n", m->labelled ? "}" : "", ms / 1000, (int)(ms % 1000));
 }
 
+/* In thousandths. */
+static void value_ratio(struct metrics *m, int64_t part, int64_t whole)
+{
+    buf_addf(m->out, "%s %.3f\n", m->labelled ? "}" : "", (double)part / (double)whole);
+}
+
 /* --- subscriptions -------------------------------------------------------------------------------- */
 
 static void subscription_total(struct metrics *m, const char *name, const char *help, size_t offset)
@@ -167,7 +173,8 @@ static bool first_of_org(const struct snapshot *s, size_t i)
 
 static void orgs(struct metrics *m)
 {
-    static const char refreshes[] = "tidemark_token_refreshes_total", mismatches[] = "tidemark_schema_id_mismatches_total";
+    static const char refreshes[] = "tidemark_token_refreshes_total", mismatches[] = "tidemark_schema_id_mismatches_total",
+                      usage[] = "tidemark_api_usage_ratio";
     family(m, refreshes, "counter", "Logins that gave a token since the daemon started.");
     for (size_t i = 0; i < m->s->n_subscriptions; i++)
         if (first_of_org(m->s, i)) {
@@ -181,6 +188,13 @@ static void orgs(struct metrics *m)
             begin(m, mismatches);
             label(m, "org", m->s->subscriptions[i].org);
             value_uint(m, m->s->subscriptions[i].view.schema_id_mismatches);
+        }
+    family(m, usage, "gauge", "Share of the API calls of 24 hours that the org has used, by everybody.");
+    for (size_t i = 0; i < m->s->n_orgs; i++)
+        if (m->s->orgs[i].view.usage.known) {
+            begin(m, usage);
+            label(m, "org", m->s->orgs[i].name);
+            value_ratio(m, m->s->orgs[i].view.usage.used, m->s->orgs[i].view.usage.max);
         }
 }
 

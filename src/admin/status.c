@@ -108,6 +108,11 @@ static json_t *org_json(const struct snapshot *s, const struct snapshot_org *org
     json_object_set_new(o, "next_login_at", org->next_login_ms == INT64_MAX ? json_string("never")
                                             : s->running ? time_or_null(v->next_login_ms)
                                                          : time_or_null(org->next_login_ms));
+    const struct usage_view *u = &org->view.usage;
+    json_object_set_new(o, "api_used", u->known ? json_integer(u->used) : json_null());
+    json_object_set_new(o, "api_max", u->known ? json_integer(u->max) : json_null());
+    json_object_set_new(o, "api_usage_at", time_or_null(u->at_ms));
+    json_object_set_new(o, "api_usage_reason", text_or_null(u->reason));
     return o;
 }
 

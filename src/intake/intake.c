@@ -595,6 +595,7 @@ void intake_describe(struct intake *in, uint32_t subscription, struct source_vie
 void intake_describe_org(struct intake *in, uint32_t org, struct org_view *out)
 {
     auth_describe(in->orgs[org]->auth, &out->auth);
+    usage_describe(in->orgs[org]->usage, &out->usage);
 }
 
 void intake_login(struct intake *in, uint32_t org)

@@ -24,6 +24,7 @@
 #include "config/config.h"
 #include "intake/replay.h"
 #include "pubsub/pubsub.h"
+#include "salesforce/usage.h"
 #include "store/journal_signal.h"
 #include "store/store.h"
 
@@ -113,6 +114,7 @@ void intake_describe(struct intake *in, uint32_t subscription, struct source_vie
 /* An org (its index in the configuration) as it stands now. */
 struct org_view {
     struct auth_view auth;
+    struct usage_view usage;
 };
 void intake_describe_org(struct intake *in, uint32_t org, struct org_view *out);
 /* A person says that the credentials are mended: log in now, whatever pause is going on. */

@@ -32,8 +32,10 @@ struct intake_change {
 
 static void end_org(struct org_run *org)
 {
+    usage_free(org->usage);
     pubsub_free(org->pubsub);
     auth_free(org->auth);
+    org->usage = NULL;
     org->pubsub = NULL;
     org->auth = NULL;
 }
@@ -59,6 +61,7 @@ int org_run_new(struct intake *in, const struct org_config *config, struct org_r
         org_run_free(org);
         return -1;
     }
+    org->usage = usage_new(config, org->auth);
     *out = org;
     return 0;
 }

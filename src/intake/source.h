@@ -42,6 +42,7 @@ struct org_run {
     struct store *store;
     struct auth *auth;
     struct pubsub *pubsub;
+    struct usage *usage;
     struct org_record record;
     bool known; /* record is what the store holds */
     bool gone;  /* it left the configuration: nothing is asked of it any more (reload.c) */

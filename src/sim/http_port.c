@@ -113,6 +113,21 @@ static void managed(struct sim *s, struct MHD_Connection *connection, struct ans
     buf_addf(&a->body, "{\"message\":\"expected %s\"}\n", e.text);
 }
 
+static void limits(struct sim *s, struct MHD_Connection *connection, struct answer *a)
+{
+    a->status = limits_answer(&s->limits, &s->session,
+                              MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization"), &a->body);
+}
+
+static void set_limits(struct sim *s, struct MHD_Connection *connection, struct answer *a)
+{
+    bool done = limits_set(&s->limits, argument(connection, "used", NULL), argument(connection, "max", NULL),
+                           argument(connection, "status", NULL));
+    a->status = done ? 204 : 400;
+    if (!done)
+        buf_add_str(&a->body, "{\"message\":\"expected used=N&max=N&status=S, S an HTTP error or 0\"}\n");
+}
+
 /* --- the simulator's own pages -------------------------------------------------------------------- */
 
 static void stats(struct sim *s, struct answer *a)
@@ -126,6 +141,7 @@ static void stats(struct sim *s, struct answer *a)
     buf_addf(out, "\",\"left\":%lld,\"streams\":%llu,\"responses\":%llu,\"events_sent\":%llu,\"tokens\":%u,",
              s->to_publish == UINT64_MAX ? -1 : (long long)s->to_publish, (unsigned long long)s->streams,
              (unsigned long long)s->responses, (unsigned long long)s->events_sent, s->session.n_issued);
+    buf_addf(out, "\"limits_requests\":%llu,", (unsigned long long)s->limits.asked);
     buf_addf(out, "\"token_requests\":%llu,\"token_refusals\":%llu,\"wire_faults\":%llu,\"topics\":{",
              (unsigned long long)s->oauth.requests, (unsigned long long)s->oauth.refused,
              s->relay ? (unsigned long long)relay_strikes(s->relay) : 0ull);
@@ -160,6 +176,10 @@ static void route(struct sim *s, struct MHD_Connection *connection, const char *
         call_fault(s, connection, a);
     } else if (post && strcmp(url, "/sim/managed") == 0) {
         managed(s, connection, a);
+    } else if (get && limits_is_path(url)) {
+        limits(s, connection, a);
+    } else if (post && strcmp(url, "/sim/limits") == 0) {
+        set_limits(s, connection, a);
     } else if (get && strcmp(url, "/sim/state") == 0) {
         state(s, a);
     } else if (get && strcmp(url, "/sim/stats") == 0) {

@@ -12,6 +12,7 @@
 #include "sim/bench.h"
 #include "sim/bus.h"
 #include "sim/faults.h"
+#include "sim/limits.h"
 #include "sim/managed.h"
 #include "sim/oauth.h"
 #include "sim/options.h"
@@ -41,6 +42,7 @@ struct sim {
     uint64_t paced;      /* events published since then */
     uint64_t streams, responses, events_sent; /* for /sim/stats and the closing line */
     struct managed_list managed;
+    struct limits_page limits;
     struct faults faults;                     /* what the next calls meet: POST /sim/call-fault */
     bool drop_streams;                        /* POST /sim/drop: the server ends every stream */
     struct relay *relay;                      /* before the gRPC port; NULL without --relay */
