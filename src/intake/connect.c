@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { TOPIC_TIMEOUT_MS = 30000 };
+
 /* --- the I/O thread's side ------------------------------------------------------------------------ */
 
 static void on_response(void *ctx, struct pubsub_stream *stream, struct pubsub_response *r)
@@ -197,6 +199,27 @@ int source_choose_start(struct intake *in, struct source *s, enum pubsub_from *f
     return 0;
 }
 
+/* What the answer says belongs to this stream alone. */
+static void ask_topic(struct source *s, const struct auth_token *token, uint64_t number)
+{
+    struct topic_call *call = xmalloc(sizeof *call);
+    *call = (struct topic_call){s, number};
+    s->topic_ask_at_ms = 0;
+    pubsub_get_topic_async(s->org->pubsub, token, s->config->topic, TOPIC_TIMEOUT_MS, on_topic, call);
+}
+
+void source_ask_topic(struct source *s, int64_t now)
+{
+    struct auth_token token = {0};
+    struct err why = ERR_INIT;
+    if (auth_get(s->org->auth, &token, &why) == AUTH_READY) {
+        ask_topic(s, &token, s->shared.number);
+        auth_token_release(&token);
+    } else {
+        s->topic_ask_at_ms = now + org_back_off_ms(s->org->config, ++s->topic_failures, PUBSUB_RECONNECT);
+    }
+}
+
 static const char *const from_names[] = {
     [PUBSUB_LATEST] = "latest", [PUBSUB_EARLIEST] = "earliest", [PUBSUB_CUSTOM] = "replay id"};
 
@@ -228,9 +251,8 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     if (s->shared.ended_number != number)
         s->shared.stream = stream;
     pthread_mutex_unlock(&in->lock);
-    struct topic_call *call = xmalloc(sizeof *call);
-    *call = (struct topic_call){s, number};
-    pubsub_get_topic_async(s->org->pubsub, token, s->config->topic, 30000, on_topic, call);
+    s->topic_failures = 0;
+    ask_topic(s, token, number);
     source_set_state(s, SOURCE_CATCHING_UP, "%s%s from %s%s%s", s->config->managed ? "managed as " : "",
                      s->config->managed ? s->config->managed : "", from_names[from], *hex ? " " : "", hex);
     s->reason[0] = '\0'; /* said in the log; in status it is no trouble */

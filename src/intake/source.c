@@ -7,6 +7,7 @@
 #include "store/incidents.h"
 #include "store/repairs.h"
 
+#include <grpc/status.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -280,6 +281,12 @@ int source_on_end(struct intake *in, struct source *s, const struct note *note, 
     return 0;
 }
 
+/* Neither GetTopic nor the stream was answered on this connection. */
+static bool is_dead_line(const struct source *s, const struct pubsub_status *status)
+{
+    return !s->heard && status->grpc_code == GRPC_STATUS_DEADLINE_EXCEEDED;
+}
+
 void source_on_topic(struct intake *in, struct source *s, const struct note *note)
 {
     if (note->number != s->shared.number || !s->stream_open)
@@ -289,6 +296,15 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
         s->trouble[0] = '\0';
         if (!s->silent)
             s->contact_mono_ms = clock_mono_ms();
+        return;
+    }
+    /* That topics cannot be described for a while is no reason to hold back events. */
+    if (note->failed && note->status.reaction == PUBSUB_RECONNECT && !is_dead_line(s, &note->status)) {
+        s->topic_ask_at_ms = clock_mono_ms() +
+                             org_back_off_ms(s->org->config, ++s->topic_failures, PUBSUB_RECONNECT);
+        snprintf(s->trouble, sizeof s->trouble, "GetTopic: %.380s", note->status.text);
+        if (s->topic_failures == 1)
+            log_warn(s->subject, "GetTopic is asked again, beside the stream: %s", note->status.text);
         return;
     }
     /* The stream itself fails for the same reasons, if slower. What only a person can mend is said now. */
@@ -372,6 +388,10 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
     } else if (silent_at < *next) {
         *next = silent_at;
     }
+    if (s->topic_ask_at_ms && now >= s->topic_ask_at_ms)
+        source_ask_topic(s, now);
+    if (s->topic_ask_at_ms && s->topic_ask_at_ms < *next)
+        *next = s->topic_ask_at_ms;
     const bool whole = !s->config->managed || s->managed.whole;
     if (s->state == SOURCE_CATCHING_UP && s->topic_ok && s->heard && whole && near_the_clock(in, s)) {
         become_live(s);

@@ -88,6 +88,8 @@ struct source {
     uint64_t token_serial;
     uint32_t stream_epoch; /* of the org when the current stream was opened */
     bool stream_open, topic_ok;
+    int64_t topic_ask_at_ms; /* monotonic: GetTopic is asked again beside its stream; 0: not */
+    unsigned topic_failures; /* in a row, on this stream */
     int64_t opened_ms, last_event_ms, last_response_mono_ms; /* monotonic */
     int64_t last_response_ms;                                /* wall */
     int64_t newest_stamp_ms; /* commit stamp of the newest event; 0: none yet */
@@ -219,6 +221,8 @@ int64_t org_back_off_ms(const struct org_config *org, unsigned attempt, enum pub
 
 /* --- connect.c: from a token to an open stream */
 /* Try now: opens a stream, or leaves the source waiting, refused, or without its position. */
+/* GetTopic once more, for the stream that is open. */
+void source_ask_topic(struct source *s, int64_t now);
 MUST_CHECK int source_connect(struct intake *in, struct source *s, int64_t now, struct err *e);
 
 /* Where a new stream begins: the resume point; else what `start` says, minding the hole of `latest`. */

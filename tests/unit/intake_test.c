@@ -748,6 +748,44 @@ static void a_limit_told_by_get_topic_is_heeded(void **state)
     assert_string_equal(v.reason, "too many requests");
 }
 
+/* A GetTopic that fails for a while is asked again; the stream beside it stays. */
+static void a_topic_that_cannot_be_described_holds_no_events_back(void **state)
+{
+    struct fixture *f = *state;
+    f->org.backoff_initial_ms = f->org.backoff_max_ms = 1;
+    fake.topic_status = (struct pubsub_status){
+        .grpc_code = 14, .reaction = PUBSUB_RECONNECT, .text = "metadata is away"};
+    start(f);
+    assert_no_stream_follows(f, 1);
+    assert_false(fake_org_cancelled(fake_org_stream(0)));
+    struct source_view v;
+    intake_describe(f->in, 0, &v);
+    assert_int_equal(v.state, SOURCE_CATCHING_UP);
+    assert_string_equal(v.trouble, "GetTopic: metadata is away");
+    pthread_mutex_lock(&fake.lock);
+    fake.topic_status = (struct pubsub_status){0};
+    pthread_mutex_unlock(&fake.lock);
+    for (int i = 0; i < 2000 && !v.caught_up_possible; i++) {
+        wait_a_round(f);
+        intake_describe(f->in, 0, &v);
+    }
+    assert_true(v.caught_up_possible);
+    assert_string_equal(v.trouble, "");
+    assert_int_equal(fake_org_stream_count(), 1);
+}
+
+/* Where neither was answered in half a minute, the line is dead, and both begin anew. */
+static void a_line_that_answers_nothing_is_left(void **state)
+{
+    struct fixture *f = *state;
+    f->org.backoff_initial_ms = f->org.backoff_max_ms = 1000000000;
+    fake.topic_status = (struct pubsub_status){
+        .grpc_code = 4, .reaction = PUBSUB_RECONNECT, .text = "Deadline Exceeded"};
+    start(f);
+    assert_no_stream_follows(f, 1);
+    assert_true(fake_org_cancelled(fake_org_stream(0)));
+}
+
 /* Told to ping less, it reconnects at once; told again before it heard anything, it backs off. */
 static void being_told_to_be_calm_is_no_loop(void **state)
 {
@@ -985,6 +1023,8 @@ int main(void)
         CASE(a_large_event_finds_room),
         CASE(no_more_is_trimmed_than_space_asks_for),
         CASE(a_limit_told_by_get_topic_is_heeded),
+        CASE(a_topic_that_cannot_be_described_holds_no_events_back),
+        CASE(a_line_that_answers_nothing_is_left),
         CASE(being_told_to_be_calm_is_no_loop),
         CASE(a_try_tells_what_went_wrong_before),
         CASE(what_is_in_hand_is_not_caught_up),
