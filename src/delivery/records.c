@@ -495,7 +495,13 @@ static void give_up(struct delivery_loop *d, const struct err *why)
     r->ops->rollback(r->mirror);
     d->record.retries += d->batch.n_events;
     r->fenced = why->class == ERR_REJECTED;
-    loop_fail_target(d, why);
+    if (!r->fenced) {
+        loop_fail_target(d, why);
+        return;
+    }
+    records_close(d);
+    d->open = false;
+    loop_set_state(d, DELIVERY_REFUSED, "%s; once the other is gone: SIGHUP, or start again", why->text);
 }
 
 /* Rows, states, cursor and totals in one commit of the target, then cursor and totals in one of ours. */

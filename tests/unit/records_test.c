@@ -1,0 +1,966 @@
+/*
+ * Records mode, between a journal filled by hand and a mirror in memory that fails as told: every change goes where
+ * newest wins says, each event counts once whatever happens between the two commits (I9), and a target or a store
+ * that was rolled back is noticed and healed (I7). A real SQLite mirror is killed at every point.
+ */
+#include "delivery/delivery.h"
+
+#include "avro_bytes.h"
+#include "base/clock.h"
+#include "base/exit_code.h"
+#include "base/log.h"
+#include "delivery/redeliver.h"
+#include "fake_mirror.h"
+#include "store/dead_letters.h"
+#include "store/incidents.h"
+#include "store/journal.h"
+#include "store/repairs.h"
+#include "store/schemas.h"
+#include "store/sinks.h"
+#include "store/subscriptions.h"
+#include "store_folder.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { DEADLINE_MS = 60 * 1000, MOST_KILLS = 400 };
+static const int64_t T0 = 1778068800000;
+
+#define ORG "00Dxx0000001gEREAY"
+#define A1  "001000000000001AAA"
+#define A2  "001000000000002AAA"
+#define A3  "001000000000003AAA"
+
+static const char change_schema[] = "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[" HEADER_FIELD
+                                    ",{\"name\":\"Name\",\"type\":[\"null\",\"string\"],\"default\":null}"
+                                    ",{\"name\":\"Phone\",\"type\":[\"null\",\"string\"],\"default\":null}"
+                                    ",{\"name\":\"Rating\",\"type\":[\"null\",\"string\"],\"default\":null}"
+                                    ",{\"name\":\"LastModifiedDate\",\"type\":[\"null\",\"long\"],\"default\":null,"
+                                    "\"doc\":\"Data:DateTime:00N000000000001\"}]}";
+static const char platform_schema[] =
+    "{\"type\":\"record\",\"name\":\"Order__e\",\"fields\":["
+    "{\"name\":\"CreatedDate\",\"type\":\"long\",\"doc\":\"CreatedDate:DateTime\"},"
+    "{\"name\":\"CreatedById\",\"type\":\"string\",\"doc\":\"CreatedBy:EntityId\"},"
+    "{\"name\":\"Item__c\",\"type\":[\"null\",\"string\"],\"default\":null}]}";
+
+enum type { CREATE, UPDATE, DELETE, UNDELETE, GAP_UPDATE = 5, OVERFLOW = 8, PLATFORM = 100, BROKEN };
+
+/* One event. Of an UPDATE: NULL is not changed, "" is nulled. */
+struct say {
+    enum type type;
+    int64_t commit;
+    const char *id, *name, *phone, *rating;
+    const char *id2, *id3, *key;
+    int64_t sequence, at_ms; /* at_ms: commit time, T0 + commit when 0 */
+};
+
+struct fixture {
+    struct store_folder folder, output;
+    char path[200];
+    uint32_t one[1];
+    struct subscription_config subscription;
+    struct sink_config sink;
+    struct entity_config entity;
+    struct config config;
+    struct store *st;
+    struct schema_cache *schemas;
+    struct journal_signal signal;
+    struct delivery_loop *d;
+    struct err e, fatal;
+    atomic_bool failed;
+    uint64_t said;
+};
+
+static char names[][24] = {"mirror", "x", "/data/ChangeEvents", "X", "id", "last_modified_date"};
+static bool real_mirror;
+
+const struct mirror_ops *__real_mirror_ops_of(enum sink_kind kind);
+const struct mirror_ops *__wrap_mirror_ops_of(enum sink_kind kind);
+const struct mirror_ops *__wrap_mirror_ops_of(enum sink_kind kind)
+{
+    return real_mirror ? __real_mirror_ops_of(kind) : &fake_mirror_ops;
+}
+
+/* --- the stand ------------------------------------------------------------------------------------- */
+
+static int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
+{
+    struct fixture *f = ctx;
+    struct store_txn txn;
+    if (store_begin(f->st, false, &txn, e) != 0)
+        return -1;
+    int rc = schema_load(&txn, org_id, schema_id, json, e);
+    store_abort(&txn);
+    return rc;
+}
+
+static void on_fatal(void *ctx, const struct err *e)
+{
+    struct fixture *f = ctx;
+    f->fatal = *e;
+    f->failed = true;
+}
+
+static void begin(struct fixture *f, bool write, struct store_txn *txn)
+{
+    if (store_begin(f->st, write, txn, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+}
+
+static void commit(struct fixture *f, struct store_txn *txn)
+{
+    if (store_commit(txn, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+}
+
+static struct journal_bounds bounds_of(struct fixture *f)
+{
+    struct store_txn txn;
+    struct journal_bounds b;
+    begin(f, false, &txn);
+    assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
+    store_abort(&txn);
+    return b;
+}
+
+static void open_store(struct fixture *f)
+{
+    if (store_open(f->folder.path, STORE_DAEMON, 256 << 20, &f->st, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+    journal_signal_init(&f->signal, bounds_of(f).head);
+    f->schemas = schema_cache_new(load_schema, f);
+}
+
+static void close_store(struct fixture *f)
+{
+    delivery_stop(f->d);
+    f->d = NULL;
+    if (!f->st)
+        return;
+    schema_cache_free(f->schemas);
+    store_close(f->st);
+    f->st = NULL;
+    journal_signal_release(&f->signal);
+}
+
+static void fill_store(struct fixture *f)
+{
+    struct store_txn txn;
+    begin(f, true, &txn);
+    struct subscription_record r = {.org_id = ORG};
+    snprintf(r.topic, sizeof r.topic, "%s", names[2]);
+    snprintf(r.name, sizeof r.name, "%s", names[1]);
+    assert_int_equal(subscription_create(&txn, &r, &f->e), 0);
+    assert_int_equal(
+        schema_save(&txn, span_of_str(ORG), span_of_str("change"), span_of_str(change_schema), &f->e), 0);
+    assert_int_equal(
+        schema_save(&txn, span_of_str(ORG), span_of_str("platform"), span_of_str(platform_schema), &f->e), 0);
+    commit(f, &txn);
+}
+
+static void configure(struct fixture *f)
+{
+    snprintf(f->path, sizeof f->path, "%s/mirror.db", f->output.path);
+    f->subscription = (struct subscription_config){.name = names[1], .topic = names[2]};
+    f->sink = (struct sink_config){.name = names[0],
+                                   .kind = SINK_KIND_SQLITE,
+                                   .path = f->path,
+                                   .batch_events = 1000,
+                                   .n_subscriptions = 1,
+                                   .subscriptions = f->one,
+                                   .on_delete = DELETE_HARD};
+    f->config = (struct config){
+        .n_subscriptions = 1, .subscriptions = &f->subscription, .n_sinks = 1, .sinks = &f->sink};
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    store_folder_make(&f->folder);
+    store_folder_make(&f->output);
+    configure(f);
+    open_store(f);
+    fill_store(f);
+    fake_reset();
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    close_store(f);
+    store_folder_remove(&f->folder);
+    store_folder_remove(&f->output);
+    real_mirror = false;
+    free(f);
+    return 0;
+}
+
+/* --- the journal ------------------------------------------------------------------------------------ */
+
+static void put_text(struct buf *b, const char *s)
+{
+    put_long(b, s && *s ? 1 : 0);
+    if (s && *s)
+        put_string(b, s);
+}
+
+static struct span payload_of(const struct say *s, struct arena *a)
+{
+    struct buf b = BUF_INIT;
+    char changed[8], nulled[8];
+    const char *ids[4] = {s->id, s->id2, s->id3, NULL};
+    const char *changed_list[2] = {changed, NULL}, *nulled_list[2] = {nulled, NULL};
+    const int64_t at = s->at_ms ? s->at_ms : T0 + s->commit;
+    if (s->type == PLATFORM) {
+        put_long(&b, at);
+        put_string(&b, "005000000000001AAA");
+        put_text(&b, s->name);
+    } else {
+        const bool update = s->type == UPDATE;
+        const char *const values[] = {s->name, s->phone, s->rating};
+        unsigned set = 1 << 4, null = 0;
+        for (unsigned i = 0; i < 3; i++) {
+            set |= values[i] ? 2u << i : 0;
+            null |= values[i] && !*values[i] ? 2u << i : 0;
+        }
+        snprintf(changed, sizeof changed, "0x%02X", set);
+        snprintf(nulled, sizeof nulled, "0x%02X", null);
+        struct header_values h = {.entity = "X",
+                                  .record_ids = ids,
+                                  .change_type = s->type == BROKEN ? CREATE : s->type,
+                                  .transaction_key = s->key,
+                                  .sequence_number = s->sequence ? s->sequence : 1,
+                                  .commit_timestamp = at,
+                                  .commit_number = s->commit,
+                                  .changed = update ? changed_list : NULL,
+                                  .nulled = update && null ? nulled_list : NULL};
+        put_header(&b, &h);
+        for (unsigned i = 0; i < 3; i++)
+            put_text(&b, values[i]);
+        const bool dated = update || s->type == CREATE || s->type == UNDELETE;
+        put_long(&b, dated ? 1 : 0);
+        if (dated)
+            put_long(&b, at);
+        if (s->type == BROKEN)
+            buf_add_char(&b, '!');
+    }
+    struct span out = arena_copy(a, buf_span(&b));
+    buf_release(&b);
+    return out;
+}
+
+static void say_all(struct fixture *f, const struct say *say, size_t n)
+{
+    uint64_t first;
+    struct event_data *events = calloc(n, sizeof *events);
+    struct arena a = ARENA_INIT;
+    struct store_txn txn;
+    for (size_t i = 0; i < n; i++) {
+        char *id = arena_alloc(&a, 24);
+        /* a platform event says its own id */
+        snprintf(id, 24, "e%" PRIu64, say[i].type == PLATFORM ? (uint64_t)say[i].commit : 1000 + f->said);
+        f->said++;
+        events[i] = (struct event_data){.event_id = span_of_str(id),
+                                        .replay_id = span_of_str(id),
+                                        .schema_id = span_of_str(say[i].type == PLATFORM ? "platform" : "change"),
+                                        .payload = payload_of(&say[i], &a)};
+    }
+    begin(f, true, &txn);
+    for (size_t i = 0; i < n; i += JOURNAL_MAX_BLOCK_EVENTS) {
+        struct journal_block block = {.subscription = 1, .epoch = 1, .received_ms = T0, .source_ms = T0};
+        size_t some = n - i < JOURNAL_MAX_BLOCK_EVENTS ? n - i : JOURNAL_MAX_BLOCK_EVENTS;
+        assert_int_equal(journal_append(&txn, &block, events + i, some, &first, &f->e), 0);
+        first += some - 1;
+    }
+    commit(f, &txn);
+    journal_signal_raise(&f->signal, first);
+    arena_release(&a);
+    free(events);
+}
+
+#define SAY(f, ...)                                                                                          \
+    do {                                                                                                     \
+        const struct say all_[] = {__VA_ARGS__};                                                             \
+        say_all(f, all_, ARRAY_LEN(all_));                                                                   \
+    } while (0)
+
+/* --- running ---------------------------------------------------------------------------------------- */
+
+static void start(struct fixture *f)
+{
+    struct delivery_options o = {.config = &f->config,
+                                 .sink = &f->sink,
+                                 .store = f->st,
+                                 .schemas = f->schemas,
+                                 .signal = &f->signal,
+                                 .on_fatal = on_fatal,
+                                 .ctx = f};
+    if (delivery_register(f->st, &f->config, &f->e) != 0 || delivery_start(&o, &f->d, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+}
+
+static void stop(struct fixture *f)
+{
+    delivery_stop(f->d);
+    f->d = NULL;
+}
+
+static void wait_state(struct fixture *f, enum delivery_state state)
+{
+    struct delivery_view v = {0};
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; clock_mono_ms() < until;) {
+        delivery_describe(f->d, &v);
+        if (v.state == state)
+            return;
+        journal_signal_wait(&f->signal, UINT64_MAX, 2);
+    }
+    fail_msg("still %s (%s)", delivery_state_name(v.state), v.reason);
+}
+
+static void settle(struct fixture *f)
+{
+    if (!f->d)
+        start(f);
+    wait_state(f, DELIVERY_RUNNING); /* it has compared what the target holds */
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; !delivery_settled(f->d);) {
+        journal_signal_wait(&f->signal, UINT64_MAX, 2);
+        if (clock_mono_ms() > until)
+            fail_msg("not settled in time");
+    }
+    if (f->failed)
+        fail_msg("%s", f->fatal.text);
+}
+
+/* The record, after the sums were checked (I9). */
+static struct sink_record counts(struct fixture *f)
+{
+    struct sink_record r;
+    struct store_txn txn;
+    struct journal_bounds b;
+    begin(f, false, &txn);
+    if (sink_record_get(&txn, names[0], &r, &f->e) != 0)
+        fail_msg("no record");
+    assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
+    store_abort(&txn);
+    sink_record_release(&r);
+    assert_int_equal(b.head - r.base,
+                     r.delivered + r.superseded + r.filtered + r.parked + (b.head - sink_counted(&r)));
+    return r;
+}
+
+static void assert_counts(struct fixture *f, uint64_t delivered, uint64_t superseded, uint64_t filtered, uint64_t parked)
+{
+    struct sink_record r = counts(f);
+    assert_int_equal(r.delivered, delivered);
+    assert_int_equal(r.superseded, superseded);
+    assert_int_equal(r.filtered, filtered);
+    assert_int_equal(r.parked, parked);
+}
+
+/* "NAME|PHONE|RATING" of a record; NULL: it has no row; "(deleted)" behind a soft one. */
+static const char *row(const char *id)
+{
+    static char text[300];
+    struct fake_row *r = fake_find(&fake.held, "x", span_of_str(id));
+    if (!r || !r->is_row)
+        return NULL;
+    snprintf(text, sizeof text, "%s|%s|%s%s%s", fake_cell(r, "name"), fake_cell(r, "phone"), fake_cell(r, "rating"),
+             r->deleted ? " (deleted)" : "", r->incomplete ? " (incomplete)" : "");
+    return text;
+}
+
+struct seen_letters {
+    size_t n;
+    char ids[16][20], reasons[16][40];
+};
+
+static int see_letter(void *ctx, const struct dead_letter *d)
+{
+    struct seen_letters *s = ctx;
+    snprintf(s->ids[s->n], sizeof s->ids[0], "%.*s", SPAN_ARG(d->record_id));
+    snprintf(s->reasons[s->n++], sizeof s->reasons[0], "%.*s", SPAN_ARG(d->reason));
+    return 0;
+}
+
+static struct seen_letters letters(struct fixture *f)
+{
+    struct seen_letters s = {0};
+    struct store_txn txn;
+    begin(f, false, &txn);
+    assert_int_equal(dead_letter_each(&txn, NULL, see_letter, &s, &f->e), 0);
+    store_abort(&txn);
+    return s;
+}
+
+struct kinds {
+    size_t n, repairs;
+    char text[16][60]; /* "gap:Account" */
+};
+
+static int see_incident(void *ctx, const struct incident *i)
+{
+    struct kinds *k = ctx;
+    if (i->state == INCIDENT_OPEN)
+        snprintf(k->text[k->n++], sizeof k->text[0], "%s", i->kind);
+    return 0;
+}
+
+static int see_repair(void *ctx, const struct repair *r)
+{
+    struct kinds *k = ctx;
+    assert_true(r->incident > 0 && r->subscription == 1);
+    k->repairs++;
+    return 0;
+}
+
+static struct kinds incidents(struct fixture *f)
+{
+    struct kinds k = {0};
+    struct store_txn txn;
+    begin(f, false, &txn);
+    assert_int_equal(incident_each(&txn, see_incident, &k, &f->e), 0);
+    assert_int_equal(repair_each(&txn, see_repair, &k, &f->e), 0);
+    store_abort(&txn);
+    return k;
+}
+
+static void assert_incident(struct fixture *f, const char *kind, size_t repairs)
+{
+    struct kinds k = incidents(f);
+    assert_int_equal(k.n, 1);
+    assert_string_equal(k.text[0], kind);
+    assert_int_equal(k.repairs, repairs);
+}
+
+static void fail_commits(enum fake_commit what, size_t times)
+{
+    pthread_mutex_lock(&fake.lock);
+    for (fake.n_commits = 0; fake.n_commits < times; fake.n_commits++)
+        fake.commits[fake.n_commits] = what;
+    fake.next_commit = 0;
+    pthread_mutex_unlock(&fake.lock);
+}
+
+/* --- newest wins ------------------------------------------------------------------------------------ */
+
+static void a_late_change_to_one_field_survives_a_newer_one_to_another(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {UPDATE, 30, A1, "Acme Ltd"});
+    settle(f);
+    SAY(f, {UPDATE, 20, A1, "Old name", "2"}, {UPDATE, 30, A1, "Acme Ltd"}, {CREATE, 10, A1, "Acme", "1", "Hot"});
+    settle(f);
+    assert_string_equal(row(A1), "Acme Ltd|2|Hot");
+    assert_counts(f, 5, 0, 0, 0); /* repeats are applied again */
+    assert_string_equal(fake_find(&fake.held, "x", span_of_str(A1))->version, "1.30.1");
+}
+
+static void nulls_are_written_and_what_is_not_named_is_left(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {UPDATE, 11, A1, NULL, "", NULL});
+    settle(f);
+    assert_string_equal(row(A1), "Acme||Hot");
+}
+
+static void the_deleted_stay_deleted(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {DELETE, 20, A1});
+    settle(f);
+    assert_null(row(A1));
+    SAY(f, {UPDATE, 15, A1, "Late"}, {CREATE, 10, A1, "Acme", "1", "Hot"}, {UPDATE, 40, A1, NULL, "4"});
+    settle(f);
+    assert_null(row(A1));
+    assert_counts(f, 2, 3, 0, 0);
+    SAY(f, {UNDELETE, 30, A1, "Back", "3", "Cold"});
+    settle(f);
+    assert_string_equal(row(A1), "Back|4|Cold");
+}
+
+/* The deletion comes late: what is newer than it outlives the row, and comes back with it. */
+static void a_value_newer_than_a_deletion_outlives_the_row(void **state)
+{
+    struct fixture *f = *state;
+    f->sink.batch_events = 1;
+    SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {UPDATE, 40, A1, NULL, "4"}, {DELETE, 20, A1},
+        {UNDELETE, 30, A1, "Back", "3", "Cold"});
+    settle(f);
+    assert_string_equal(row(A1), "Back|4|Cold");
+}
+
+static void a_row_that_goes_and_comes_is_the_same_however_batches_are_cut(void **state)
+{
+    struct fixture *f = *state;
+    f->sink.on_delete = DELETE_SOFT;
+    SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {DELETE, 20, A1}, {CREATE, 10, A2, "B", "1", "Hot"},
+        {DELETE, 20, A2}, {UNDELETE, 30, A2, "B again", "1", ""});
+    settle(f);
+    assert_string_equal(row(A1), "Acme|1|Hot (deleted)");
+    assert_string_equal(row(A2), "B again|1|");
+}
+
+static void partial_rows_are_incomplete_and_owed_once(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {UPDATE, 10, A1, "Acme"}, {UPDATE, 11, A1, NULL, "1"});
+    settle(f);
+    assert_string_equal(row(A1), "Acme|1| (incomplete)");
+    assert_incident(f, "incomplete_rows", 1);
+    SAY(f, {CREATE, 5, A1, "First", "0", "Hot"});
+    settle(f);
+    assert_string_equal(row(A1), "Acme|1|Hot");
+    assert_incident(f, "incomplete_rows", 1);
+}
+
+static void gaps_and_unnamed_records_are_owed(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {GAP_UPDATE, 20, A1}, {UPDATE, 30, A1, "Acme Ltd"},
+        {GAP_UPDATE, 20, A1});
+    settle(f);
+    assert_string_equal(row(A1), "Acme Ltd|1|Hot (incomplete)");
+    assert_incident(f, "gap", 1);
+    SAY(f, {OVERFLOW, 40, "000000000000000AAA"}, {UPDATE, 41, "001*", NULL, ""});
+    settle(f);
+    struct kinds k = incidents(f);
+    assert_int_equal(k.n, 2); /* one for both */
+    assert_int_equal(k.repairs, 3);
+    assert_string_equal(row(A1), "Acme Ltd|1|Hot (incomplete)");
+    assert_null(row("001*"));
+    assert_counts(f, 6, 0, 0, 0);
+}
+
+/* --- outcomes --------------------------------------------------------------------------------------- */
+
+static void one_refused_of_a_merged_event_parks_one(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "poison", ""}, {CREATE, 12, A3, "c", "1", "Hot"});
+    fake.poison = "poison";
+    SAY(f, {UPDATE, 20, A1, NULL, NULL, "Cold", A2, A3}, {BROKEN, 21, A1, "x"});
+    settle(f);
+    assert_string_equal(row(A1), "a|1|Cold");
+    assert_string_equal(row(A2), "||Cold (incomplete)");
+    assert_string_equal(row(A3), "c|1|Cold");
+    assert_counts(f, 3, 0, 0, 2);
+    struct seen_letters s = letters(f);
+    assert_int_equal(s.n, 2);
+    assert_string_equal(s.ids[0], A2);
+    assert_string_equal(s.reasons[0], "rejected");
+    assert_string_equal(s.ids[1], "");
+    assert_string_equal(s.reasons[1], "undecodable");
+    /* now the merged event itself: refused for one of three */
+    fake.poison = "Warm";
+    SAY(f, {UPDATE, 30, A1, NULL, NULL, "Warm"}, {UPDATE, 31, A1, "a2", NULL, NULL}, {UPDATE, 32, A3, "c2"});
+    settle(f);
+    assert_string_equal(row(A1), "a2|1|Cold");
+    assert_string_equal(row(A3), "c2|1|Cold");
+    assert_counts(f, 5, 0, 0, 3);
+}
+
+static void what_is_configured_away_is_filtered(void **state)
+{
+    struct fixture *f = *state;
+    f->sink.on_delete = DELETE_IGNORE;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {DELETE, 20, A1});
+    settle(f);
+    assert_string_equal(row(A1), "a|1|Hot");
+    assert_counts(f, 1, 0, 1, 0);
+}
+
+static void platform_events_are_appended_once(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {PLATFORM, 1, NULL, "apples"}, {PLATFORM, 2, NULL, "pears"}, {PLATFORM, 1, NULL, "apples"});
+    settle(f);
+    SAY(f, {PLATFORM, 2, NULL, "pears"}, {PLATFORM, 3, NULL, ""});
+    settle(f);
+    size_t rows = 0;
+    for (size_t i = 0; i < fake.held.n_rows; i++)
+        rows += strcmp(fake.held.rows[i].table, "order__e") == 0;
+    assert_int_equal(rows, 3);
+    assert_string_equal(fake_cell(fake_find(&fake.held, "order__e", span_of_str("e2")), "item__c"), "pears");
+}
+
+/* --- transactions ----------------------------------------------------------------------------------- */
+
+static void an_atomic_transaction_goes_in_whole_or_is_parked_whole(void **state)
+{
+    struct fixture *f = *state;
+    f->sink.transactions = TRANSACTIONS_ATOMIC;
+    f->sink.on_delete = DELETE_SOFT;
+    fake.poison = "poison";
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot", .key = "t1"},
+        {UPDATE, 20, A1, "a2", .key = "t2", .sequence = 1},
+        {CREATE, 20, A2, "b", "poison", "", .key = "t2", .sequence = 2},
+        /* of this one a row is written before the refusal shows: it goes and comes */
+        {CREATE, 30, A3, "c", "1", "Hot", .key = "t3", .sequence = 1},
+        {DELETE, 30, A3, .key = "t3", .sequence = 2},
+        {CREATE, 30, A2, "b", "poison", "", .key = "t3", .sequence = 3},
+        {UPDATE, 40, A1, NULL, "4", .key = "t4"});
+    settle(f);
+    assert_string_equal(row(A1), "a|4|Hot");
+    assert_null(row(A2));
+    assert_null(row(A3));
+    assert_counts(f, 2, 0, 0, 5);
+    assert_int_equal(letters(f).n, 5);
+}
+
+/* The cursor stands between transactions only: a batch that would end within one takes the rest of it in. */
+static void batches_end_where_transactions_end(void **state)
+{
+    struct fixture *f = *state;
+    f->sink.batch_events = 3;
+    SAY(f, {CREATE, 10, A1, "a", "1", "", .key = "t1"}, {CREATE, 20, A2, "b", .key = "t2"},
+        {CREATE, 20, A3, "c", .key = "t2", .sequence = 2}, {UPDATE, 20, A1, "a2", .key = "t2", .sequence = 3},
+        {UPDATE, 20, A1, NULL, "2", .key = "t2", .sequence = 4}, {UPDATE, 30, A1, NULL, "3", .key = "t3"});
+    fail_commits(FAKE_COMMIT, 0);
+    settle(f);
+    assert_string_equal(row(A1), "a2|3|");
+    /* t1; t2, all four; t3: three commits and no more */
+    assert_int_equal(fake.writes, 3);
+    assert_counts(f, 6, 0, 0, 0);
+}
+
+static void a_transaction_without_end_is_split(void **state)
+{
+    struct fixture *f = *state;
+    enum { MANY = 10500 };
+    struct say *say = calloc(MANY, sizeof *say);
+    for (int i = 0; i < MANY; i++)
+        say[i] = (struct say){UPDATE, 20, A1, "a", .key = "t", .sequence = i + 1};
+    say_all(f, say, MANY);
+    free(say);
+    settle(f);
+    assert_counts(f, MANY, 0, 0, 0);
+    assert_int_equal(fake.writes, 2);
+}
+
+/* --- between the two commits ------------------------------------------------------------------------ */
+
+static void commits_of_unknown_fate_count_once(void **state)
+{
+    struct fixture *f = *state;
+    static const enum fake_commit ways[] = {FAKE_LOST, FAKE_UNKNOWN_LOST, FAKE_UNKNOWN_APPLIED};
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        fail_commits(ways[i], 1);
+        SAY(f, {CREATE, 10 + (int64_t)i, A1, "a", "1", "Hot"}, {UPDATE, 5, A1, "old"});
+        settle(f);
+        assert_string_equal(row(A1), "a|1|Hot");
+        assert_counts(f, 1 + i, 1 + i, 0, 0);
+    }
+    assert_int_equal(incidents(f).n, 0);
+    assert_int_equal(fake.opens, 4);
+}
+
+static void who_is_fenced_does_not_fight(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"});
+    settle(f);
+    pthread_mutex_lock(&fake.lock);
+    fake.held.epoch++; /* another owner */
+    pthread_mutex_unlock(&fake.lock);
+    SAY(f, {UPDATE, 20, A1, "b"});
+    wait_state(f, DELIVERY_REFUSED);
+    assert_string_equal(row(A1), "a|1|Hot");
+    assert_int_equal(fake.opens, 1);
+    delivery_reopen(f->d); /* a person says that it is gone */
+    settle(f);
+    assert_string_equal(row(A1), "b|1|Hot");
+    assert_int_equal(fake.opens, 2);
+}
+
+static void a_target_that_is_away_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    fake.away = true;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"});
+    start(f);
+    wait_state(f, DELIVERY_BACKING_OFF);
+    assert_counts(f, 0, 0, 0, 0);
+    fake.away = false;
+    settle(f);
+    assert_counts(f, 1, 0, 0, 0);
+}
+
+/* --- I7 --------------------------------------------------------------------------------------------- */
+
+static void a_target_restored_from_a_backup_gets_what_it_lost(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"});
+    settle(f);
+    stop(f);
+    struct fake_data *backup = malloc(sizeof *backup);
+    *backup = fake.held;
+    SAY(f, {UPDATE, 20, A1, "b"}, {CREATE, 21, A2, "c", "1", ""});
+    settle(f);
+    stop(f);
+    fake.held = *backup;
+    free(backup);
+    SAY(f, {UPDATE, 30, A1, NULL, "3"});
+    settle(f);
+    assert_string_equal(row(A1), "b|3|Hot");
+    assert_string_equal(row(A2), "c|1|");
+    assert_counts(f, 4, 0, 0, 0);
+    assert_int_equal(counts(f).redelivered, 2);
+    assert_int_equal(incidents(f).n, 0); /* the journal held all of it */
+}
+
+static void a_target_made_anew_gets_all_that_is_held(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 20, A1, "b"});
+    settle(f);
+    stop(f);
+    fake_reset();
+    settle(f);
+    stop(f);
+    assert_string_equal(row(A1), "b|1|Hot");
+    assert_incident(f, "target_rolled_back", 1);
+    assert_counts(f, 2, 0, 0, 0);
+}
+
+static void a_store_that_was_rolled_back_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 20, A1, "b"});
+    settle(f);
+    stop(f);
+    fake.held.cursor = 17; /* as if it had been given more, which this store does not know */
+    SAY(f, {UPDATE, 30, A1, NULL, "3"});
+    settle(f);
+    stop(f);
+    assert_string_equal(row(A1), "b|3|Hot");
+    assert_incident(f, "store_rolled_back", 1);
+    assert_int_equal(fake.held.cursor, 3);
+    settle(f); /* and only once */
+    assert_incident(f, "store_rolled_back", 1);
+}
+
+static void another_store_is_never_compared(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 20, A1, "b"});
+    settle(f);
+    stop(f);
+    fake.held.store_id[0] ^= 1;
+    settle(f);
+    stop(f);
+    assert_incident(f, "other_store", 1);
+    assert_memory_equal(fake.held.store_id, store_id(f->st), MIRROR_STORE_ID);
+    assert_counts(f, 2, 0, 0, 0);
+    assert_string_equal(row(A1), "b|1|Hot");
+}
+
+static void a_redelivery_goes_through_the_conflict_check(void **state)
+{
+    struct fixture *f = *state;
+    struct redeliver_request all = {.from = REDELIVER_FROM_EARLIEST, .text = "earliest"};
+    struct buf answer = BUF_INIT;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 20, A1, "b"});
+    settle(f);
+    assert_int_equal(delivery_redeliver(f->d, &all, &answer, &f->e), REDELIVER_ORDERED);
+    buf_release(&answer);
+    stop(f); /* the order may not have begun: the target still holds the old cursor */
+    settle(f);
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; counts(f).redeliver_to && clock_mono_ms() < until;)
+        journal_signal_wait(&f->signal, UINT64_MAX, 2);
+    assert_string_equal(row(A1), "b|1|Hot");
+    assert_counts(f, 2, 0, 0, 0);
+    assert_true(counts(f).redelivered > 0);
+}
+
+/* --- who wins against the target's own edits ---------------------------------------------------------- */
+
+static void edit_row(const char *id, const char *name, int64_t at_ms)
+{
+    struct fake_row *r = fake_find(&fake.held, "x", span_of_str(id));
+    snprintf(fake_cell(r, "name"), 80, "%s", name);
+    r->has_modified = true;
+    r->modified_ms = at_ms;
+}
+
+static void edits_of_the_target_are_respected_as_configured(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        enum conflict_policy policy;
+        const char *older, *newer; /* the row after a change older, and one newer than the edit */
+        uint64_t superseded, parked;
+    } cases[] = {{CONFLICT_NEWEST_WINS, "edited|1|Hot", "new|1|Hot", 1, 0},
+                 {CONFLICT_SOURCE_WINS, "old|1|Hot", "new|1|Hot", 0, 0},
+                 {CONFLICT_TARGET_WINS, "edited|1|Hot", "edited|1|Hot", 2, 0},
+                 {CONFLICT_PARK, "edited|1|Hot", "edited|1|Hot", 0, 2}};
+    f->entity = (struct entity_config){
+        .entity = names[3], .key = names[4], .last_modified_column = names[5], .on_delete = DELETE_HARD};
+    f->sink.n_entities = 1;
+    f->sink.entities = &f->entity;
+    uint64_t superseded = 0, parked = 0;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const int64_t base = 1000 * ((int64_t)i + 1);
+        f->entity.conflict = cases[i].policy;
+        superseded += cases[i].superseded;
+        parked += cases[i].parked;
+        fake_reset();
+        SAY(f, {CREATE, base + 10, A1, "a", "1", "Hot"});
+        settle(f);
+        stop(f);
+        edit_row(A1, "edited", T0 + base + 25);
+        SAY(f, {UPDATE, base + 20, A1, "old"});
+        settle(f);
+        stop(f);
+        assert_string_equal(row(A1), cases[i].older);
+        if (cases[i].policy == CONFLICT_SOURCE_WINS)
+            edit_row(A1, "edited", T0 + base + 25);
+        SAY(f, {UPDATE, base + 30, A1, "new"});
+        settle(f);
+        stop(f);
+        assert_string_equal(row(A1), cases[i].newer);
+        struct sink_record r = counts(f);
+        assert_int_equal(r.superseded, superseded);
+        assert_int_equal(r.parked, parked);
+    }
+}
+
+/* --- killed at every point, with a real database ------------------------------------------------------ */
+
+static const char *self; /* this program: a run that is to die is a process of its own */
+
+static void order_of_events(struct fixture *f)
+{
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "2", "Hot"}, {BROKEN, 12, A3, "x"},
+        {UPDATE, 20, A1, "a2", NULL, NULL, A2}, {PLATFORM, 7, NULL, "apples"}, {UPDATE, 15, A1, "late", "9"},
+        {DELETE, 30, A2}, {UPDATE, 29, A2, "gone"}, {UPDATE, 41, A3, "c"}, {GAP_UPDATE, 42, A1});
+}
+
+/* `records_test run STORE OUTPUT`: deliver what is journaled, and end. */
+static int run_once(char **folders)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    real_mirror = true;
+    snprintf(f->folder.path, sizeof f->folder.path, "%s", folders[0]);
+    snprintf(f->output.path, sizeof f->output.path, "%s", folders[1]);
+    configure(f);
+    f->sink.batch_events = 3;
+    open_store(f);
+    settle(f);
+    close_store(f);
+    free(f);
+    return 0;
+}
+
+static int run_to_visit(struct fixture *f, int visit)
+{
+    char text[16];
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        snprintf(text, sizeof text, "%d", visit);
+        setenv("TIDEMARK_KILL_AT", text, 1);
+        if (freopen("/dev/null", "w", stderr))
+            execl(self, self, "run", f->folder.path, f->output.path, (char *)NULL);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* As a person would see it: the row of the database, by the mirror's own `row`. */
+static void assert_database(struct fixture *f)
+{
+    struct err e = ERR_INIT;
+    struct arena a = ARENA_INIT;
+    const struct mirror_ops *ops = __real_mirror_ops_of(SINK_KIND_SQLITE);
+    struct mirror *m = ops->new (&f->sink);
+    static const struct mirror_table table = {.name = "x", .key = "id"}, orders = {.name = "order__e", .key = "event_id"};
+    struct mirror_cell *cells;
+    size_t n;
+    if (ops->look(m, &e) != 0 || ops->row(m, &table, span_of_str(A1), &a, &cells, &n, &e) != 0)
+        fail_msg("%s", e.text);
+    size_t right = 0;
+    for (size_t i = 0; i < n; i++)
+        right += (span_equal_str(cells[i].column, "name") && span_equal_str(cells[i].text, "a2")) ||
+                 (span_equal_str(cells[i].column, "phone") && span_equal_str(cells[i].text, "9")) ||
+                 (span_equal_str(cells[i].column, "rating") && span_equal_str(cells[i].text, "Hot"));
+    assert_int_equal(right, 3);
+    assert_int_equal(ops->row(m, &table, span_of_str(A2), &a, &cells, &n, &e), 0);
+    assert_int_equal(n, 0);
+    assert_int_equal(ops->row(m, &orders, span_of_str("e7"), &a, &cells, &n, &e), 0);
+    assert_true(n > 0);
+    ops->close(m);
+    ops->free(m);
+    arena_release(&a);
+}
+
+static void dying_anywhere_loses_and_repeats_nothing(void **state)
+{
+    struct fixture *f = *state;
+    int visit = 1, rc = EXIT_KILLPOINT;
+    for (; rc == EXIT_KILLPOINT && visit < MOST_KILLS; visit++) {
+        tear_down(state);
+        set_up(state);
+        f = *state;
+        order_of_events(f);
+        close_store(f);
+        rc = run_to_visit(f, visit);
+        assert_true(rc == EXIT_KILLPOINT || rc == 0);
+        assert_int_equal(run_to_visit(f, 0), 0);
+        open_store(f);
+        assert_counts(f, 8, 1, 0, 1);
+        assert_int_equal(letters(f).n, 1);
+        assert_int_equal(counts(f).redelivered, 0);
+        assert_database(f);
+    }
+    assert_int_equal(rc, 0);
+    assert_true(visit > 15);
+}
+
+int main(int argc, char **argv)
+{
+    self = argv[0];
+    if (argc == 4 && strcmp(argv[1], "run") == 0)
+        return run_once(argv + 2);
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(a_late_change_to_one_field_survives_a_newer_one_to_another),
+        TEST(nulls_are_written_and_what_is_not_named_is_left),
+        TEST(the_deleted_stay_deleted),
+        TEST(a_value_newer_than_a_deletion_outlives_the_row),
+        TEST(a_row_that_goes_and_comes_is_the_same_however_batches_are_cut),
+        TEST(partial_rows_are_incomplete_and_owed_once),
+        TEST(gaps_and_unnamed_records_are_owed),
+        TEST(one_refused_of_a_merged_event_parks_one),
+        TEST(what_is_configured_away_is_filtered),
+        TEST(platform_events_are_appended_once),
+        TEST(an_atomic_transaction_goes_in_whole_or_is_parked_whole),
+        TEST(batches_end_where_transactions_end),
+        TEST(a_transaction_without_end_is_split),
+        TEST(commits_of_unknown_fate_count_once),
+        TEST(who_is_fenced_does_not_fight),
+        TEST(a_target_that_is_away_is_waited_for),
+        TEST(a_target_restored_from_a_backup_gets_what_it_lost),
+        TEST(a_target_made_anew_gets_all_that_is_held),
+        TEST(a_store_that_was_rolled_back_is_noticed),
+        TEST(another_store_is_never_compared),
+        TEST(a_redelivery_goes_through_the_conflict_check),
+        TEST(edits_of_the_target_are_respected_as_configured),
+        TEST(dying_anywhere_loses_and_repeats_nothing),
+    };
+    if (argc == 2)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
