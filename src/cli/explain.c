@@ -7,9 +7,9 @@
 #include "base/digest.h"
 #include "cli/change_line.h"
 #include "cli/cli.h"
+#include "cli/explain_held.h"
 #include "cli/look.h"
 #include "event/json_line.h"
-#include "sink/sink.h"
 #include "store/dead_letters.h"
 #include "store/journal.h"
 #include "store/schemas.h"
@@ -35,6 +35,7 @@ struct touching {
     uint64_t seq;
     uint32_t subscription;
     bool in_journal;
+    struct version version;
     json_t *json;
     char *line;
 };
@@ -130,7 +131,12 @@ static void add_event(struct explaining *x, const struct event_data *ev, const s
     change_line_add(&line, ev, ch, look_width(160), look_has_colour());
     x->events = xrealloc(x->events, (x->n_events + 1) * sizeof *x->events);
     x->events[x->n_events++] = (struct touching){
-        ev->seq, ev->subscription, in_journal, describe(x, ev, ch), buf_detach(&line)};
+        .seq = ev->seq,
+        .subscription = ev->subscription,
+        .in_journal = in_journal,
+        .version = {ev->epoch, ch->kind == CHANGE_SNAPSHOT, ch->header.commit_number, ch->header.sequence_number},
+        .json = describe(x, ev, ch),
+        .line = buf_detach(&line)};
 }
 
 /* x->record is its subscription's. */
@@ -305,7 +311,7 @@ static struct standing standing_of(const struct explaining *x, const struct sink
         s.status = "filtered";
         snprintf(s.more, sizeof s.more, "the sink does not take subscription %s", subscription);
     } else if (ev->seq <= cursor) {
-        s.status = sink_ops_of(sink->kind)->records_mode ? "settled" : "delivered";
+        s.status = sink_kind_is_mirror(sink->kind) ? "settled" : "delivered";
     } else if (r && ev->seq <= r->redeliver_to) {
         s.status = "delivered";
         snprintf(s.more, sizeof s.more, "to be delivered once more, by order");
@@ -352,7 +358,18 @@ static int by_seq(const void *left, const void *right)
     return a->seq < b->seq ? -1 : a->seq > b->seq;
 }
 
-static void print_json(const struct explaining *x)
+/* What the mirrors hold of it; the events learn which of their fields were superseded. */
+static json_t *look_at_mirrors(const struct explaining *x)
+{
+    struct explain_event *events = xcalloc(x->n_events + 1, sizeof *events);
+    for (size_t i = 0; i < x->n_events; i++)
+        events[i] = (struct explain_event){x->events[i].seq, x->events[i].version, x->events[i].json};
+    json_t *held = explain_held(x->config, x->options->sink, x->options->record_id, events, x->n_events);
+    free(events);
+    return held;
+}
+
+static void print_json(const struct explaining *x, json_t *held)
 {
     json_t *o = json_object(), *events = json_array();
     json_object_set_new(o, "record_id", json_string(x->options->record_id));
@@ -363,6 +380,7 @@ static void print_json(const struct explaining *x)
         json_array_append(events, x->events[i].json);
     }
     json_object_set_new(o, "events", events);
+    json_object_set(o, "held", held);
     json_object_set_new(o, "undecodable", json_integer((json_int_t)x->undecodable));
     char *text = json_dumps(o, JSON_INDENT(2));
     BUG_IF(!text);
@@ -371,8 +389,34 @@ static void print_json(const struct explaining *x)
     json_decref(o);
 }
 
-static void print_text(const struct explaining *x)
+/* "w: superseded Phone (seq 12), Fax (seq 14)" of one event. */
+static void print_superseded(const json_t *event)
 {
+    enum { NAMED = 8 };
+    size_t i, k;
+    json_t *sink, *field;
+    json_array_foreach(json_object_get(event, "superseded"), i, sink) {
+        json_t *fields = json_object_get(sink, "fields");
+        if (json_array_size(fields) == 0)
+            continue;
+        printf("    %s: newer already:", json_string_value(json_object_get(sink, "sink")));
+        json_array_foreach(fields, k, field) {
+            const json_t *seq = json_object_get(field, "seq");
+            if (k == NAMED) {
+                printf(" and %zu more", json_array_size(fields) - k);
+                break;
+            }
+            printf("%s %s", k ? "," : "", json_string_value(json_object_get(field, "field")));
+            if (json_is_integer(seq))
+                printf(" (seq %lld)", (long long)json_integer_value(seq));
+        }
+        putchar('\n');
+    }
+}
+
+static void print_text(const struct explaining *x, const json_t *held)
+{
+    struct buf text = BUF_INIT;
     for (size_t i = 0; i < x->n_events; i++) {
         size_t k;
         json_t *sink;
@@ -382,6 +426,7 @@ static void print_text(const struct explaining *x)
             printf("    %s: %s%s%s\n", json_string_value(json_object_get(sink, "name")),
                    json_string_value(json_object_get(sink, "status")), more ? ", " : "", more ? more : "");
         }
+        print_superseded(x->events[i].json);
     }
     if (x->n_events == 0)
         printf("no event that touches %s\n", x->options->record_id);
@@ -389,6 +434,9 @@ static void print_text(const struct explaining *x)
     if (x->undecodable)
         printf("%" PRIu64 " events do not decode: whether they touch it cannot be said (tidemark dlq list)\n",
                x->undecodable);
+    explain_held_text(held, look_has_colour(), &text);
+    fwrite(text.data, 1, text.len, stdout);
+    buf_release(&text);
 }
 
 static int explain_store(struct explaining *x)
@@ -398,10 +446,12 @@ static int explain_store(struct explaining *x)
         return cli_fail(&e);
     if (x->n_events)
         qsort(x->events, x->n_events, sizeof *x->events, by_seq);
+    json_t *held = look_at_mirrors(x);
     if (x->options->json)
-        print_json(x);
+        print_json(x, held);
     else
-        print_text(x);
+        print_text(x, held);
+    json_decref(held);
     return cli_finish_output(EXIT_OK);
 }
 

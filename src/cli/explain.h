@@ -4,7 +4,9 @@
  *   Events: which events of the journal touch the record, and where each stands with each sink: delivered, waiting,
  *   parked and why, filtered. Also those that left the journal and are kept as dead letters.
  *
- * It reads the store beside a running daemon or after it, and asks nobody else.
+ *   Held: what each sink that mirrors records holds of it, field by field, and since which event (explain_held.h).
+ *
+ * It reads the store beside a running daemon or after it, and looks at the mirrors; it asks no org.
  *
  * Ownership: borrows. Thread: main. Errors: an exit code, said on stderr.
  */

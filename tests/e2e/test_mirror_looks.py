@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""What a sink that mirrors records would do (run --dry-run): statements that, run by hand, give what it then writes."""
+"""Looking at mirrors: what one would do (run --dry-run), and why a record's fields are what they are (status --explain)."""
+import json
 import sqlite3
 
 from lib import case, org as orgs
@@ -15,7 +16,7 @@ def rows_of(connection):
             for name in names if not name.startswith("_tidemark_")}
 
 
-class DryRun(case.Case):
+class Looks(case.Case):
     def filled(self, seed):
         """A journal with events that a mirror, named last, was not given yet."""
         self.bus = self.org("--seed", seed, "--prefill", EVENTS, "--count", 0)
@@ -82,6 +83,61 @@ class DryRun(case.Case):
         self.tm.config["sinks"] = [{"name": "log", "file": {"path": str(self.folder / "out.ndjson")}}]
         self.tm.write()
         self.expect(self.tm.call("run", "--dry-run"), 2, "no sink mirrors records")
+
+    def explained(self, record, *words):
+        return json.loads(self.expect(self.tm.call("status", "--json", "--explain", record, *words), 0).out)
+
+    def newest_of(self, record):
+        """Per field of the record the newest event of the journal that names it; what a CREATE says, of all."""
+        newest, order = {}, lambda event: (event["commit_number"], event["sequence_number"])
+        for event in sorted((event for event in self.events if record in event.get("record_ids", ())), key=order):
+            if event["change_type"] == "UPDATE":
+                newest.update(dict.fromkeys(event["changed_fields"], event["seq"]))
+            elif event["change_type"] in ("CREATE", "UNDELETE", "DELETE"):
+                newest = {None: event["seq"]}
+        return newest
+
+    def test_explained(self):
+        """each field's version, event and value; which of an event's fields were newer already; in two kinds of rows"""
+        self.filled(104)
+        self.mirror(on_delete="hard", entities={"Account": {"fields": {"Phone": {"column": "telephone"}}},
+                                                "Contact": {"new_fields": "json"}})
+        self.expect(self.tm.run_until_idle(), 0)
+        told = self.expect(self.tm.call("tail", "--journal", "--json", "-n", self.journal()["head"]), 0).out
+        self.events = [json.loads(line) for line in told.splitlines()]
+        with sqlite3.connect(self.database) as database:
+            database.row_factory = sqlite3.Row
+            accounts = database.execute("SELECT * FROM account").fetchall()
+            contact = database.execute("SELECT * FROM contact").fetchone()
+        seen, record = 0, ""
+        for row in accounts:
+            told = self.explained(row["id"], "--sink", "mirror")
+            newest = self.newest_of(row["id"])
+            (held,) = told["held"]
+            self.assertEqual((held["table"], held["row"], held["existence"]), ("account", True, "exists"))
+            self.assertEqual(held["existed_seq"], newest[None])
+            for field in held["fields"]:
+                self.assertEqual(field["seq"], newest.get(field["field"], newest[None]), field)
+                self.assertEqual(field["by"], "update" if field["field"] in newest else "image")
+                if isinstance(row[field["column"]], str):
+                    self.assertEqual(field["value"], row[field["column"]])
+            for event in told["events"]:
+                (sink,) = event["superseded"]
+                for field in sink["fields"]:
+                    self.assertEqual(field["seq"], newest.get(field["field"], newest[None]))
+                    self.assertNotEqual(field["seq"], event["seq"])
+                    seen += 1
+                    record = row["id"]
+        self.assertGreater(seen, 0)
+        text = self.expect(self.tm.call("status", "--explain", record[:15]), 0).out
+        self.assertIn("    mirror: newer already: ", text)
+        self.assertRegex(text, r"sink mirror, table account: one row; the record exists since version \S+ \(seq \d+\)\n")
+        self.assertRegex(text, r"\n  Phone +telephone +\d\.\d+\.\d+ +seq \d+")
+        (held,) = self.explained(contact["id"])["held"]
+        self.assertEqual({field["column"] for field in held["fields"]}, {"_fields"})
+        self.database.unlink()
+        self.assertIn("No such file", self.explained(record)["held"][0]["error"])
+        self.assertIn("sink mirror: cannot open ", self.expect(self.tm.call("status", "--explain", record), 0).out)
 
 
 if __name__ == "__main__":
