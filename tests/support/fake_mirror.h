@@ -219,7 +219,7 @@ static int fake_read(struct mirror *m, const struct mirror_table *table, struct 
     if (out->type == MIRROR_TEXT)
         out->as.text = arena_copy(a, span_of_str(text));
     else
-        out->as.integer = atoll(text);
+        out->as.integer = strtoll(text, NULL, 10);
     return 0;
 }
 
