@@ -890,8 +890,8 @@ static void assert_database(struct fixture *f)
     const struct mirror_ops *ops = __real_mirror_ops_of(SINK_KIND_SQLITE);
     struct mirror *m = ops->new (&f->sink);
     static const struct mirror_table table = {.name = "x", .key = "id"}, orders = {.name = "order__e", .key = "event_id"};
-    struct mirror_cell *cells;
-    size_t n;
+    struct mirror_cell *cells = NULL;
+    size_t n = 0;
     if (ops->look(m, &e) != 0 || ops->row(m, &table, span_of_str(A1), &a, &cells, &n, &e) != 0)
         fail_msg("%s", e.text);
     size_t right = 0;
