@@ -1,0 +1,146 @@
+"""Targets of mirrors, and whether one holds what the org holds.
+
+The mapping of names and values is written here once more, from its description and not from the program.
+"""
+import datetime
+import json
+import re
+import shutil
+import sqlite3
+import urllib.request
+
+from . import postgres
+
+
+def column_of(field):
+    """LastModifiedDate -> last_modified_date, Amount_Owed__c -> amount_owed__c."""
+    text = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", field)
+    return re.sub(r"([A-Z])([A-Z][a-z])", r"\1_\2", text).lower()
+
+
+def leaves(fields, prefix=""):
+    """Column and value of every field that is not null, compounds by their parts."""
+    for name, value in fields.items():
+        column = prefix + column_of(name)
+        if isinstance(value, dict):
+            yield from leaves(value, column + "_")
+        else:
+            yield column, value
+
+
+def milliseconds(text):
+    """A time, a date or a time of day, as the org's numbers have them."""
+    if re.fullmatch(r"\d\d:\d\d:\d\d(\.\d+)?", text):
+        text = f"1970-01-01T{text}+00:00"
+    elif re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        text += "T00:00:00+00:00"
+    moment = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return round((moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)).total_seconds() * 1000)
+
+
+def same(expected, found):
+    if isinstance(expected, (int, float)) and isinstance(found, str):
+        found = milliseconds(found)
+    return expected == found
+
+
+def org_state(bus):
+    """{entity: {record id: {column: value}}} of what the simulated company holds right now."""
+    with urllib.request.urlopen(f"{bus.login_url}/sim/state", timeout=20) as answer:
+        entities = json.load(answer)["entities"]
+    return {entity: {record: dict(leaves(fields)) for record, fields in records.items()}
+            for entity, records in entities.items()}
+
+
+def differences(state, target, skip=(), limit=8):
+    """What of the target is not what the org holds, in words. skip: record ids that are not looked at."""
+    found = []
+    for entity, records in sorted(state.items()):
+        rows = {row["id"]: row for row in target.rows(column_of(entity)) if not row.get("_deleted")}
+        wanted = {record: fields for record, fields in records.items() if record not in skip}
+        found += [f"{entity} {record}: no row" for record in sorted(set(wanted) - set(rows))]
+        found += [f"{entity} {record}: a row that should not be" for record in sorted(set(rows) - set(wanted) - set(skip))]
+        for record in sorted(set(wanted) & set(rows)):
+            for column, value in rows[record].items():
+                expected = wanted[record].get(column)
+                if column != "id" and not column.startswith("_") and column not in target.foreign and not same(expected, value):
+                    found.append(f"{entity} {record} {column}: {value!r} instead of {expected!r}")
+            found += [f"{entity} {record} {column}: no column" for column in sorted(set(wanted[record]) - set(rows[record]))]
+    return "\n".join(found[:limit] + ([f"... {len(found)} in all"] if len(found) > limit else []))
+
+
+class Sqlite:
+    """A SQLite file."""
+    kind = "sqlite"
+
+    def __init__(self, path):
+        self.path, self.foreign, self.copies = path, set(), 0
+
+    def sink(self, **keys):
+        return {"name": self.kind, "sqlite": {"path": str(self.path)}, **keys}
+
+    def connect(self):
+        connection = sqlite3.connect(self.path, timeout=30)
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    def run(self, sql):
+        connection = self.connect()
+        with connection:
+            connection.executescript(sql)
+        connection.close()
+
+    def rows(self, table):
+        connection = self.connect()
+        try:
+            return [dict(row) for row in connection.execute(f'SELECT * FROM "{table}"')]
+        except sqlite3.OperationalError:
+            return []
+        finally:
+            connection.close()
+
+    def backup(self):
+        """While nothing writes."""
+        self.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy(self.path, f"{self.path}.backup")
+
+    def restore(self):
+        for suffix in ("-wal", "-shm", "-journal"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        shutil.copy(f"{self.path}.backup", self.path)
+
+
+class Postgres:
+    """A database of a server of the tests."""
+    kind = "postgres"
+
+    def __init__(self, server):
+        self.server, self.database, self.foreign = server, server.create(), set()
+
+    def sink(self, user="postgres", **keys):
+        return {"name": self.kind, "postgres": {"dsn": self.server.dsn(self.database, user)}, **keys}
+
+    def run(self, sql):
+        self.server.sql(sql, self.database)
+
+    def rows(self, table):
+        if self.server.sql(f"SELECT to_regclass('{table}')", self.database).strip() == "":
+            return []
+        return self.server.rows(f'SELECT * FROM "{table}"', self.database)
+
+    def backup(self):
+        self.server.sql(f"CREATE DATABASE {self.database}_backup TEMPLATE {self.database}", "postgres")
+
+    def restore(self):
+        self.server.sql(f"DROP DATABASE {self.database} WITH (FORCE)", "postgres")
+        self.server.sql(f"CREATE DATABASE {self.database} TEMPLATE {self.database}_backup", "postgres")
+
+
+def both(folder, server):
+    """One target of each kind; PostgreSQL only where it is installed."""
+    targets = [Sqlite(folder / "mirror.db")]
+    return targets + [Postgres(server)] if server else targets
+
+
+def start_server():
+    return postgres.Postgres() if postgres.programs() else None

@@ -1,0 +1,93 @@
+"""A PostgreSQL of Debian's package in a temporary folder: a Unix socket and nothing else, gone with its test."""
+import glob
+import json
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+
+from . import waiting
+
+
+def programs():
+    """The folder with initdb and postgres of the newest version installed, or None."""
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+    return pathlib.Path(found[-1]).parent if found else None
+
+
+class Postgres:
+    """Calling order: Postgres() -> dsn() -> (kill() -> start())* -> stop(). As root it runs as another user, as it demands."""
+
+    def __init__(self):
+        self.bin = programs()
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidemark-pg-"))
+        self.data, self.log = self.folder / "data", self.folder / "log"
+        self.user = None
+        if os.geteuid() == 0:
+            self.user = next(name for name in ("postgres", "nobody") if name in {entry.pw_name for entry in pwd.getpwall()})
+            shutil.chown(self.folder, self.user)
+        self.process = None
+        self.databases = 0
+        self.call("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        self.start()
+
+    def environment(self):
+        return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+
+    def call(self, name, *words):
+        subprocess.run([self.bin / name, *words], cwd=self.folder, env=self.environment(), user=self.user, check=True,
+                       stdout=subprocess.DEVNULL)
+
+    def start(self):
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [self.bin / "postgres", "-D", self.data, "-c", f"unix_socket_directories={self.folder}", "-c",
+                 "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=64MB"],
+                cwd=self.folder, env=self.environment(), user=self.user, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+        def ready():
+            assert self.process.poll() is None, self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            path = self.data / "postmaster.pid"
+            return path.exists() and "\nready" in path.read_text(encoding="ascii")
+        waiting.until(ready, "PostgreSQL listens", 60)
+
+    def create(self):
+        """The name of a new database."""
+        self.databases += 1
+        self.sql(f"CREATE DATABASE t{self.databases}", "postgres")
+        return f"t{self.databases}"
+
+    def dsn(self, database, user="postgres"):
+        return f"host={self.folder} user={user} dbname={database}"
+
+    def sql(self, statement, database):
+        """What psql prints, without headings; an error of the server is one of the test."""
+        done = subprocess.run([self.bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.dsn(database)],
+                              input=statement.encode(), capture_output=True, env=self.environment(), check=False)
+        assert done.returncode == 0, f"{statement}\n{done.stderr.decode(errors='replace')}"
+        return done.stdout.decode("utf-8")
+
+    def rows(self, query, database):
+        """The rows of a query, as dictionaries."""
+        return json.loads(self.sql(f"SELECT coalesce(json_agg(q), '[]') FROM ({query}) q", database))
+
+    def kill(self):
+        """kill -9, its children included."""
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
+        self.process.kill()
+        for child in children.split():
+            try:
+                os.kill(int(child), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,216 @@
+#!/usr/bin/python3
+# suite: timeout=600
+"""Mirrors in SQLite and PostgreSQL: after whatever happens, the rows are what the simulated company holds."""
+import shutil
+import unittest
+
+from lib import case, mirrors, org as orgs, verdict, waiting
+import tap_print
+
+EVENTS = 1200
+KILLED = 99
+
+
+class Mirror(case.Case):
+    server = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server = mirrors.start_server()
+        if cls.server:
+            cls.addClassCleanup(cls.server.stop)
+
+    def filled(self, seed, *options, events=EVENTS):
+        """An org whose events are on the bus before anybody listens."""
+        self.bus = self.org("--seed", seed, "--prefill", events, "--count", 0, *options)
+        self.bus.wait_published(events)
+
+    def need_server(self):
+        if not self.server:
+            raise unittest.SkipTest("no PostgreSQL here")
+
+    def mirror(self, *sinks, folder=None, topics=(orgs.CHANGES,), **more):
+        return self.tidemark(self.bus, topics=topics, sinks=list(sinks), folder=folder or self.folder, **more)
+
+    def same_as_org(self, *targets, skip=()):
+        state = mirrors.org_state(self.bus)
+        self.assertGreater(len(state["Account"]), 10)
+        for target in targets:
+            self.assertEqual(mirrors.differences(state, target, skip), "", target.kind)
+
+    def sink_of(self, tidemark, name):
+        return next(sink for sink in tidemark.status()["sinks"] if sink["name"] == name)
+
+    def is_settled(self, tidemark, name):
+        """Live, and nothing left to do."""
+        status = tidemark.status()
+        sinks = [sink for sink in status["sinks"] if sink["name"] == name]
+        return all(sub["state"] == "live" for sub in status["subscriptions"]) and status["journal"]["head"] > 0 and \
+            bool(sinks) and sinks[0]["lag"] == 0
+
+    def kinds_of_incidents(self, tidemark):
+        return {(incident["kind"], incident.get("sink") or incident.get("subscription")) for incident in tidemark.status()["incidents"]}
+
+    # --- state ---
+
+    def test_state(self):
+        """rows are the org's state, in both targets: a schema that grows, repeats, split updates, large texts as differences"""
+        self.filled(51, "--schema-change-at", EVENTS // 2, "--duplicates", 0.1, "--shared-replay", 0.1, "--diffs", 0.05)
+        targets = mirrors.both(self.folder, self.server)
+        deletes = dict(zip((target.kind for target in targets), ("hard", "soft")))
+        tidemark = self.mirror(*(target.sink(on_delete=deletes[target.kind]) for target in targets),
+                               topics=(orgs.CHANGES, orgs.ORDERS))
+        self.expect(tidemark.run_until_idle(), 0)
+        self.same_as_org(*targets)
+        status = tidemark.status()
+        verdict.check_accounts(status)
+        orders = {entry["event_id"] for entry in self.bus.ledger() if entry["topic"] == orgs.ORDERS}
+        for target in targets:
+            self.assertEqual(self.sink_of(tidemark, target.kind)["parked"], 0)
+            rows = target.rows("order__e")
+            self.assertEqual(sorted(row["event_id"] for row in rows), sorted(orders))
+            self.assertIn("region__c", target.rows("account")[0])
+            gone = {row["id"] for row in target.rows("_tidemark_tombstones")} if target.kind == "sqlite" else \
+                {row["id"] for row in target.rows("contact") if row["_deleted"]}
+            self.assertTrue(gone)
+        # The same again, from the journal: older than what is there, it changes nothing.
+        before = {target.kind: target.rows("contact") for target in targets}
+        for target in targets:
+            self.expect(tidemark.call("replay", "--sink", target.kind, "--from", "earliest"), 0)
+        self.expect(tidemark.run_until_idle(), 0)
+        self.same_as_org(*targets)
+        for target in targets:
+            found = target.rows("contact")
+            fields = [{key: value for key, value in row.items() if key not in ("_seq", "_state")} for row in found]
+            wanted = [{key: value for key, value in row.items() if key not in ("_seq", "_state")} for row in before[target.kind]]
+            self.assertEqual(sorted(fields, key=lambda row: row["id"]), sorted(wanted, key=lambda row: row["id"]))
+        verdict.check_accounts(tidemark.status())
+
+    def test_tables_made_by_hand(self):
+        """a column of another type stays, is told as an incident, and takes what fits; one poisoned record parks alone"""
+        self.filled(52)
+        poisoned = next(entry["record_ids"][0] for entry in self.bus.ledger()
+                        if entry.get("entity") == "Contact" and len(entry["record_ids"]) == 1)
+        targets = mirrors.both(self.folder, self.server)
+        for target in targets:
+            number = "numeric" if target.kind == "postgres" else "text"
+            target.run(f"CREATE TABLE account (note text, id varchar(18) PRIMARY KEY NOT NULL, name varchar(400),"
+                       f" number_of_employees {number});"
+                       f"CREATE TABLE contact (id text PRIMARY KEY NOT NULL CHECK (id <> '{poisoned}'))")
+            target.foreign = {"note", "number_of_employees"}
+        tidemark = self.mirror(*(target.sink(on_delete="hard") for target in targets))
+        self.expect(tidemark.run_until_idle(), 0)
+        self.same_as_org(*targets, skip=(poisoned,))
+        verdict.check_accounts(tidemark.status())
+        touching = {verdict.identity(entry)[0] for entry in self.bus.ledger() if poisoned in (entry.get("record_ids") or ())}
+        for target in targets:
+            sink = self.sink_of(tidemark, target.kind)
+            self.assertTrue(0 < sink["parked"] <= len(touching), sink)
+            self.assertEqual([row for row in target.rows("contact") if row["id"] == poisoned], [])
+            self.assertIn(("column_type", target.kind), self.kinds_of_incidents(tidemark))
+            employees = {row["id"]: row["number_of_employees"] for row in target.rows("account")}
+            state = mirrors.org_state(self.bus)["Account"]
+            for record, fields in state.items():
+                wanted = fields.get("number_of_employees")
+                self.assertEqual(None if employees[record] is None else int(employees[record]), wanted, record)
+
+    # --- targets that fail ---
+
+    def test_rights_and_a_killed_server(self):
+        """a missing right waits for a person, a killed server for its return; nothing is parked for either"""
+        self.need_server()
+        self.filled(53)
+        target = mirrors.Postgres(self.server)
+        target.run("CREATE ROLE mirror LOGIN; GRANT CREATE ON SCHEMA public TO mirror; CREATE TABLE contact (id text PRIMARY KEY)")
+        tidemark = self.mirror(target.sink("mirror", on_delete="soft"))
+        program = self.run_daemon(tidemark)
+        program.wait_for('table "contact" cannot be made or altered', 60)
+        self.assertIn("own", self.sink_of(tidemark, "postgres")["reason"])
+        target.run("ALTER TABLE contact OWNER TO mirror")
+        waiting.until(lambda: self.sink_of(tidemark, "postgres")["cursor"] > 0, program.tail, 60)
+        self.server.kill()
+        self.server.start()
+        waiting.until(lambda: self.is_settled(tidemark, "postgres"), program.tail, 60)
+        self.assertEqual(program.terminate(), 0, program.tail())
+        self.same_as_org(target)
+        status = tidemark.status()
+        verdict.check_accounts(status)
+        self.assertEqual(status["sinks"][0]["parked"], 0)
+
+    def test_kill_points_between_the_commits(self):
+        """dying before and between the commits of target and store: cursor, rows and counts agree, nothing twice"""
+        self.filled(54, events=400)
+        for target in mirrors.both(self.folder, self.server):
+            tidemark = self.mirror(target.sink(on_delete="archive"), folder=self.folder / target.kind, topics=(orgs.CHANGES, orgs.ORDERS))
+            tidemark.config["sinks"][0]["batch"] = {"events": 50}
+            tidemark.write()
+            points = ("records.before_commit", "records.after_commit", "records.after_fence", "records.before_authority")
+            met = 0
+            for point in points:
+                env = {"TIDEMARK_KILL_AT_POINT": point, "TIDEMARK_KILL_AT": "2" if point.endswith("commit") else "1"}
+                met += tidemark.run_until_idle(env=env).status == KILLED
+            self.assertGreaterEqual(met, 3)
+            self.expect(tidemark.run_until_idle(), 0)
+            self.same_as_org(target)
+            status = tidemark.status()
+            verdict.check_accounts(status)
+            self.assertEqual(status["incidents"], [])
+            orders = [row["event_id"] for row in target.rows("order__e")]
+            self.assertEqual(len(orders), len(set(orders)))
+            published = [verdict.identity(entry) for entry in self.bus.ledger()]
+            self.assertEqual(sum(status["sinks"][0][name] for name in ("delivered", "superseded")), len(set(published)))
+
+    # --- authority ---
+
+    def test_a_second_daemon_fences_the_first(self):
+        """whoever comes second writes; the first stops and says so; the rows are right"""
+        self.filled(55, events=600)
+        for target in mirrors.both(self.folder, self.server):
+            first = self.mirror(target.sink(on_delete="soft"), folder=self.folder / f"{target.kind}-1")
+            one = self.run_daemon(first, name=f"{target.kind}-1")
+            waiting.until(lambda: self.is_settled(first, target.kind), one.tail, 60)
+            second = self.mirror(target.sink(on_delete="soft"), folder=self.folder / f"{target.kind}-2")
+            self.expect(second.run_until_idle(), 0)
+            self.assertIn(("other_store", target.kind), self.kinds_of_incidents(second))
+            self.same_as_org(target)
+            # The first has nothing to write until something comes: it is told at its next batch.
+            self.expect(first.call("replay", "--sink", target.kind, "--from", "earliest"), 0)
+            one.wait_for("another daemon")
+            sink = self.sink_of(first, target.kind)
+            self.assertIn("another daemon", sink["reason"])
+            self.assertEqual(sink["state"], "refused")
+            one.kill()
+            self.same_as_org(target)
+
+    def test_stores_and_databases_lost_and_restored(self):
+        """the store lost, the store restored, the database restored: noticed, told, and the rows are right again"""
+        self.bus = self.org("--seed", 56, "--prefill", 500, "--count", 900, "--rate", 0, "--hold")
+        for target in mirrors.both(self.folder, self.server):
+            folder = self.folder / target.kind
+            tidemark = self.mirror(target.sink(on_delete="hard"), folder=folder)
+            self.expect(tidemark.run_until_idle(), 0)
+            target.backup()
+            self.expect(tidemark.call("backup", str(folder / "backup")), 0)
+            self.same_as_org(target)
+            # The database as it was, and less than it was.
+            target.run("DELETE FROM account; DELETE FROM contact; UPDATE _tidemark_sinks SET cursor = 100")
+            done = self.expect(tidemark.run_until_idle(), 0)
+            self.assertIn("the target is right", done.err)
+            target.restore()
+            self.expect(tidemark.run_until_idle(), 0)
+            self.same_as_org(target)
+            # Another store.
+            self.expect(tidemark.call("restore", str(folder / "backup"), "--force"), 0)
+            self.expect(tidemark.run_until_idle(), 0)
+            self.assertIn(("other_store", target.kind), self.kinds_of_incidents(tidemark))
+            self.same_as_org(target)
+            shutil.rmtree(tidemark.store)
+            self.expect(tidemark.run_until_idle(), 0)
+            self.assertIn(("other_store", target.kind), self.kinds_of_incidents(tidemark))
+            self.same_as_org(target)
+            verdict.check_accounts(tidemark.status())
+
+
+if __name__ == "__main__":
+    tap_print.main()
