@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "cli/look.h"
+#include "delivery/held.h"
 #include "store/incidents.h"
 
 #include <errno.h>
@@ -147,12 +148,34 @@ static void check_file(struct doctor *d, const struct sink_config *sink)
     free(folder);
 }
 
+/* Each line of what the mirror found; it says itself what to do. */
+static void check_mirror(struct doctor *d, const struct sink_config *sink)
+{
+    struct buf findings = BUF_INIT;
+    struct err e = ERR_INIT;
+    if (held_inspect(sink, &findings, &e) != 0)
+        doctor_bad(d, EXIT_SINK, "sink", sink->name, NULL, "%s", e.text);
+    for (char *line = findings.len ? (char *)findings.data : NULL; line && *line;) {
+        char *end = strchr(line, '\n');
+        if (end)
+            *end = '\0';
+        if (strncmp(line, "bad: ", 5) == 0)
+            doctor_bad(d, EXIT_SINK, "sink", sink->name, NULL, "%s", line + 5);
+        else
+            doctor_good(d, "sink", sink->name, "%s", strncmp(line, "ok: ", 4) == 0 ? line + 4 : line);
+        line = end ? end + 1 : NULL;
+    }
+    buf_release(&findings);
+}
+
 void doctor_sinks(struct doctor *d)
 {
     for (uint32_t i = 0; i < d->config->n_sinks; i++) {
         const struct sink_config *sink = &d->config->sinks[i];
         if (sink->kind == SINK_KIND_FILE)
             check_file(d, sink);
+        else if (sink_kind_is_mirror(sink->kind))
+            check_mirror(d, sink);
         else
             doctor_good(d, "sink", sink->name, "needs nothing");
     }

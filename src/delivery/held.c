@@ -143,6 +143,33 @@ static int look_everywhere(struct looking *l, struct held_record **out, size_t *
     return 0;
 }
 
+int held_inspect(const struct sink_config *sink, struct buf *findings, struct err *e)
+{
+    struct arena a = ARENA_INIT;
+    struct err nothing = ERR_INIT; /* a target that cannot be looked at is what inspect tells of */
+    const struct mirror_ops *ops = mirror_ops_of(sink->kind);
+    struct looking l = {.ops = ops, .mirror = ops->new (sink), .sink = sink, .a = &a};
+    size_t n = 0, end;
+    if (ops->look(l.mirror, &nothing) != 0 || ops->fields(l.mirror, &a, &l.fields, &l.n_fields, &nothing) != 0)
+        l.n_fields = 0;
+    struct mirror_table *tables = arena_alloc(&a, (l.n_fields + 1) * sizeof *tables);
+    for (size_t begin = 0; begin < l.n_fields; begin = end) {
+        struct span table = l.fields[begin].table;
+        for (end = begin + 1; end < l.n_fields && span_equal(l.fields[end].table, table);)
+            end++;
+        tables[n] = table_of(&l, &l.fields[begin], end - begin);
+        tables[n].append_only = is_event_table(&l, table);
+        if (tables[n].append_only && strcmp(tables[n].key, "id") == 0)
+            tables[n].key = "event_id";
+        n++;
+    }
+    int rc = ops->inspect(l.mirror, tables, n, findings, e);
+    ops->close(l.mirror);
+    ops->free(l.mirror);
+    arena_release(&a);
+    return rc;
+}
+
 int held_look(const struct sink_config *sink, const char *record_id, struct arena *a, struct held_record **out,
               size_t *n, struct err *e)
 {

@@ -1,9 +1,10 @@
 /*
- * held: what a mirror holds of one record, and since which change, for people (status --explain).
+ * held: what a mirror holds of one record and since which change (status --explain), and whether the target is fit for
+ * use (doctor).
  *
  * Every table that this sink ever made is asked for the record: its state (the versions of its fields) and its row.
  *
- * Guarantees: the target is only read. Calling order: held_look, once per sink and record.
+ * Guarantees: nothing in the target stays changed. Calling order: none; each connects and closes.
  * Ownership: everything lives in the arena given. Thread: any; may block in the target's library.
  * Errors: -1 with err: ERR_RETRY away; ERR_REJECTED nothing of ours there, or no right.
  */
@@ -35,6 +36,12 @@ struct held_record {
 /* record_id: 15 or 18 characters. *n: in how many tables it was found; usually 0 or 1. */
 MUST_CHECK int held_look(const struct sink_config *sink, const char *record_id, struct arena *a,
                          struct held_record **out, size_t *n, struct err *e);
+
+/*
+ * For doctor: may this sink do what it must? Lines "ok: …" and "bad: …", as mirror_ops.inspect gives them, of the target
+ * and of every table that this sink made. Nothing stays changed.
+ */
+MUST_CHECK int held_inspect(const struct sink_config *sink, struct buf *findings, struct err *e);
 
 /* The three characters that make a record id one that does not tell upper from lower case. out: 19 bytes. */
 void held_long_id(const char *record_id, char *out);

@@ -139,6 +139,27 @@ class Looks(case.Case):
         self.assertIn("No such file", self.explained(record)["held"][0]["error"])
         self.assertIn("sink mirror: cannot open ", self.expect(self.tm.call("status", "--explain", record), 0).out)
 
+    def test_doctor(self):
+        """doctor says whether the database can be made or written, and how its tables stand; it changes nothing"""
+        self.filled(105)
+        self.mirror(on_delete="soft", entities={"Account": {}})
+        self.assertIn(f"{self.database} will be made", self.expect(self.tm.call("doctor"), 0).out)
+        self.assertFalse(self.database.exists())
+        self.expect(self.tm.run_until_idle(), 0)
+        told = self.expect(self.tm.call("doctor"), 0).out
+        self.assertIn(f"{self.database} can be written", told)
+        self.assertIn('table "account" has its columns', told)
+        with sqlite3.connect(self.database) as database:
+            before = rows_of(database)
+            database.execute("ALTER TABLE account DROP COLUMN fax")
+        told = self.expect(self.tm.call("doctor"), 0).out
+        self.assertIn("will do: ", told)
+        with sqlite3.connect(self.database) as database:
+            self.assertNotEqual(rows_of(database), before)  # it is still gone
+        self.tm.config["sinks"][-1]["sqlite"]["path"] = str(self.folder / "nowhere" / "mirror.db")
+        self.tm.write()
+        self.assertRegex(self.expect(self.tm.call("doctor"), 5).out, "the folder of .* does not exist: make it")
+
 
 if __name__ == "__main__":
     tap_print.main()
