@@ -1148,6 +1148,26 @@ static void what_is_in_effect_counts(void **state)
     config_free(b);
 }
 
+#define MIRROR(column, dsn)                                                                                   \
+    "sinks:\n  - name: db\n    on_delete: soft\n    postgres: { dsn: '" dsn "' }\n    entities:\n      Account: { fields: { Phone: "   \
+    "{ column: " column " } } }\n"
+
+static void what_is_mirrored_and_where_counts(void **state)
+{
+    (void)state;
+    struct config *a = load_good(ORG SUB MIRROR("phone", "host=/run/pg"));
+    struct config *same = load_good(SUB ORG MIRROR("phone", "host=/run/pg"));
+    struct config *column = load_good(ORG SUB MIRROR("tel", "host=/run/pg"));
+    struct config *dsn = load_good(ORG SUB MIRROR("phone", "host=/run/pg2"));
+    assert_true(config_same_sink(a, 0, same, 0));
+    assert_false(config_same_sink(a, 0, column, 0));
+    assert_false(config_same_sink(a, 0, dsn, 0));
+    config_free(a);
+    config_free(same);
+    config_free(column);
+    config_free(dsn);
+}
+
 /* --- hostile files ---------------------------------------------------------------------------- */
 
 static void mutate(struct rng *r, struct buf *b)
@@ -1264,6 +1284,7 @@ int main(void)
         cmocka_unit_test(the_schema_and_the_reference_are_those_of_the_table),
         cmocka_unit_test(what_is_written_differently_is_the_same),
         cmocka_unit_test(what_is_in_effect_counts),
+        cmocka_unit_test(what_is_mirrored_and_where_counts),
         cmocka_unit_test(topics_that_bring_the_same_events_are_told),
         cmocka_unit_test(each_org_and_each_sink_stands_alone),
         cmocka_unit_test(mutated_files_are_read_or_refused),
