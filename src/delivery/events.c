@@ -9,8 +9,10 @@
 #include "base/killpoint.h"
 #include "base/log.h"
 #include "store/dead_letters.h"
+#include "store/incidents.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 struct events {
     const struct sink_ops *ops;
@@ -40,22 +42,39 @@ static void events_free(struct delivery_loop *d)
 
 /* --- opening -------------------------------------------------------------------------------------- */
 
+/* The target is open, but may not hold what it should: kept until a person has looked. */
+static int record_doubt(struct delivery_loop *d, struct store_txn *txn, const struct err *doubt, struct err *e)
+{
+    struct incident incident = {.state = INCIDENT_OPEN, .opened_ms = clock_wall_ms()};
+    snprintf(incident.subject, sizeof incident.subject, "%s", d->options.sink->name);
+    snprintf(incident.kind, sizeof incident.kind, "output_differs");
+    snprintf(incident.policy, sizeof incident.policy, "went_on");
+    snprintf(incident.text, sizeof incident.text, "%s", doubt->text);
+    log_error(d->subject, "%s", doubt->text);
+    return incident_open(txn, &incident, e);
+}
+
 /*
  * What the sink knows after opening is committed before it writes anything: else a crash after the first
  * write would leave lines in the target that nobody knows to be ours.
  */
-static int commit_opened(struct delivery_loop *d, struct err *e)
+static int commit_opened(struct delivery_loop *d, const struct err *doubt, struct err *e)
 {
     struct events *ev = d->target;
     struct sink_record next = d->record;
     struct store_txn txn;
     next.state = (struct buf)BUF_INIT;
     ev->ops->state(ev->sink, &next.state);
-    if (span_equal(buf_span(&next.state), buf_span(&d->record.state))) {
+    if (doubt->class == ERR_NONE && span_equal(buf_span(&next.state), buf_span(&d->record.state))) {
         sink_record_release(&next);
         return 0;
     }
     if (store_begin(d->options.store, true, &txn, e) != 0) {
+        sink_record_release(&next);
+        return -1;
+    }
+    if (doubt->class != ERR_NONE && record_doubt(d, &txn, doubt, e) != 0) {
+        store_abort(&txn);
         sink_record_release(&next);
         return -1;
     }
@@ -76,7 +95,7 @@ static int events_open(struct delivery_loop *d, struct err *e)
         log_warn(d->subject, "%s", (char *)notice.data);
     buf_release(&notice);
     if (d->open)
-        return commit_opened(d, e);
+        return commit_opened(d, &why, e);
     loop_fail_target(d, &why);
     return 0;
 }
@@ -91,7 +110,7 @@ static int events_reopen(struct delivery_loop *d, struct err *e)
         log_info(d->subject, "%s", (char *)notice.data);
     buf_release(&notice);
     if (rc == 0)
-        return commit_opened(d, e);
+        return commit_opened(d, &why, e);
     loop_fail_target(d, &why);
     return 0;
 }

@@ -173,6 +173,45 @@ static int go_on_at_end(const struct opening *o, const struct stat *st, struct e
     return 0;
 }
 
+/*
+ * A file that is not the one remembered, or shorter, and holds events of ours all the same: somebody has put a copy
+ * there, or our store is another one. Going on at its end loses or repeats what lies between, so it is said for good:
+ * e becomes ERR_UNKNOWN, which is no failure. The mark is the file's end already.
+ */
+static int compare_copy(const struct opening *o, struct err *e)
+{
+    const struct file_mark *mark = &o->out->mark;
+    const uint64_t cursor = o->memory->cursor;
+    struct file_tail_line last;
+    if (file_tail_last(o->out->fd, mark->length, mark->line_bytes, &last, e) != 0)
+        return err_prefix(e, "%s", o->path);
+    if (!last.is_ours || last.seq == cursor)
+        return 0;
+    if (last.seq > cursor)
+        err_set(e, ERR_UNKNOWN, origin, 0,
+                "%s ends with an event of seq %" PRIu64 ", and the store has seen %" PRIu64
+                " delivered: it was written under another store, and what comes again is in it twice",
+                o->path, last.seq, cursor);
+    else if (o->memory->state.n)
+        err_set(e, ERR_UNKNOWN, origin, 0,
+                "%s is an older copy: it ends with seq %" PRIu64
+                ", and what was delivered after it is not in it; `tidemark replay --sink %s --from %s` delivers it again",
+                o->path, last.seq, o->sink_name, last.replay_id);
+    return 0;
+}
+
+/* As go_on_at_end, for a file that may be a copy of the one remembered (`before`; NULL: none was). */
+static int go_on_in_copy(const struct opening *o, const struct stat *st, const struct file_mark *before, struct err *e)
+{
+    bool same = false;
+    if (before && before->length && before->length == (uint64_t)st->st_size &&
+        file_mark_check(o->out->fd, before, &same, e) != 0)
+        return err_prefix(e, "%s", o->path);
+    if (go_on_at_end(o, st, e) != 0)
+        return -1;
+    return same || st->st_size == 0 ? 0 : compare_copy(o, e);
+}
+
 static int refuse_foreign(const struct opening *o, uint64_t at, const char *what, struct err *e)
 {
     return err_set(e, ERR_REJECTED, origin, 0,
@@ -211,7 +250,7 @@ static int settle_same(const struct opening *o, const struct stat *st, struct er
         buf_addf(remark(o->notice),
                  "%s: truncated by somebody from %" PRIu64 " to %" PRIu64 " bytes: going on at its end",
                  o->path, mark->length, size);
-        return go_on_at_end(o, st, e);
+        return go_on_in_copy(o, st, NULL, e);
     }
     if (file_mark_check(o->out->fd, mark, &matches, e) != 0)
         return err_prefix(e, "%s", o->path);
@@ -232,13 +271,14 @@ static int settle(const struct opening *o, const struct stat *st, struct err *e)
     if (state.n == 0) {
         mark->device = st->st_dev;
         mark->inode = st->st_ino;
-        return go_on_at_end(o, st, e);
+        return go_on_in_copy(o, st, NULL, e);
     }
     if (file_mark_decode(state, mark) != 0)
         return err_set(e, ERR_REJECTED, origin, 0,
                        "what the store remembers about %s has a form this version does not know; `tidemark "
                        "sink reset %s` forgets it and goes on at the file's end",
                        o->path, o->sink_name);
+    const struct file_mark before = *mark;
     bool is_same = mark->inode == st->st_ino;
     mark->device = st->st_dev;
     mark->inode = st->st_ino;
@@ -254,7 +294,7 @@ static int settle(const struct opening *o, const struct stat *st, struct err *e)
                  "%s: another file than before (rotated; the old one had %" PRIu64
                  " settled bytes): going on at its end, byte %jd",
                  o->path, mark->length, (intmax_t)st->st_size);
-    return go_on_at_end(o, st, e);
+    return go_on_in_copy(o, st, &before, e);
 }
 
 int file_open(struct file_output *out, const char *sink_name, const char *path,
@@ -273,10 +313,17 @@ int file_open(struct file_output *out, const char *sink_name, const char *path,
 static int look_again(struct file_output *out, const char *sink_name, const char *path, const struct stat *st,
                       struct buf *notice, struct err *e)
 {
-    const struct opening o = {.sink_name = sink_name, .path = path, .notice = notice, .out = out};
+    struct buf state = BUF_INIT;
+    file_mark_encode(&out->mark, &state);
+    const struct sink_memory memory = {.cursor = UINT64_MAX, .state = buf_span(&state)};
+    const struct opening o = {.sink_name = sink_name, .path = path, .memory = &memory, .notice = notice, .out = out};
+    int rc = 0;
     if ((uint64_t)st->st_size > out->mark.length)
-        return refuse_foreign(&o, out->mark.length, "more bytes than were delivered", e);
-    return (uint64_t)st->st_size < out->mark.length ? settle_same(&o, st, e) : 0;
+        rc = refuse_foreign(&o, out->mark.length, "more bytes than were delivered", e);
+    else if ((uint64_t)st->st_size < out->mark.length)
+        rc = settle_same(&o, st, e);
+    buf_release(&state);
+    return rc;
 }
 
 int file_open_again(struct file_output *out, const char *sink_name, const char *path, struct buf *notice,

@@ -11,7 +11,9 @@
  *   longer, the tail is not ours       refused: nobody cuts foreign bytes
  *   as long as the mark                go on
  * Going on at the end needs a line end there; a file whose last line is torn is refused.
- * Whatever is not simply "go on" is told in `notice`.
+ * Whatever is not simply "go on" is told in `notice`. Where the end that is gone on at is an event of ours, and not the
+ * one delivered last, somebody has put an older copy there, or the store is another one than before: 0 with e filled in
+ * (sink.h), so that it becomes an incident.
  *
  * The device number is kept, not compared: it changes when a volume is mounted again. The inode with the
  * line at the mark says enough.

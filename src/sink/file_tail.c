@@ -197,6 +197,37 @@ static int check_window(struct scan *s, size_t n, struct err *e)
     return s->at + n == s->to ? check_torn(s, span_of(line, n), e) : check_long(s, e);
 }
 
+static void read_replay_id(struct span head, char *out, size_t size)
+{
+    static const char key[] = ",\"replay_id\":\"";
+    const char *at = memmem(head.p, head.n, key, sizeof key - 1);
+    size_t n = 0;
+    if (at) {
+        const char *end = (const char *)head.p + head.n;
+        for (at += sizeof key - 1; at < end && strchr("0123456789abcdef", *at) && *at && n + 1 < size; at++)
+            out[n++] = *at;
+    }
+    out[n] = '\0';
+}
+
+int file_tail_last(int fd, uint64_t end, size_t line_bytes, struct file_tail_line *line, struct err *e)
+{
+    *line = (struct file_tail_line){0};
+    if (line_bytes < 2 || line_bytes > end)
+        return 0;
+    uint8_t *bytes = xmalloc(line_bytes);
+    size_t got;
+    int rc = file_read_at(fd, bytes, line_bytes, end - line_bytes, &got, e);
+    if (rc == 0 && got == line_bytes) {
+        struct span head = span_of(bytes, line_bytes - 1);
+        line->is_ours = read_head(head, &line->seq) == HEAD_OURS && bytes[line_bytes - 2] == '}';
+        if (line->is_ours)
+            read_replay_id(head, line->replay_id, sizeof line->replay_id);
+    }
+    free(bytes);
+    return rc;
+}
+
 int file_tail_check(int fd, uint64_t from, uint64_t to, uint64_t cursor, struct file_tail *tail,
                     struct err *e)
 {

@@ -15,6 +15,7 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct file_tail {
@@ -22,6 +23,16 @@ struct file_tail {
     uint64_t foreign_at;     /* offset of the first line that is not ours */
     const char *foreign_why; /* static text */
 };
+
+/* The last line of a file, as far as it is one of ours. */
+struct file_tail_line {
+    bool is_ours;
+    uint64_t seq;
+    char replay_id[2 * 64 + 1]; /* hex; "" when the line does not say */
+};
+
+/* The line of `line_bytes` bytes that ends at `end`. A line that is not whole there (a very long one) is not known. */
+MUST_CHECK int file_tail_last(int fd, uint64_t end, size_t line_bytes, struct file_tail_line *line, struct err *e);
 
 MUST_CHECK int file_tail_check(int fd, uint64_t from, uint64_t to, uint64_t cursor, struct file_tail *tail,
                                struct err *e);

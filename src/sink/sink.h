@@ -66,7 +66,11 @@ struct sink_ops {
     const char *kind; /* "file" */
     bool records_mode;
     struct sink *(*new)(const struct sink_config *config);
-    /* notice: what people should know about how it was opened ("rotated", "cut back"), appended. */
+    /*
+     * notice: what people should know about how it was opened ("rotated", "cut back"), appended. 0 with e filled in
+     * (ERR_UNKNOWN): it is open, but something may be missing from the target, or come twice; delivery opens an incident
+     * with this text. reopen may do the same.
+     */
     MUST_CHECK int (*open)(struct sink *s, const struct sink_memory *memory, struct buf *notice,
                            struct err *e);
     /* Write the whole batch, make it durable, report every delivery. */

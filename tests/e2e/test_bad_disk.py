@@ -269,6 +269,49 @@ class Output(Disk):
         os.truncate(tidemark.output, 0)
         self.rotated(tidemark, before)
 
+    def doubts(self, tidemark):
+        return [i for i in tidemark.status()["incidents"] if i["kind"] == "output_differs" and i["state"] == "open"]
+
+    def test_older_copy(self):
+        """an older copy of the file is put in its place: said in an incident, and the replay it names brings what is missing"""
+        tidemark = self.done_once()
+        before = tidemark.lines()
+        older = b"".join(tidemark.output.read_bytes().splitlines(keepends=True)[:10])
+        os.unlink(tidemark.output)
+        tidemark.output.write_bytes(older)
+        self.publish_more()
+        self.expect(tidemark.run_until_idle(), 0, "is an older copy: it ends with seq 10")
+        self.assertEqual([i["subscription"] for i in self.doubts(tidemark)], ["log"])
+        new = [verdict.identity(line) for line in tidemark.lines()[10:]]
+        self.assertEqual(new, verdict.expected(self.bus.ledger(), orgs.ACCOUNTS)[len(before):])
+        words = re.search(r"`tidemark (replay --sink log --from \w+)`", self.doubts(tidemark)[0]["text"]).group(1).split()
+        self.expect(tidemark.call(*words), 0)
+        self.expect(tidemark.run_until_idle(), 0)
+        held = [verdict.identity(line) for line in tidemark.lines()]
+        self.assertEqual(set(held), set(verdict.expected(self.bus.ledger(), orgs.ACCOUNTS)))
+        self.assertEqual(len(self.doubts(tidemark)), 1)
+
+    def test_same_copy(self):
+        """a copy of the file as it was: gone on in, without an incident"""
+        tidemark = self.done_once()
+        data = tidemark.output.read_bytes()
+        os.unlink(tidemark.output)
+        tidemark.output.write_bytes(data)
+        self.publish_more()
+        self.expect(tidemark.run_until_idle(), 0, "another file than before")
+        self.assertEqual(self.doubts(tidemark), [])
+        self.check(tidemark)
+
+    def test_lost_store(self):
+        """the store is deleted under a living file: nothing is cut, and an incident says what is in it twice"""
+        tidemark = self.done_once()
+        before = tidemark.output.read_bytes()
+        shutil.rmtree(tidemark.store)
+        self.expect(tidemark.run_until_idle(), 0, "holds \\d+ bytes already", "written under another store")
+        self.assertTrue(tidemark.output.read_bytes().startswith(before))
+        self.assertEqual(len(self.doubts(tidemark)), 1)
+        self.assertEqual(len(tidemark.lines()), 2 * len(verdict.expected(self.bus.ledger(), orgs.ACCOUNTS)))
+
     def test_foreign_tail(self):
         """a foreign tail: the sink stops, the file is not touched, exit 5"""
         tidemark = self.done_once()

@@ -286,7 +286,7 @@ class FirstPath(case.Case):
         self.finish(tidemark)
         status = tidemark.status()
         self.assertFalse(status["daemon"]["running"])
-        self.assertEqual(list(status), ["version", "daemon", "subscriptions", "journal", "sinks", "dead_letters", "incidents"])
+        self.assertEqual(list(status), ["version", "daemon", "subscriptions", "journal", "sinks", "dead_letters", "incidents", "orgs"])
         for key in ("name", "org", "topic", "state", "reason", "generation", "replay_id", "position_age_s",
                     "last_response_at", "received", "duplicates", "before_start", "journaled"):
             self.assertIn(key, status["subscriptions"][0])
