@@ -15,26 +15,6 @@ enum {
     NAME_PATIENCE_MS = 5 * 60 * 1000,
 };
 
-static void set_mark(struct mark *m, struct span id)
-{
-    m->len = (uint32_t)id.n;
-    if (id.n)
-        memcpy(m->id, id.p, id.n);
-}
-
-static struct span mark_span(const struct mark *m)
-{
-    return span_of(m->id, m->len);
-}
-
-static bool brings(const struct pubsub_response *r, const struct mark *wanted)
-{
-    for (uint32_t i = 0; wanted->len && i < r->n_events; i++)
-        if (span_equal(r->events[i].replay_id, mark_span(wanted)))
-            return true;
-    return false;
-}
-
 /* --- the slot ------------------------------------------------------------------------------------- */
 
 int64_t managed_patience_ms(const struct pubsub_status *status)
@@ -146,34 +126,16 @@ static int open_beside(struct intake *in, struct source *s, int64_t now, struct 
     return rc;
 }
 
-static void become_whole(struct intake *in, struct source *s, const char *how)
-{
-    s->managed.whole = true;
-    log_info(s->subject, "the managed stream and the store's position have met (%s)", how);
-    managed_close_beside(in, s);
-}
-
 void managed_journaled(struct intake *in, struct source *s, const struct pubsub_response *r)
 {
-    struct managed_run *m = &s->managed;
-    if (m->whole)
+    struct meeting *m = &s->managed.meeting;
+    if (s->managed.whole)
         return;
-    if (source_is_beside(s, r)) {
-        if (r->n_events == 0)
-            return become_whole(in, s, "nothing was missing up to now");
-        if (brings(r, &m->wanted_beside))
-            return become_whole(in, s, "what was missing is here");
-        if (m->wanted_beside.len && !m->wanted_managed.len)
-            set_mark(&m->wanted_managed, r->events[0].replay_id);
-        set_mark(&m->newest_beside, r->events[r->n_events - 1].replay_id);
-        return;
+    if (source_is_beside(s, r) ? meeting_beside(m, r) : meeting_managed(m, r)) {
+        s->managed.whole = true;
+        log_info(s->subject, "the managed stream and the store's position have met");
+        managed_close_beside(in, s);
     }
-    if (r->n_events && !m->wanted_beside.len) {
-        set_mark(&m->wanted_beside, r->events[0].replay_id);
-        m->wanted_managed = m->newest_beside;
-    }
-    if (brings(r, &m->wanted_managed))
-        become_whole(in, s, "the managed stream has come as far");
 }
 
 /* --- commits -------------------------------------------------------------------------------------- */
@@ -181,7 +143,7 @@ void managed_journaled(struct intake *in, struct source *s, const struct pubsub_
 static void ask_commit(struct intake *in, struct source *s, struct span id, int64_t now)
 {
     struct managed_run *m = &s->managed;
-    set_mark(&m->sent, id);
+    mark_set(&m->sent, id);
     m->asked_mono_ms = now;
     m->asked++;
     KILLPOINT("intake.before_managed_commit");
@@ -216,7 +178,7 @@ int64_t managed_commit(struct intake *in, struct source *s, int64_t now)
     int64_t again_at = (m->asked_mono_ms ? m->asked_mono_ms : s->opened_ms) + COMMIT_AGAIN_MS;
     if (same.n && now >= again_at) {
         struct mark copy; /* the mark itself is about to be set */
-        set_mark(&copy, same);
+        mark_set(&copy, same);
         ask_commit(in, s, mark_span(&copy), now);
         again_at = now + COMMIT_AGAIN_MS;
     }

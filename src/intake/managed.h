@@ -5,13 +5,9 @@
  * committed, and only an id behind which something else has followed on that stream (I1): so the service is never
  * ahead of this store. It can be ahead of what the store is now: one that was restored from a backup, lost, or told
  * to replay; or its position was reset there. Neither side can tell. So beside each managed stream a plain one runs
- * from the store's own position until the two meet: until one of them brings an event that the other has brought,
- * or the plain one has nothing more to bring. Then nothing is missing between, and the plain one is closed. Until
- * then it alone moves the resume point; what both bring is a duplicate.
- *
- *   Two streams in the order of the bus: remembered are the first event of the managed one, and where the plain one
- *   was then (or, if it had brought nothing, its first event). Whichever is the later, the other one gets there.
- *   Replay ids are compared for equality alone.
+ * from the store's own position until the two meet (meeting.h), or the plain one has nothing more
+ * to bring. Then nothing is missing between, and the plain one is closed. Until then it alone moves the resume
+ * point; what both bring is a duplicate.
  *
  * Commits: one under way at a time, the newest; the same again after ten minutes of quiet, for a stream without
  * commits is closed after thirty. One that is refused is counted and shown; the stream goes on.
@@ -27,15 +23,10 @@
 
 #include "intake/append.h"
 #include "intake/intake.h"
+#include "intake/meeting.h"
 #include "pubsub/pubsub.h"
 
 struct source;
-
-/* A replay id to wait for. */
-struct mark {
-    uint8_t id[EVENT_MAX_REPLAY_ID];
-    uint32_t len; /* 0: not known yet */
-};
 
 struct managed_run {
     /* The plain stream beside. */
@@ -43,9 +34,7 @@ struct managed_run {
     bool open;
     struct replay_group group;
     int64_t last_response_mono_ms;
-    struct mark newest_beside;   /* the last event that it has brought */
-    struct mark wanted_beside;   /* the managed stream's first: the plain one gets there … */
-    struct mark wanted_managed;  /* … or the managed one here */
+    struct meeting meeting;
 
     /* Commits on this stream. */
     uint64_t asked, answered; /* serials */

@@ -335,14 +335,15 @@ void source_heard(struct source *s, const struct pubsub_response *r, int64_t now
     s->silent = false;
     s->trouble[0] = '\0';
     s->contact_mono_ms = now;
-    s->managed.refused_since_ms = 0;
     if (replay_unconfirmed(&s->record) && !aside)
         replay_confirm(&s->record); /* stored with the commit of this response */
-    s->attempt = 0;
-    if (source_is_beside(s, r))
+    if (source_is_beside(s, r)) { /* says nothing about the managed stream, which may be refused yet */
         s->managed.last_response_mono_ms = now;
-    else
+    } else {
+        s->managed.refused_since_ms = 0;
+        s->attempt = 0;
         s->last_response_mono_ms = now;
+    }
     s->last_response_ms = r->received_ms;
     if (r->n_events)
         s->last_event_ms = now;
