@@ -62,8 +62,8 @@ static void free_note(struct intake *in, struct note *note)
     free(note);
 }
 
-/* Until something comes, at most so long: when stopping, too. */
-static void rest(struct intake *in, int64_t ms)
+/* Until something comes, at most so long: when stopping, too. False: nothing came. */
+static bool rest(struct intake *in, int64_t ms)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -73,8 +73,10 @@ static void rest(struct intake *in, int64_t ms)
     pthread_mutex_lock(&in->lock);
     if (!in->woken)
         pthread_cond_timedwait(&in->wake, &in->lock, &t);
+    bool came = in->woken;
     in->woken = false;
     pthread_mutex_unlock(&in->lock);
+    return came;
 }
 
 /* Wait until something came, or the monotonic time `until`. Returns the notes. */
@@ -394,15 +396,15 @@ static int take_rest(struct intake *in, struct err *e)
 /* Tell the services what is stored, and wait a moment for their answers: else they begin with what we have. */
 static int last_commits(struct intake *in, struct err *e)
 {
-    enum { WAIT_MS = 3000, LOOK_MS = 50 };
-    const int64_t until = clock_mono_ms() + WAIT_MS;
-    for (bool waits = true; waits && clock_mono_ms() < until;) {
+    enum { LOOK_MS = 50, MOST_LOOKS = 60, MOST_TURNS = 2000 };
+    int looks = 0, turns = 0;
+    for (bool waits = true; waits && looks < MOST_LOOKS && turns < MOST_TURNS; turns++) {
         (void)commit_managed(in, INT64_MAX);
         waits = false;
         for (uint32_t i = 0; i < in->n_sources; i++)
             waits = waits || managed_awaits_answer(in, in->sources[i]);
-        if (waits)
-            rest(in, LOOK_MS);
+        if (waits && !rest(in, LOOK_MS))
+            looks++;
         if (take_rest(in, e) != 0)
             return -1;
     }

@@ -30,7 +30,11 @@ struct pubsub_stream {
     uint8_t replay_id[64];
     size_t replay_id_len;
     char topic[80];
+    bool managed; /* then topic is the developer name */
     bool cancelled, ended, paused;
+    uint64_t commits; /* the newest serial that was asked for; 0: none */
+    uint8_t committed[64];
+    size_t committed_len;
 };
 
 struct fake_schema_call {
@@ -123,19 +127,24 @@ static inline bool fake_org_cancelled(struct pubsub_stream *s)
     return cancelled;
 }
 
-static inline void fake_org_end(struct pubsub_stream *s, enum pubsub_reaction reaction, const char *text)
+static inline void fake_org_end_with(struct pubsub_stream *s, const struct pubsub_status *status)
 {
-    struct pubsub_status status = {.grpc_code = 14, .reaction = reaction};
-    snprintf(status.text, sizeof status.text, "%s", text);
     pthread_mutex_lock(&fake.lock);
     bool ended = s->ended;
     pthread_mutex_unlock(&fake.lock);
     if (ended)
         return;
-    s->listener.on_end(s->ctx, s, &status);
+    s->listener.on_end(s->ctx, s, status);
     pthread_mutex_lock(&fake.lock);
     s->ended = true; /* from here on it would be freed memory */
     pthread_mutex_unlock(&fake.lock);
+}
+
+static inline void fake_org_end(struct pubsub_stream *s, enum pubsub_reaction reaction, const char *text)
+{
+    struct pubsub_status status = {.grpc_code = 14, .reaction = reaction};
+    snprintf(status.text, sizeof status.text, "%s", text);
+    fake_org_end_with(s, &status);
 }
 
 /* As pubsub does: what comes after the owner's cancel is dropped. */
@@ -223,6 +232,12 @@ int64_t __wrap_auth_server_time_ms(struct auth *a)
     return ms;
 }
 
+uint64_t __wrap_auth_refresh_count(struct auth *a)
+{
+    (void)a;
+    return 0;
+}
+
 struct pubsub *__wrap_pubsub_new(const struct org_config *org, struct err *e)
 {
     (void)org, (void)e;
@@ -241,17 +256,10 @@ void __wrap_pubsub_free(struct pubsub *p)
         }
 }
 
-struct pubsub_stream *__wrap_pubsub_subscribe(struct pubsub *p, const struct auth_token *token,
-                                              const char *topic, enum pubsub_from from, struct span replay_id,
-                                              uint64_t number, const struct pubsub_listener *listener,
-                                              void *ctx)
+static inline struct pubsub_stream *fake_org_open(struct pubsub_stream stream, const char *topic)
 {
-    (void)p, (void)token;
     struct pubsub_stream *s = xcalloc(1, sizeof *s);
-    *s = (struct pubsub_stream){
-        .number = number, .listener = *listener, .ctx = ctx, .from = from, .replay_id_len = replay_id.n};
-    if (replay_id.n)
-        memcpy(s->replay_id, replay_id.p, replay_id.n);
+    *s = stream;
     snprintf(s->topic, sizeof s->topic, "%s", topic);
     pthread_mutex_lock(&fake.lock);
     BUG_IF(fake.n_streams == FAKE_STREAMS);
@@ -261,6 +269,39 @@ struct pubsub_stream *__wrap_pubsub_subscribe(struct pubsub *p, const struct aut
     if (fake.on_subscribe)
         fake.on_subscribe(s);
     return s;
+}
+
+struct pubsub_stream *__wrap_pubsub_subscribe(struct pubsub *p, const struct auth_token *token,
+                                              const char *topic, enum pubsub_from from, struct span replay_id,
+                                              uint64_t number, const struct pubsub_listener *listener,
+                                              void *ctx)
+{
+    (void)p, (void)token;
+    struct pubsub_stream s = {
+        .number = number, .listener = *listener, .ctx = ctx, .from = from, .replay_id_len = replay_id.n};
+    if (replay_id.n)
+        memcpy(s.replay_id, replay_id.p, replay_id.n);
+    return fake_org_open(s, topic);
+}
+
+struct pubsub_stream *__wrap_pubsub_managed_subscribe(struct pubsub *p, const struct auth_token *token,
+                                                      const char *developer_name, uint64_t number,
+                                                      const struct pubsub_listener *listener, void *ctx)
+{
+    (void)p, (void)token;
+    struct pubsub_stream s = {.number = number, .listener = *listener, .ctx = ctx, .managed = true};
+    return fake_org_open(s, developer_name);
+}
+
+void __wrap_pubsub_stream_commit(struct pubsub_stream *s, uint64_t serial, struct span replay_id)
+{
+    pthread_mutex_lock(&fake.lock);
+    BUG_IF(!s->managed || serial <= s->commits || replay_id.n > sizeof s->committed);
+    s->commits = serial;
+    s->committed_len = replay_id.n;
+    memcpy(s->committed, replay_id.p, replay_id.n);
+    pthread_cond_broadcast(&fake.changed);
+    pthread_mutex_unlock(&fake.lock);
 }
 
 uint64_t __wrap_pubsub_stream_number(const struct pubsub_stream *s)
