@@ -53,11 +53,19 @@ static struct mirror_table table_of(struct looking *l, const struct mirror_field
     enum delete_policy policy = c ? c->on_delete : l->sink->on_delete;
     struct mirror_column *columns = arena_alloc(l->a, n * sizeof *columns);
     struct mirror_source *sources = arena_alloc(l->a, n * sizeof *sources);
+    uint32_t n_columns = 0;
     for (size_t i = 0; i < n; i++) {
         const struct mirror_field *f = &fields[i];
-        columns[i] = (struct mirror_column){.name = arena_strndup(l->a, f->column.p, f->column.n), .type = f->type};
+        uint32_t at = 0;
+        while (at < n_columns && !span_equal_str(f->column, columns[at].name))
+            at++;
+        if (at == n_columns)
+            columns[n_columns++] =
+                (struct mirror_column){.name = arena_strndup(l->a, f->column.p, f->column.n), .type = f->type};
+        else
+            columns[at].merged = true; /* several fields share it */
         sources[i] = (struct mirror_source){arena_strndup(l->a, f->field.p, f->field.n),
-                                            arena_strndup(l->a, f->field_id.p, f->field_id.n), (uint32_t)i};
+                                            arena_strndup(l->a, f->field_id.p, f->field_id.n), at};
     }
     return (struct mirror_table){.name = arena_strndup(l->a, fields[0].table.p, fields[0].table.n),
                                  .key = c && c->key ? c->key : "id",
@@ -65,7 +73,7 @@ static struct mirror_table table_of(struct looking *l, const struct mirror_field
                                               : policy == DELETE_ARCHIVE ? MIRROR_ARCHIVE
                                                                          : MIRROR_HARD,
                                  .number = l->n_tables++,
-                                 .n_columns = (uint32_t)n,
+                                 .n_columns = n_columns,
                                  .n_sources = (uint32_t)n,
                                  .columns = columns,
                                  .sources = sources};

@@ -36,7 +36,8 @@ class Looks(case.Case):
         """the statements of the first batch, run by hand, give the rows that the daemon writes"""
         self.filled(101)
         self.mirror(on_delete="soft", new_fields="json",
-                    entities={"Account": {"new_fields": "add", "fields": {"Name": {"max_length": 12}, "Rating": False}}})
+                    entities={"Account": {"new_fields": "add", "fields": {"Name": {"max_length": 12}, "Rating": False,
+                                                                                    "BillingAddress": None}}})
         before = self.journal()
         told = self.expect(self.tm.call("run", "--dry-run"), 0).out
         self.assertFalse(self.database.exists())

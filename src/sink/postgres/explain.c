@@ -34,6 +34,24 @@ static void add_value(const struct mirror_value *value, struct buf *out)
     buf_release(&text);
 }
 
+/* A column that several fields share: what changes goes into what is held, and members that are null go. */
+static void add_column_value(const struct mirror_column *column, const struct mirror_value *value, bool update,
+                             struct buf *out)
+{
+    if (!column->merged || value->is_null) {
+        add_value(value, out);
+        return;
+    }
+    buf_add_str(out, "jsonb_strip_nulls(");
+    if (update) {
+        buf_add_str(out, "coalesce(");
+        mirror_add_identifier(out, column->name);
+        buf_add_str(out, ", '{}') || ");
+    }
+    add_value(value, out);
+    buf_add_str(out, "::jsonb)");
+}
+
 static void add_bytes(struct span bytes, struct buf *out)
 {
     buf_add_str(out, "'\\x");
@@ -108,7 +126,7 @@ static void show_insert(const struct mirror_row *row, struct buf *out)
     mirror_add_literal(out, row->id);
     for (uint32_t i = 0; i < row->n; i++) {
         buf_add_str(out, ", ");
-        add_value(&row->values[i], out);
+        add_column_value(&table->columns[row->columns[i]], &row->values[i], false, out);
     }
     for (uint32_t own = 0; own < PG_OWNS; own++) {
         if (!pg_has_own(table, (enum pg_own)own))
@@ -134,7 +152,7 @@ static void show_update(const struct mirror_row *row, struct buf *out)
         first = false;
         mirror_add_identifier(out, c->name);
         buf_add_str(out, " = ");
-        add_value(&row->values[i], out);
+        add_column_value(c, &row->values[i], true, out);
     }
     for (uint32_t own = 0; own < PG_OWNS; own++) {
         bool meant = pg_has_own(table, (enum pg_own)own) && (own < PG_OWN_DELETED || row->action != MIRROR_STATE_ONLY);
