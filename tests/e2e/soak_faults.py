@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=1200
+# suite: timeout=1200 takes=65
 """A soak: 500 events/s over three subscriptions, under random faults, seeded.
 
 First half: kill -9, cut connections, dropped streams, revoked tokens, calls that fail, a frozen service. Second half:

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=600
+# suite: timeout=600 takes=25
 """tidemark backup and restore: an older store under a newer file, and nothing lost, repeated or left unsaid."""
 import os
 import shutil

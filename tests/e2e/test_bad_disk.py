@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=900
+# suite: timeout=900 takes=70
 """Stores and output files that are damaged, foreign, full, read-only or taken: refused with reason, nothing lost."""
 import os
 import random

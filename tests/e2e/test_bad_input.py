@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=900
+# suite: timeout=900 takes=50
 """Bad configuration: every mistake is told at once, with its place, before anything opens; exit 2."""
 import json
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=1200
+# suite: timeout=1200 takes=75
 """Dying anywhere: kill points one after another, and kill -9 from outside at random moments.
 
 The verdict is always the same signature: each published event in the file exactly once and in order, the

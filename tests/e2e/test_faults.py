@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=600
+# suite: timeout=600 takes=60
 """A source that fails and comes back: dropped streams, dead tokens, slow schemas, cut connections, a full journal.
 
 Nobody repairs anything by hand; each published event is in the file once, in order, and I9 holds.

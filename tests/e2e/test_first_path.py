@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=600 tsan
+# suite: timeout=600 takes=40 tsan
 """The first whole path: stream to journal to file, and what a user sees on the way."""
 import base64
 import json

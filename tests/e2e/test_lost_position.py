@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=600
+# suite: timeout=600 takes=20
 """A position that means nothing any more: an incident, then the policy; never silent, never a loop."""
 import json
 import urllib.request

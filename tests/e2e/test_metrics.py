@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=600
+# suite: timeout=600 takes=40
 """What operators watch: /metrics is valid and adds up, also after kill -9; /readyz turns false in time and names the cause."""
 import json
 import re

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=600
+# suite: timeout=600 takes=25
 """Recovery by replay id: what an order reads again, what it leaves alone, and who gave it."""
 import datetime
 import json

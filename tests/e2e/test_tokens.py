@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=900
+# suite: timeout=900 takes=110
 """Signing in: every flow against the simulated org, what goes wrong there, what must stay secret; and proxies."""
 import json
 import os

@@ -9,8 +9,8 @@
   container/NAME tests/container/test_NAME.py: builds and runs images, needs root
   fuzz/NAME      BUILD/**/NAME_fuzz, for a bounded time, with the corpus in tests/fuzz/corpus/NAME
 
-A Python suite says in a comment of its first lines how long it may take and whether ThreadSanitizer runs
-it: "# suite: timeout=600 tsan".
+A Python suite says in a comment of its first lines how long it may take, how long it takes about (the long ones are
+begun first) and whether ThreadSanitizer runs it: "# suite: timeout=600 takes=40 tsan".
 """
 import json
 import os
@@ -22,14 +22,19 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
 UNIT_SECONDS = 300
 SCRIPT_SECONDS = 600
+TAKES = 5
 # Instrumented programs, and two suites on two cores, are slower.
 SLOWER = {"asan": 3, "tsan": 5}
 
 
 class Suite:
-    def __init__(self, name, command, timeout, env=None, cwd=ROOT, tsan=True):
+    def __init__(self, name, command, timeout, env=None, cwd=ROOT, tsan=True, takes=TAKES):
         self.name, self.command, self.timeout, self.cwd, self.tsan = name, command, timeout, cwd, tsan
-        self.env = env or {}
+        self.env, self.takes = env or {}, takes
+
+    @property
+    def kind(self):
+        return self.name.split("/")[0]
 
 
 def _scripts(kind, folder, prefix):
@@ -37,8 +42,9 @@ def _scripts(kind, folder, prefix):
         head = path.read_text(encoding="utf-8")[:2000]
         marks = re.search(r"^# suite:(.*)$", head, re.MULTILINE)
         marks = marks.group(1).split() if marks else []
-        timeout = next((int(m[8:]) for m in marks if m.startswith("timeout=")), SCRIPT_SECONDS)
-        yield Suite(f"{kind}/{path.stem[len(prefix):]}", [PYTHON, str(path)], timeout, tsan="tsan" in marks)
+        numbers = dict(mark.split("=") for mark in marks if "=" in mark)
+        yield Suite(f"{kind}/{path.stem[len(prefix):]}", [PYTHON, str(path)], int(numbers.get("timeout", SCRIPT_SECONDS)),
+                    tsan="tsan" in marks, takes=int(numbers.get("takes", TAKES)))
 
 
 def _ctest(build):

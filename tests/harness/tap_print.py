@@ -2,11 +2,16 @@
 
 Use at the end of a suite:  if __name__ == "__main__": tap_print.main()
 Arguments: -k PATTERN (only cases whose name contains it), -v (tracebacks are always printed, as comments).
-A case's line is its docstring's first line, else its name. subTest() failures fail their case.
+A case's line is its docstring's first line, else its name. subTest() failures fail their case. A comment says how long a
+case took that took long.
 """
 import sys
+import time
 import traceback
 import unittest
+
+
+LONG_S = 4.0
 
 
 class TapResult(unittest.TestResult):
@@ -15,7 +20,12 @@ class TapResult(unittest.TestResult):
     def __init__(self, total):
         super().__init__()
         self.number, self.bad, self.said = 0, False, set()
+        self.begun = 0.0
         print(f"1..{total}", flush=True)
+
+    def startTest(self, test):
+        self.begun = time.monotonic()
+        super().startTest(test)
 
     def line(self, test, good, note=""):
         if test.id() in self.said:
@@ -25,6 +35,8 @@ class TapResult(unittest.TestResult):
         self.bad |= not good
         title = (test.shortDescription() or test.id().split(".", 1)[-1]).replace("#", "no.")
         print(f"{'ok' if good else 'not ok'} {self.number} - {title}{note}", flush=True)
+        if time.monotonic() - self.begun >= LONG_S:
+            print(f"# took {time.monotonic() - self.begun:.1f} s", flush=True)
 
     def failed(self, test, error, where=""):
         text = where + "".join(traceback.format_exception(*error))
