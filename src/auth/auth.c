@@ -114,26 +114,30 @@ static void wait_for(struct auth *a, int64_t pause_ms)
     a->next_wall_ms = never ? 0 : clock_wall_ms() + pause_ms;
 }
 
-/* Lock held. A failure that repeats is told when it begins, and when its reason changes. */
-static void keep_failure(struct auth *a, const struct err *why, int64_t pause_ms, enum log_level level)
+static void tell_pause(const struct auth *a, const struct err *why, int64_t pause_ms, enum log_level level)
+{
+    if (pause_ms == BREAKER_NEVER)
+        log_line(level, a->subject, "%s (no further login: the account would be locked)", why->text);
+    else
+        log_line(level, a->subject, "%s (next try in %.1f s)", why->text, (double)pause_ms / 1000);
+}
+
+/* Lock held. True where it is to be told: a failure that repeats is when it begins, and when its reason changes. */
+static bool enter_failing(struct auth *a, const struct err *why, int64_t pause_ms)
 {
     bool news = a->status != AUTH_FAILING || strcmp(a->why.text, why->text) != 0;
     a->why = *why;
     wait_for(a, pause_ms);
     a->tells_next = why->class == ERR_AUTH || pause_ms > BUSY_LONGEST_MS;
-    if (news && pause_ms == BREAKER_NEVER)
-        log_line(level, a->subject, "%s (no further login: the account would be locked)", why->text);
-    else if (news)
-        log_line(level, a->subject, "%s (next try in %.1f s)", why->text, (double)pause_ms / 1000);
     set_status(a, AUTH_FAILING);
+    return news;
 }
 
 /* Lock held. */
-static void login_failed(struct auth *a, const struct err *why, const struct login_times *times)
+static void keep_failure(struct auth *a, const struct err *why, int64_t pause_ms, enum log_level level)
 {
-    int64_t pause = breaker_failed(&a->breaker, times->cause, clock_mono_ms(), times->wait_at_least_ms);
-    /* A grant in danger is more than a warning. */
-    keep_failure(a, why, pause, a->login.unsettled.access_token ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN);
+    if (enter_failing(a, why, pause_ms))
+        tell_pause(a, why, pause_ms, level);
 }
 
 /* Lock held. */
@@ -165,6 +169,8 @@ static void login(struct auth *a)
     struct login_times times = {0};
     struct err why = ERR_INIT;
     struct auth_memory memory = memory_of(a);
+    int64_t pause = 0;
+    bool tells = false;
 
     memory.breaker.unheard++; /* should we die before the answer */
     memory.next_login_ms = 0;
@@ -180,7 +186,8 @@ static void login(struct auth *a)
         if (times.sent)
             return; /* what the service makes of it nobody will hear */
     } else if (rc) {
-        login_failed(a, &why, &times);
+        pause = breaker_failed(&a->breaker, times.cause, clock_mono_ms(), times.wait_at_least_ms);
+        tells = enter_failing(a, &why, pause);
     } else {
         if (a->breaker.total)
             log_info(a->subject, "login works again");
@@ -189,8 +196,12 @@ static void login(struct auth *a)
         log_debug(a->subject, "logged in: tenant %s at %s", a->token.tenant_id, a->token.instance_url);
     }
     memory = memory_of(a);
+    /* A grant in danger is more than a warning. */
+    const enum log_level level = a->login.unsettled.access_token ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN;
     pthread_mutex_unlock(&a->lock);
     keep_memory(a, &memory);
+    if (tells) /* what is told is stored, too: a kill right behind does not forget it */
+        tell_pause(a, &why, pause, level);
     pthread_mutex_lock(&a->lock);
 }
 

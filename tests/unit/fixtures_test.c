@@ -421,7 +421,7 @@ static void every_schema_compiles_with_its_date_kinds(void **state)
         uint32_t fields;
         unsigned dates, datetimes, times;
     } known[] = {
-        {"AccountChangeEvent.4egfTTax.avsc", 86, 2, 6, 1},
+        {"AccountChangeEvent.4egfTTax.avsc", 86, 3, 6, 1},
         {"AccountChangeEvent.i8wgJwwM.avsc", 86, 3, 6, 1},
         {"CM_Test_Event_Two__e.avsc", 3, 0, 1, 0},
         {"CamelEventMessage__e.avsc", 3, 0, 1, 0},
