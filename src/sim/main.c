@@ -92,7 +92,10 @@ static int open_grpc(struct server **server, struct sim *s, const struct sim_opt
         return server_open(server, s, o->listen, pem, port, e);
     if (server_open(server, s, "127.0.0.1:0", pem, &behind, e) < 0)
         return -1;
-    return relay_open(&s->relay, o->listen, behind, port, e);
+    pthread_mutex_lock(&s->lock);
+    int rc = relay_open(&s->relay, o->listen, behind, port, e);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
 }
 
 static int obey_options(struct sim *s, const struct sim_options *o, struct err *e)
