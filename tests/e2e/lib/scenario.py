@@ -27,6 +27,7 @@ A step is an order to the simulator (docs/simulator.md), or one of these:
     struck N                    N faults of the wire have struck
     wait-for-keepalive          each subscription has heard from the service once more
     incident KIND               an open incident of this kind is listed
+    before-start                what is published was committed before the subscription began: it must not come
     gone                        what is published and not delivered cannot be had any more: an incident must name it
     undecodable ENTITY          from here on, events of this entity are dead letters
     configure PATH=VALUE        another configuration for the next start: orgs.0.max_message=16MiB
@@ -83,6 +84,7 @@ class Scenario(case.Case):
 
     def prepare(self):
         self.bus, self.program, self.heard_to, self.gone, self.refused = None, None, 0, set(), set()
+        self.before_start = set()
         self.bus = self.org(*USUAL, *shlex.split(self.text.get("service", "")))
         org = {"backoff": {"initial": "20ms", "max": "200ms"}, **self.text.get("org", {})}
         self.tm = self.tidemark(self.bus, topics=self.text.get("subscribe", [orgs.CHANGES]), org_changes=org,
@@ -202,6 +204,9 @@ class Scenario(case.Case):
         waiting.until(lambda: self.alive() and kind in [i["kind"] for i in self.incidents()],
                       lambda: f"incident {kind}; there are {self.incidents()}", 40)
 
+    def do_before_start(self, _):
+        self.before_start |= {verdict.identity(entry) for entry in self.bus.ledger()}
+
     def do_gone(self, _):
         delivered = {verdict.identity(line) for line in self.tm.lines()}
         self.gone |= {verdict.identity(entry) for entry in self.bus.ledger()} - delivered
@@ -247,7 +252,7 @@ class Scenario(case.Case):
 
     def wanted(self):
         """(topic, identity) of what has to be in the file."""
-        ledger, without = self.bus.ledger(), self.parked() | self.gone
+        ledger, without = self.bus.ledger(), self.parked() | self.gone | self.before_start
         return [(topic, key) for topic in self.tm.topics for key in verdict.expected(ledger, topic) if key not in without]
 
     # --- the verdict
@@ -259,7 +264,7 @@ class Scenario(case.Case):
         ledger, lines, status = self.bus.ledger(), self.tm.lines(), self.tm.status()
         incidents = self.incidents()
         self.check_lost(ledger, lines, incidents)
-        left_out = self.parked() | (self.gone - {verdict.identity(line) for line in lines})
+        left_out = self.parked() | self.before_start | (self.gone - {verdict.identity(line) for line in lines})
         verdict.check_output([e for e in ledger if verdict.identity(e) not in left_out], lines, self.tm.topics)
         verdict.check_sequence(lines)
         verdict.check_accounts(status)
