@@ -65,6 +65,8 @@ static const char *says(const char *kind)
         return "long texts came as differences to texts that are not held";
     if (strcmp(kind, "incomplete_rows") == 0)
         return "rows hold only what changed since the stream began";
+    if (strcmp(kind, "late_change") == 0)
+        return "changes came so late that what they compete with is forgotten";
     return "the stream told of changes to records it did not name";
 }
 

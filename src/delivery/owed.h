@@ -3,6 +3,7 @@
  *
  *   gap               the stream said "gap" for a record
  *   text_difference   a long text came as a difference to one that is not held
+ *   late_change       a change came that is older than the horizon
  *   incomplete_rows   changes of a record came, but never all of it
  *   entity_reread     the stream spoke of records it did not name (overflow, "001*")
  *   column_type       a column of the target is of another type: a look is needed

@@ -11,6 +11,7 @@
 #include "delivery/loop.h"
 
 #include "delivery/authority.h"
+#include "delivery/horizon.h"
 #include "delivery/owed.h"
 #include "delivery/redeliver.h"
 #include "delivery/settle.h"
@@ -24,7 +25,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { FENCED_WAIT_MS = 500, PARKS_LOGGED = 5 };
+enum { FENCED_WAIT_MS = 500, PARKS_LOGGED = 5, FORGET_MOST = 500 };
 
 struct records {
     const struct mirror_ops *ops;
@@ -39,6 +40,9 @@ struct records {
     int64_t head_mono_ms;  /* … and when that was */
     uint64_t noted_through; /* what is parked and owed up to this seq is stored */
     uint64_t splits;
+    struct horizon horizon; /* what it was made of … */
+    struct version below;   /* … and the version; VERSION_NONE: none */
+    bool forgetting;        /* tombstones below it may be left */
 };
 
 /* --- life ----------------------------------------------------------------------------------------- */
@@ -162,6 +166,18 @@ static int know_fields(struct records *r, struct err *why)
     return rc;
 }
 
+static int raise_horizon(struct delivery_loop *d, struct err *e)
+{
+    struct records *r = d->target;
+    struct journal_bounds bounds;
+    if (read_bounds(d, &bounds, e) != 0)
+        return -1;
+    const struct version below = horizon_at(&r->horizon, bounds.oldest);
+    r->forgetting |= version_compare(&below, &r->below) != 0;
+    r->below = below;
+    return 0;
+}
+
 static int records_open(struct delivery_loop *d, struct err *e)
 {
     struct records *r = d->target;
@@ -173,6 +189,7 @@ static int records_open(struct delivery_loop *d, struct err *e)
         return 0;
     }
     r->fenced = false;
+    horizon_read(&r->horizon, buf_span(&d->record.state));
     int rc = r->ops->open(r->mirror, &notice, &why);
     if (notice.len)
         log_info(d->subject, "%s", (char *)notice.data);
@@ -194,7 +211,7 @@ static int records_open(struct delivery_loop *d, struct err *e)
     }
     d->open = true;
     loop_set_state(d, DELIVERY_RUNNING, "%s", "");
-    return 0;
+    return raise_horizon(d, e);
 }
 
 /* SIGHUP: nothing of a database is rotated. */
@@ -277,6 +294,15 @@ static int prepare_tables(struct records *r, struct err *why)
     return 0;
 }
 
+/* Versions of several orgs can not be compared, so there is no horizon for them. */
+static bool has_one_org(const struct batch *b)
+{
+    for (size_t i = 1; i < b->n_subscriptions; i++)
+        if (strcmp(b->subscriptions[i]->record.org_id, b->subscriptions[0]->record.org_id) != 0)
+            return false;
+    return true;
+}
+
 /* A settle_result, or -1 with why: the target failed. */
 static int write_target(struct delivery_loop *d, struct err *why)
 {
@@ -289,6 +315,8 @@ static int write_target(struct delivery_loop *d, struct err *why)
                        .arena = &b->arena,
                        .atomic = d->options.sink->transactions == TRANSACTIONS_ATOMIC};
     memcpy(s.poisoned, r->poisoned, sizeof s.poisoned);
+    if (has_one_org(b))
+        s.horizon = r->below;
     pieces_find(&r->pieces, b, r->map, &r->tables, d->subject);
     if (r->ops->begin(r->mirror, why) != 0 || prepare_tables(r, why) != 0)
         return -1;
@@ -299,6 +327,12 @@ static int write_target(struct delivery_loop *d, struct err *why)
     memcpy(r->poisoned, s.poisoned, sizeof s.poisoned);
     if (rc == SETTLE_DONE)
         memset(r->poisoned, 0, sizeof r->poisoned);
+    if (rc == SETTLE_DONE && r->forgetting && has_one_org(b)) {
+        size_t n;
+        if (r->ops->forget(r->mirror, r->below.epoch, r->below.commit, FORGET_MOST, &n, why) != 0)
+            return -1;
+        r->forgetting = n == FORGET_MOST;
+    }
     if (flagged)
         log_warn(d->subject, "%zu values were cut or emptied, as configured (on_too_long, on_error)", flagged);
     return rc;
@@ -422,7 +456,8 @@ static int note_owed(struct note *n, struct err *e)
         const struct piece *p = &r->pieces.pieces[i];
         if (p->owes && p->outcome != OUTCOME_PARKED)
             owed[count++] = owed_of(p->of,
-                                    p->of->change.kind == CONFLICT_GAP ? "gap"
+                                    p->outcome == OUTCOME_SUPERSEDED   ? "late_change"
+                                    : p->of->change.kind == CONFLICT_GAP ? "gap"
                                     : p->of->n_texts                   ? "text_difference"
                                                                        : "incomplete_rows",
                                     p->record->id);
@@ -504,6 +539,16 @@ static void give_up(struct delivery_loop *d, const struct err *why)
     loop_set_state(d, DELIVERY_REFUSED, "%s; once the other is gone: SIGHUP, or start again", why->text);
 }
 
+static bool see_horizon(struct delivery_loop *d, uint64_t cursor)
+{
+    struct records *r = d->target;
+    for (size_t i = 0; i < r->pieces.n_mapped; i++)
+        if (r->pieces.mapped[i].what == MAPPED_CHANGE)
+            horizon_see(&r->horizon, &r->pieces.mapped[i].change.version,
+                        r->pieces.mapped[i].d->ch->header.commit_timestamp);
+    return horizon_note(&r->horizon, cursor);
+}
+
 /* Rows, states, cursor and totals in one commit of the target, then cursor and totals in one of ours. */
 static int commit_both(struct delivery_loop *d, const enum outcome *outcomes, struct err *e)
 {
@@ -513,8 +558,9 @@ static int commit_both(struct delivery_loop *d, const enum outcome *outcomes, st
     struct store_txn txn;
     struct sink_record next = d->record;
     next.state = (struct buf)BUF_INIT;
-    buf_add_span(&next.state, buf_span(&d->record.state));
     count_events(&next, &d->batch, outcomes);
+    const bool noted = see_horizon(d, next.cursor);
+    horizon_write(&r->horizon, &next.state);
     authority_state(&next, &state);
     KILLPOINT("records.before_commit");
     int rc = r->ops->commit(r->mirror, store_id(d->options.store), next.cursor, buf_span(&state), &why);
@@ -535,7 +581,7 @@ static int commit_both(struct delivery_loop *d, const enum outcome *outcomes, st
         return -1;
     if (!again) /* how long ago it first came says nothing */
         count_latency(d, outcomes);
-    return 0;
+    return noted ? raise_horizon(d, e) : 0;
 }
 
 static int records_deliver(struct delivery_loop *d, struct err *e)

@@ -251,6 +251,11 @@ int settle_apply(struct settle *s, struct piece *piece, struct err *e)
         apply_append(s, piece);
         return 0;
     }
+    if (!version_is_none(&s->horizon) && version_compare(&m->change.version, &s->horizon) <= 0) {
+        piece->outcome = OUTCOME_SUPERSEDED; /* what it would be compared with is gone: it is re-read instead */
+        piece->owes = true;
+        return 0;
+    }
     struct mapped with_texts;
     if (m->n_texts) {
         if (settle_texts(s, piece, &with_texts, e) != 0)

@@ -31,7 +31,8 @@ struct fake_data {
     struct fake_row rows[FAKE_ROWS];
     size_t n_rows;
     struct {
-        char table[40], column[40], field[40];
+        char table[40], column[40], field[40], field_id[40];
+        enum mirror_type type;
     } fields[FAKE_FIELDS];
     size_t n_fields;
     bool known;
@@ -53,6 +54,7 @@ static struct fake_target {
     size_t n_commits, next_commit;
     const char *poison; /* a row with this value is refused */
     size_t writes, opens, refusals;
+    int64_t forgotten; /* the last horizon that forget was given */
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static int fake_err(struct err *e, enum err_class class, const char *text)
@@ -145,8 +147,9 @@ static int fake_fields(struct mirror *m, struct arena *a, struct mirror_field **
         (*out)[i] = (struct mirror_field){.table = span_of_str(d->fields[i].table),
                                           .column = span_of_str(d->fields[i].column),
                                           .field = span_of_str(d->fields[i].field),
+                                          .field_id = span_of_str(d->fields[i].field_id),
                                           .number = (uint32_t)i + 1,
-                                          .type = MIRROR_TEXT};
+                                          .type = d->fields[i].type};
     return 0;
 }
 
@@ -180,6 +183,8 @@ static int fake_prepare(struct mirror *m, const struct mirror_table *table, uint
             snprintf(d->fields[f].table, sizeof d->fields[f].table, "%s", table->name);
             snprintf(d->fields[f].column, sizeof d->fields[f].column, "%s", column);
             snprintf(d->fields[f].field, sizeof d->fields[f].field, "%s", table->sources[i].field);
+            snprintf(d->fields[f].field_id, sizeof d->fields[f].field_id, "%s", table->sources[i].field_id);
+            d->fields[f].type = table->columns[table->sources[i].column].type;
             d->n_fields++;
         }
         numbers[i] = (uint32_t)f + 1;
@@ -308,7 +313,7 @@ static int fake_forget(struct mirror *m, uint32_t epoch, int64_t commit, size_t 
 {
     (void)m;
     (void)epoch;
-    (void)commit;
+    fake.forgotten = commit;
     (void)most;
     (void)e;
     *n = 0;
@@ -388,6 +393,7 @@ static void fake_reset(void)
     fake.is_open = fake.working = fake.away = false;
     fake.n_commits = fake.next_commit = fake.writes = fake.opens = fake.refusals = 0;
     fake.poison = NULL;
+    fake.forgotten = 0;
 }
 
 #endif

@@ -785,6 +785,36 @@ static void a_redelivery_goes_through_the_conflict_check(void **state)
     assert_true(counts(f).redelivered > 0);
 }
 
+/* --- the horizon ------------------------------------------------------------------------------------- */
+
+static void what_is_older_than_the_horizon_folds_and_is_owed(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t days = 24 * 3600 * 1000;
+    size_t removed;
+    struct store_txn txn;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 20, A1, "b"}, {UPDATE, 30, A1, NULL, "2"});
+    settle(f);
+    SAY(f, {CREATE, 100, A2, "c", .at_ms = T0 + 5 * days});
+    settle(f);
+    const size_t before = fake_find(&fake.held, "x", span_of_str(A1))->n_state;
+    SAY(f, {UPDATE, 110, A1, NULL, NULL, "Warm", .at_ms = T0 + 5 * days});
+    settle(f);
+    assert_int_equal(fake.forgotten, 0); /* the journal still holds what lies below */
+    stop(f);
+    begin(f, true, &txn);
+    assert_int_equal(journal_trim(&txn, 3, 0, true, 1, &removed, &f->e), 0);
+    assert_int_equal(removed, 1);
+    commit(f, &txn);
+    SAY(f, {UPDATE, 120, A1, NULL, NULL, "Cold", .at_ms = T0 + 5 * days}, {UPDATE, 25, A1, "late"});
+    settle(f);
+    assert_int_equal(fake.forgotten, 30);
+    assert_string_equal(row(A1), "b|2|Cold");
+    assert_true(fake_find(&fake.held, "x", span_of_str(A1))->n_state < before);
+    assert_incident(f, "late_change", 1);
+    assert_counts(f, 6, 1, 0, 0);
+}
+
 /* --- who wins against the target's own edits ---------------------------------------------------------- */
 
 static void edit_row(const char *id, const char *name, int64_t at_ms)
@@ -960,6 +990,7 @@ int main(int argc, char **argv)
         TEST(a_store_that_was_rolled_back_is_noticed),
         TEST(another_store_is_never_compared),
         TEST(a_redelivery_goes_through_the_conflict_check),
+        TEST(what_is_older_than_the_horizon_folds_and_is_owed),
         TEST(edits_of_the_target_are_respected_as_configured),
         TEST(dying_anywhere_loses_and_repeats_nothing),
     };
