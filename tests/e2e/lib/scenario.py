@@ -87,8 +87,11 @@ class Scenario(case.Case):
         self.before_start = set()
         self.bus = self.org(*USUAL, *shlex.split(self.text.get("service", "")))
         org = {"backoff": {"initial": "20ms", "max": "200ms"}, **self.text.get("org", {})}
+        config = self.text.get("config", {})
+        if "clock" in self.text:  # its 25 seconds would be a moment
+            config = {"shutdown": {"drain": "1h"}, **config}
         self.tm = self.tidemark(self.bus, topics=self.text.get("subscribe", [orgs.CHANGES]), org_changes=org,
-                                **self.text.get("config", {}))
+                                **config)
         for subscription in self.tm.config["subscriptions"]:
             subscription.update(self.text.get("subscription", {}))
         self.tm.write()
