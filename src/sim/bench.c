@@ -13,9 +13,12 @@ enum {
     N_FIELDS = 3 + N_STRINGS + N_DOUBLES + N_LONGS + N_INTS + N_BOOLEANS
 }; /* 58; the header is the 59th */
 
+enum { RECORD_ID = 18, COMMIT_BYTES = 8 };
+#define FIRST_COMMIT UINT64_C(9007199254740993) /* so high that its varint has COMMIT_BYTES for good */
+
 /* Where one event's identity stands in a template. */
 struct patch {
-    uint32_t id, replay_id;
+    uint32_t id, replay_id, record, commit;
 };
 
 struct template
@@ -30,6 +33,7 @@ struct bench {
     uint64_t head;
     size_t payload_bytes;
     struct template ring[RING];
+    struct template creates[RING]; /* with records, unless all events are full */
 };
 
 /* --- the wide Account --------------------------------------------------------------------------- */
@@ -102,7 +106,16 @@ static void draw_leaves(struct rng *rng, struct field_val *leaves, struct leaf_m
     }
 }
 
-static void make_payload(const struct bench_profile *profile, struct rng *rng, uint64_t number,
+/* As Avro writes a long: zigzag, seven bits a byte. */
+static void commit_bytes(uint64_t number, uint8_t out[COMMIT_BYTES])
+{
+    uint64_t v = (FIRST_COMMIT + number) << 1;
+    for (int i = 0; i < COMMIT_BYTES; i++, v >>= 7)
+        out[i] = (uint8_t)((v & 127) | (i + 1 < COMMIT_BYTES ? 128 : 0));
+    BUG_IF(v);
+}
+
+static void make_payload(bool full, struct rng *rng, uint64_t number,
                          struct buf *out)
 {
     struct field_val leaves[ENTITY_MAX_LEAVES];
@@ -113,14 +126,14 @@ static void make_payload(const struct bench_profile *profile, struct rng *rng, u
     struct change_event event = {
         .entity = &wide, .record_ids = (const char(*)[19])row.id, .n_record_ids = 1, .row = &row};
     memset(leaves, 0, sizeof leaves);
-    draw_leaves(rng, leaves, &marks, profile->full ? 55 : 6);
+    draw_leaves(rng, leaves, &marks, full ? 55 : 6);
     record_id_make("001", number, row.id);
     draw_transaction_key(rng, tx.key);
     tx.sequence = 1;
     tx.commit_ms = 1767225600000 + (int64_t)number * 1000;
-    tx.commit_number = 9007199254740993 + (int64_t)number;
-    event.type = profile->full ? SIM_CREATE : SIM_UPDATE;
-    event.marks = profile->full ? NULL : &marks;
+    tx.commit_number = (int64_t)(FIRST_COMMIT + number);
+    event.type = full ? SIM_CREATE : SIM_UPDATE;
+    event.marks = full ? NULL : &marks;
     buf_clear(out);
     payload_change(out, &event, &tx);
     for (unsigned i = 0; i < ENTITY_MAX_LEAVES; i++)
@@ -155,7 +168,15 @@ static void event_id_of(uint64_t number, uint8_t *out)
     hex_digits(out + 24, number * 0x5deece66d1ull, 12); /* odd factor: one to one on 48 bits */
 }
 
-static void make_template(struct bench *b, struct template *t, struct rng *rng, uint64_t first_number,
+/* Where these bytes, which are there once, stand in what was added from `start` on. */
+static uint32_t place_of(const struct template *t, size_t start, const void *bytes, size_t n)
+{
+    uint8_t *at = memmem(t->bytes.data + start, t->bytes.len - start, bytes, n);
+    BUG_IF(!at);
+    return (uint32_t)(at - t->bytes.data);
+}
+
+static void make_template(struct bench *b, struct template *t, bool full, struct rng *rng, uint64_t first_number,
                           const char *schema_id)
 {
     static const char placeholder[] = "########-####-####-####-############";
@@ -163,14 +184,17 @@ static void make_template(struct bench *b, struct template *t, struct rng *rng, 
     struct buf payload = BUF_INIT;
     for (unsigned i = 0; i < BENCH_PER_RESPONSE; i++) {
         size_t start = t->bytes.len;
-        make_payload(&b->profile, rng, first_number + i, &payload);
+        char record[19];
+        uint8_t commit[COMMIT_BYTES];
+        make_payload(full, rng, first_number + i, &payload);
         b->payload_bytes += payload.len;
         wire_add_event(&t->bytes, span_of_str(placeholder), span_of_str(schema_id), buf_span(&payload),
                        span_of(replay_id, b->profile.replay_id_bytes));
-        uint8_t *at = memmem(t->bytes.data + start, t->bytes.len - start, placeholder,
-                             sizeof placeholder - 1);
-        BUG_IF(!at);
-        t->patches[i].id = (uint32_t)(at - t->bytes.data);
+        record_id_make("001", first_number + i, record);
+        commit_bytes(first_number + i, commit);
+        t->patches[i].id = place_of(t, start, placeholder, sizeof placeholder - 1);
+        t->patches[i].record = place_of(t, start, record, RECORD_ID);
+        t->patches[i].commit = place_of(t, start, commit, COMMIT_BYTES);
         t->patches[i].replay_id = (uint32_t)(t->bytes.len - b->profile.replay_id_bytes); /* the last field */
         t->end[i] = (uint32_t)t->bytes.len;
     }
@@ -185,8 +209,12 @@ struct bench *bench_new(const struct bench_profile *profile, const char *schema_
     b->profile = *profile;
     b->head = profile->first;
     for (unsigned i = 0; i < RING; i++)
-        make_template(b, &b->ring[i], &rng, 1 + (uint64_t)i * BENCH_PER_RESPONSE, schema_id);
+        make_template(b, &b->ring[i], profile->full, &rng, 1 + (uint64_t)i * BENCH_PER_RESPONSE, schema_id);
     b->payload_bytes /= (size_t)RING * BENCH_PER_RESPONSE;
+    const size_t of_updates = b->payload_bytes;
+    for (unsigned i = 0; i < RING && profile->records && !profile->full; i++)
+        make_template(b, &b->creates[i], true, &rng, 1 + (uint64_t)i * BENCH_PER_RESPONSE, schema_id);
+    b->payload_bytes = of_updates;
     return b;
 }
 
@@ -196,6 +224,8 @@ void bench_free(struct bench *b)
         return;
     for (unsigned i = 0; i < RING; i++)
         buf_release(&b->ring[i].bytes);
+    for (unsigned i = 0; i < RING; i++)
+        buf_release(&b->creates[i].bytes);
     free(b);
 }
 
@@ -235,16 +265,29 @@ struct span bench_replay_id(const struct bench *b, uint64_t next, uint8_t *out)
     return span_of(out, b->profile.replay_id_bytes);
 }
 
+/* The record that event `number` is about: the first events make one each, in order. */
+static void put_record(const struct bench *b, uint64_t number, uint8_t *record, uint8_t *commit)
+{
+    char id[19];
+    uint64_t n = number <= b->profile.records ? number : 1 + number * 0x9e3779b97f4a7c15ull % b->profile.records;
+    record_id_make("001", n, id);
+    memcpy(record, id, RECORD_ID);
+    commit_bytes(number, commit);
+}
+
 /* Events of one template from position `from` on; returns how many. */
 static int copy_run(struct bench *b, uint64_t number, unsigned from, unsigned n, struct buf *out)
 {
-    const struct template *t = &b->ring[(number - 1) / BENCH_PER_RESPONSE % RING];
+    const struct template *ring = number <= b->profile.records && !b->profile.full ? b->creates : b->ring;
+    const struct template *t = &ring[(number - 1) / BENCH_PER_RESPONSE % RING];
     uint32_t begin = from ? t->end[from - 1] : 0, end = t->end[from + n - 1];
     uint8_t *to = buf_reserve(out, end - begin + 64) - begin; /* 64: the tail of the response */
     memcpy(to + begin, t->bytes.data + begin, end - begin);
     for (unsigned i = from; i < from + n; i++, number++) {
         event_id_of(number, to + t->patches[i].id);
         replay_id_write(BENCH_BASE + number, b->profile.replay_id_bytes, to + t->patches[i].replay_id);
+        if (b->profile.records)
+            put_record(b, number, to + t->patches[i].record, to + t->patches[i].commit);
     }
     out->len += end - begin;
     return (int)n;

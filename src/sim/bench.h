@@ -5,6 +5,9 @@
  * send some, the bytes are copied and the event ids and replay ids, which have fixed widths, are
  * written over the copies. So every event of a run has an identity of its own, derived from its number.
  *
+ * With `records`, events are about that many records: the first of them create one each, in full, the others update
+ * them, scattered; commit numbers rise with the event's. Without, each template keeps the record it was made with.
+ *
  * Events exist as numbers first … first + count - 1; number n has replay id counter BENCH_BASE + n.
  *
  * Ownership: bench_take appends to the caller's buffer. Thread: under the simulator's lock.
@@ -23,6 +26,7 @@ struct bench_profile {
     uint64_t first, count;
     size_t replay_id_bytes;
     bool full; /* 55 % of the fields set; else a partial update with 6 % */
+    uint64_t records; /* 0: one per template */
     uint64_t seed;
 };
 

@@ -135,6 +135,8 @@ static const struct option_spec specs[] = {
      "serve --count pre-encoded Account events on /data/AccountChangeEvent, 100 per response"},
     {"bench-first", K_INT, AT(bench_first), "N",
      "number of the first one; default 1, so that a later run can go on with new ids"},
+    {"bench-records", K_INT, AT(bench_records), "N",
+     "they are about N records: the first N events create one each, with update the others update them; a multiple of 100"},
     {NULL, K_HEADING, 0, NULL, "Output"},
     {"list", K_SPECIAL, S_LIST, NULL, "print topics and schema ids, and exit"},
     {"log-format", K_SPECIAL, S_LOG_FORMAT, "text|json", "default text"},
@@ -348,6 +350,8 @@ static int check(struct sim_options *o, bool workload_wanted, struct err *e)
         return err_set(e, ERR_CONFIG, "options", 0, "--bench needs --count");
     if (o->bench_first < 1)
         return err_set(e, ERR_CONFIG, "options", 0, "--bench-first: at least 1");
+    if (o->bench_records < 0 || o->bench_records % 100 != 0)
+        return err_set(e, ERR_CONFIG, "options", 0, "--bench-records: a multiple of 100");
     if (o->workload.oversize > 256 << 20)
         return err_set(e, ERR_CONFIG, "options", 0, "--oversize: at most 256 MiB");
     if (o->relay && o->tls_dir)

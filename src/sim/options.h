@@ -46,6 +46,7 @@ struct sim_options {
     struct option_list channels, managed, denied, refused_schemas, schema_files, load_files;
     enum bench_kind bench;
     int64_t bench_first;
+    int64_t bench_records; /* 0: one per template */
     enum log_level log_level;
     enum log_format log_format;
     enum { ACTION_RUN, ACTION_HELP, ACTION_VERSION, ACTION_LIST } action;

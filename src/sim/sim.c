@@ -117,6 +117,7 @@ static int open_bench(struct sim *s, struct err *e)
                                     .count = (uint64_t)o->count,
                                     .replay_id_bytes = (size_t)o->replay_id_bytes,
                                     .full = o->bench == BENCH_FULL,
+                                    .records = (uint64_t)o->bench_records,
                                     .seed = o->workload.seed};
     s->bench = bench_new(&profile, id);
     s->to_publish = 0;

@@ -415,6 +415,45 @@ static void test_bench_identity(void **state)
     bench_free(b);
 }
 
+/* The first events make the records, in full; the others change them, all over, and commit numbers rise. */
+static void test_bench_records(void **state)
+{
+    struct bench_profile profile = {
+        .first = 1, .count = 600, .replay_id_bytes = 10, .seed = 1, .records = 300};
+    struct bench *b = bench_new(&profile, "0123456789012345678901");
+    unsigned seen[300] = {0};
+    size_t largest_update = 0, smallest_create = SIZE_MAX;
+    uint64_t next = 1;
+    (void)state;
+    for (uint64_t number = 1; number <= 600;) {
+        int n;
+        Eventbus__V1__FetchResponse *r = take(b, &next, 100, &n);
+        for (size_t i = 0; i < r->n_events; i++, number++) {
+            const ProtobufCBinaryData payload = r->events[i]->event->payload;
+            unsigned found = 0;
+            for (unsigned k = 0; k < 300; k++) {
+                char id[19];
+                record_id_make("001", k + 1, id);
+                if (memmem(payload.data, payload.len, id, 18)) {
+                    seen[k]++;
+                    found++;
+                    assert_true(number > 300 || k + 1 == number);
+                }
+            }
+            assert_int_equal(found, 1);
+            if (number <= 300 && payload.len < smallest_create)
+                smallest_create = payload.len;
+            if (number > 300 && payload.len > largest_update)
+                largest_update = payload.len;
+        }
+        eventbus__v1__fetch_response__free_unpacked(r, NULL);
+    }
+    assert_true(largest_update < smallest_create);
+    for (unsigned k = 0; k < 300; k++)
+        assert_true(seen[k] >= 1);
+    bench_free(b);
+}
+
 /* However a stream is cut, event number n is the same event. */
 static void test_bench_resume(void **state)
 {
@@ -457,6 +496,7 @@ int main(void)
         cmocka_unit_test(test_published_ids),  cmocka_unit_test(test_record_ids),
         cmocka_unit_test(test_session),        cmocka_unit_test(test_options),
         cmocka_unit_test(test_bench_identity), cmocka_unit_test(test_bench_resume),
+        cmocka_unit_test(test_bench_records),
     };
     return cmocka_run_group_tests_name("sim", tests, NULL, NULL);
 }

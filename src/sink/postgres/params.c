@@ -145,7 +145,12 @@ void pg_array_begin(struct pg_params *p, enum pg_oid element)
     while (i < ARRAY_LEN(arrays) && arrays[i].oid != element)
         i++;
     BUG_IF(i == ARRAY_LEN(arrays));
-    add(p, arrays[i].array);
+    pg_array_begin_rows(p, arrays[i].array, element);
+}
+
+void pg_array_begin_rows(struct pg_params *p, unsigned array_type, unsigned element)
+{
+    add(p, array_type);
     p->array = p->bytes.len;
     p->n_elements = 0;
     put32(&p->bytes, 1); /* dimensions */
@@ -172,6 +177,25 @@ static void element(struct pg_params *p, size_t n)
 {
     p->n_elements++;
     put32(&p->bytes, (uint32_t)n);
+}
+
+void pg_record_begin(struct pg_params *p, uint32_t n_fields)
+{
+    element(p, 0); /* its length is known at the end */
+    p->elements_before = p->n_elements;
+    p->record = p->bytes.len;
+    put32(&p->bytes, n_fields);
+}
+
+void pg_record_field(struct pg_params *p, unsigned type)
+{
+    put32(&p->bytes, type);
+}
+
+void pg_record_end(struct pg_params *p)
+{
+    overwrite32(&p->bytes, p->record - 4, (uint32_t)(p->bytes.len - p->record));
+    p->n_elements = p->elements_before;
 }
 
 void pg_array_null(struct pg_params *p)

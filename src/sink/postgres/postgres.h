@@ -37,6 +37,14 @@ struct pg_column {
     char *type; /* as format_type writes it; for casts and history tables */
 };
 
+enum { PG_ATTRIBUTE_KEY = -1, PG_ATTRIBUTE_FOREIGN = -2 };
+
+/* A column of the row type, in its order. */
+struct pg_attribute {
+    int32_t cell; /* or what else it is */
+    unsigned type;
+};
+
 struct pg_table {
     bool known;   /* what follows is what the target has */
     bool changed; /* in this transaction: unknown again after a rollback */
@@ -44,6 +52,9 @@ struct pg_table {
     uint32_t shape;
     uint32_t n; /* columns: mapped and own */
     struct pg_column *columns;
+    unsigned row_type, row_array; /* object ids; 0: rows cannot travel as such (a column's domain may refuse null) */
+    uint32_t n_attributes;
+    struct pg_attribute *attributes;
     uint32_t n_numbers;
     uint32_t *numbers; /* of the sources, in _tidemark_fields */
     bool modified_is_time; /* table->last_modified exists and is a time or date */

@@ -102,6 +102,9 @@ static void add_cell(struct pg_params *p, const struct pg_group *g, struct pg_it
         add_own(p, row, (enum pg_own)(cell - g->table->n_columns));
         return;
     }
+    /* Mostly the next one; a row type may have its columns in another order. */
+    if (row->columns[item->next] > cell)
+        item->next = 0;
     while (row->columns[item->next] < cell)
         item->next++;
     const struct mirror_value *value = &row->values[item->next];
@@ -133,11 +136,54 @@ static void add_masks(struct pg_params *p, const struct pg_group *g, const struc
     }
 }
 
+/* Within a row, rather than in an array of its own. */
+static bool is_in_row(const struct pg_group *g, uint32_t cell)
+{
+    return g->t->row_type && (cell >= g->table->n_columns || g->t->columns[cell].how == PG_TYPED);
+}
+
+/* Its key is within the row, too: a key of another type has an array of its own. */
+static bool has_key_in_row(const struct pg_group *g)
+{
+    for (uint32_t i = 0; g->t->row_type && i < g->t->n_attributes; i++)
+        if (g->t->attributes[i].cell == PG_ATTRIBUTE_KEY)
+            return true;
+    return false;
+}
+
+static void add_rows(struct pg_params *p, const struct pg_group *g)
+{
+    pg_array_begin_rows(p, g->t->row_array, g->t->row_type);
+    for (size_t i = 0; i < g->n; i++) {
+        struct pg_item *item = &g->items[i];
+        pg_record_begin(p, g->t->n_attributes);
+        for (uint32_t a = 0; a < g->t->n_attributes; a++) {
+            const struct pg_attribute *attribute = &g->t->attributes[a];
+            pg_record_field(p, attribute->type);
+            if (attribute->cell == PG_ATTRIBUTE_KEY)
+                pg_array_text(p, item->row->id);
+            else if (attribute->cell >= 0 && is_in_row(g, (uint32_t)attribute->cell))
+                add_cell(p, g, item, (uint32_t)attribute->cell);
+            else
+                pg_array_null(p);
+        }
+        pg_record_end(p);
+    }
+    pg_array_end(p);
+}
+
 static void add_arrays(struct pg_params *p, const struct pg_group *g, const struct cells *c)
 {
     pg_params_clear(p);
-    add_ids(p, g);
+    if (g->t->row_type)
+        add_rows(p, g);
+    if (!has_key_in_row(g))
+        add_ids(p, g);
     for (uint32_t k = 0; k < c->n; k++) {
+        if (is_in_row(g, c->all[k]))
+            continue;
+        for (size_t i = 0; i < g->n; i++)
+            g->items[i].next = 0;
         pg_array_begin(p, element_of(g, c->all[k]));
         for (size_t i = 0; i < g->n; i++)
             add_cell(p, g, &g->items[i], c->all[k]);
@@ -147,19 +193,50 @@ static void add_arrays(struct pg_params *p, const struct pg_group *g, const stru
 
 /* --- text -------------------------------------------------------------------------------------------- */
 
-/* "FROM unnest($1, $2, …) AS s (k, c0, c1, …, m0, …)" */
-static void add_source(const struct cells *c, bool masks, struct buf *sql)
+/* The place of a cell in the group, by name: c0, c1, …; of any other column of the row: xN. */
+static void add_row_names(const struct pg_group *g, const struct cells *c, struct buf *sql)
 {
-    uint32_t n_masks = masks ? (c->bits + MASK_BITS - 1) / MASK_BITS : 0;
-    buf_add_str(sql, " FROM unnest($1");
-    for (uint32_t i = 0; i < c->n + n_masks; i++)
-        buf_addf(sql, ", $%" PRIu32, i + 2);
-    buf_add_str(sql, ") AS s (k");
-    for (uint32_t k = 0; k < c->n; k++)
-        buf_addf(sql, ", c%" PRIu32, k);
-    for (uint32_t i = 0; i < n_masks; i++)
-        buf_addf(sql, ", m%" PRIu32, i);
-    buf_add_char(sql, ')');
+    for (uint32_t a = 0; a < g->t->n_attributes; a++) {
+        const struct pg_attribute *attribute = &g->t->attributes[a];
+        uint32_t k = 0;
+        while (k < c->n && (attribute->cell < 0 || c->all[k] != (uint32_t)attribute->cell))
+            k++;
+        buf_add_str(sql, a ? ", " : "");
+        if (attribute->cell == PG_ATTRIBUTE_KEY)
+            buf_add_char(sql, 'k');
+        else if (k < c->n && is_in_row(g, c->all[k]))
+            buf_addf(sql, "c%" PRIu32, k);
+        else
+            buf_addf(sql, "x%" PRIu32, a);
+    }
+}
+
+/* "FROM ROWS FROM (unnest($1), unnest($2), …) AS s (k, c0, c1, …, m0, …)", as add_arrays and add_masks made them */
+static void add_source(const struct pg_group *g, const struct cells *c, bool masks, struct buf *sql)
+{
+    uint32_t n_masks = masks ? (c->bits + MASK_BITS - 1) / MASK_BITS : 0, n = 1;
+    struct buf names = BUF_INIT;
+    buf_add_str(sql, " FROM ROWS FROM (unnest($1)");
+    if (g->t->row_type)
+        add_row_names(g, c, &names);
+    else
+        buf_add_char(&names, 'k');
+    if (g->t->row_type && !has_key_in_row(g)) {
+        buf_addf(sql, ", unnest($%" PRIu32 ")", ++n);
+        buf_add_str(&names, ", k");
+    }
+    for (uint32_t k = 0; k < c->n; k++) {
+        if (is_in_row(g, c->all[k]))
+            continue;
+        buf_addf(sql, ", unnest($%" PRIu32 ")", ++n);
+        buf_addf(&names, ", c%" PRIu32, k);
+    }
+    for (uint32_t i = 0; i < n_masks; i++) {
+        buf_addf(sql, ", unnest($%" PRIu32 ")", ++n);
+        buf_addf(&names, ", m%" PRIu32, i);
+    }
+    buf_addf(sql, ") AS s (%s)", (const char *)names.data);
+    buf_release(&names);
 }
 
 /* The members of s.cK that are null, which a merge removes. */
@@ -227,7 +304,7 @@ static void update_sql(const struct pg_group *g, const struct cells *c, struct b
         mirror_add_identifier(sql, name);
         buf_add_str(sql, " END");
     }
-    add_source(c, true, sql);
+    add_source(g, c, true, sql);
     buf_add_str(sql, " WHERE t.");
     mirror_add_identifier(sql, g->table->key);
     buf_add_str(sql, " = s.k");
@@ -248,7 +325,7 @@ static void insert_sql(const struct pg_group *g, const struct cells *c, struct b
         buf_add_str(sql, ", ");
         add_value(g, c, k, false, sql);
     }
-    add_source(c, false, sql);
+    add_source(g, c, false, sql);
     bool exact = c->bits == 0;
     if (g->verb == PG_INSERT && !exact)
         return;

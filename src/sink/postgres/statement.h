@@ -1,7 +1,8 @@
 /*
  * statement: rows of one table that want the same kind of statement, as one bulk statement.
  *
- * Arrays, one per column, become rows by unnest. Rows that set different columns go into one UPDATE all the same: a
+ * Rows travel as an array of the table's row type, which unnest makes a table again; columns that the target has in a
+ * type of its own travel beside it, each as an array of texts. Rows that set different columns go into one UPDATE all the same: a
  * mask per row says which columns are meant, and the others keep what they hold. `exact` groups, whose rows all set
  * the same columns, need none.
  *

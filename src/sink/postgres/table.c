@@ -89,6 +89,7 @@ static void clear_columns(struct pg_table *t)
     for (uint32_t i = 0; i < t->n; i++)
         free(t->columns[i].type);
     free(t->columns);
+    free(t->attributes);
     free(t->numbers);
     *t = (struct pg_table){.known = false};
 }
@@ -137,9 +138,11 @@ static const char relation_sql[] =
     " FROM pg_class c WHERE c.oid = to_regclass($1)";
 static const char columns_sql[] =
     "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.atttypid::bigint, t.typcategory::text,"
-    " (a.attgenerated <> '' OR a.attidentity = 'a')::int::bigint"
-    " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
-    " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped";
+    " (a.attgenerated <> '' OR a.attidentity = 'a')::int::bigint, (t.typtype = 'd')::int::bigint, r.oid::bigint,"
+    " r.typarray::bigint"
+    " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_class c ON c.oid = a.attrelid"
+    " JOIN pg_type r ON r.oid = c.reltype"
+    " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
 /* One that rows can be written to by their key. *exists false: nothing of this name is there. */
 static int check_relation(struct mirror *m, const struct mirror_table *table, bool *exists, struct err *e)
@@ -206,9 +209,16 @@ static int learn_column(struct pg_table *t, const struct mirror_table *table, co
     char category = *PQgetvalue(r, row, 3);
     bool generated = pg_cell_int8(r, row, 4) != 0;
     uint32_t cell;
+    struct pg_attribute *attribute = &t->attributes[t->n_attributes++];
+    *attribute = (struct pg_attribute){PG_ATTRIBUTE_FOREIGN, (unsigned)oid};
+    if (pg_cell_int8(r, row, 5))
+        t->row_type = 0;
     if (is_modified_column(table, name))
         t->modified_is_time = category == 'D' && oid != PG_TIME;
-    if (span_equal(name, span_of(table->key, kept_length(table->key))) && category != 'S')
+    bool is_key = span_equal(name, span_of(table->key, kept_length(table->key)));
+    if (is_key)
+        attribute->cell = oid == PG_TEXT ? PG_ATTRIBUTE_KEY : PG_ATTRIBUTE_FOREIGN;
+    if (is_key && category != 'S')
         return err_set(e, ERR_CONFIG, origin, 0,
                        "table \"%s\" cannot be used: its key \"%s\" is %s and cannot hold a record's id (text)",
                        table->name, table->key, type);
@@ -218,6 +228,7 @@ static int learn_column(struct pg_table *t, const struct mirror_table *table, co
     bool expected = oid == (int64_t)expected_oid(table, cell);
     c->there = true;
     c->type = xstrdup(type);
+    attribute->cell = (int32_t)cell;
     c->how = generated ? PG_LEFT : expected ? PG_TYPED : category == 'S' ? PG_ASSIGN : PG_CAST;
     if (c->how == PG_TYPED)
         return 0;
@@ -243,8 +254,11 @@ static int learn_columns(struct mirror *m, const struct mirror_table *table, str
     regclass_param(m, table);
     if (pg_ask(&m->pg, columns_sql, &m->params, true, &r, e) != 0)
         return -1;
-    int rc = 0;
-    for (int row = 0; row < PQntuples(r) && rc == 0; row++)
+    int rc = 0, n = PQntuples(r);
+    t->attributes = xcalloc((size_t)n + 1, sizeof *t->attributes);
+    t->row_type = n ? (unsigned)pg_cell_int8(r, 0, 6) : 0;
+    t->row_array = n ? (unsigned)pg_cell_int8(r, 0, 7) : 0;
+    for (int row = 0; row < n && rc == 0; row++)
         rc = learn_column(t, table, r, row, remarks, e);
     PQclear(r);
     return rc;
