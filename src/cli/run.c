@@ -80,7 +80,8 @@ static enum progress sink_progress(struct run *run, uint32_t i, const struct run
     delivery_describe(run->parts.deliveries[i], &v);
     if (v.state == DELIVERY_REFUSED)
         return PROGRESS_FAILED;
-    if (delivery_settled(run->parts.deliveries[i]))
+    /* Of a target that keeps its own cursor the store has a copy: only one that was opened knows (I7). */
+    if (v.state != DELIVERY_OPENING && v.state != DELIVERY_BACKING_OFF && delivery_settled(run->parts.deliveries[i]))
         return PROGRESS_DONE;
     int64_t progress = v.last_progress_mono_ms > run->started_mono_ms ? v.last_progress_mono_ms
                                                                       : run->started_mono_ms;

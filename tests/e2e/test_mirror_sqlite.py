@@ -83,13 +83,12 @@ class SqliteMirror(case.Case):
     def test_locked_by_another(self):
         """a program that holds the database locked: the sink waits and says so; nothing is parked"""
         tidemark = self.ready()
-        with sqlite3.connect(self.database) as other:
+        with contextlib.closing(sqlite3.connect(self.database)) as other:
             other.execute("PRAGMA journal_mode=WAL")
             other.execute("BEGIN IMMEDIATE")
             program = self.run_daemon(tidemark)
             program.wait_for("locked for writing")
             other.execute("ROLLBACK")
-        other.close()
         waiting.until(lambda: self.is_settled(tidemark), program.tail)
         self.assertEqual(program.terminate(), 0)
         self.finish(tidemark)
@@ -114,12 +113,14 @@ class SqliteMirror(case.Case):
         self.finish(tidemark)
         self.assertEqual(self.sink_of(tidemark)["parked"], 0)
 
+    def remove_database(self):
+        for path in self.folder.glob("mirror.db*"):
+            path.unlink()
+
     def copy_database(self, to):
         """A backup of the mirror, as its owner would make one."""
-        with sqlite3.connect(self.database) as source, sqlite3.connect(to) as target:
+        with contextlib.closing(sqlite3.connect(self.database)) as source, contextlib.closing(sqlite3.connect(to)) as target:
             source.backup(target)
-        source.close()
-        target.close()
 
     def more_events(self, events):
         """The same past, and a future."""
@@ -136,18 +137,19 @@ class SqliteMirror(case.Case):
         self.copy_database(backup)
         self.more_events(EVENTS)
         self.finish(tidemark)
-        for path in self.folder.glob("mirror.db*"):
-            path.unlink()
+        rows = self.rows()
+        self.remove_database()
         shutil.copy(backup, self.database)
-        program = self.run_daemon(tidemark)
-        waiting.until(lambda: self.is_settled(tidemark), program.tail)
-        self.assertEqual(program.terminate(), 0)
-        self.finish(tidemark)
-        for path in self.folder.glob("mirror.db*"):
-            path.unlink()
-        program = self.run_daemon(tidemark)
-        waiting.until(lambda: self.rows() > 0 and self.is_settled(tidemark), program.tail)
-        self.assertEqual(program.terminate(), 0)
+        self.assertLess(self.rows(), rows)
+        # What the store remembers looks settled; only the target knows, and it is slow to answer.
+        with contextlib.closing(sqlite3.connect(self.database)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            program = self.run_daemon(tidemark, "--until-idle", "1")
+            program.wait_for("locked for writing")
+            other.execute("ROLLBACK")
+        self.assertEqual(program.wait(), 0, program.tail())
+        self.assert_holds_what_the_org_holds()
+        self.remove_database()
         self.finish(tidemark)
 
 
