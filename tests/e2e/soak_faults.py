@@ -2,9 +2,10 @@
 # suite: timeout=1200 takes=65
 """A soak: 500 events/s over three subscriptions, under random faults, seeded.
 
-First half: kill -9, cut connections, dropped streams, revoked tokens, calls that fail, a frozen service. Second half:
-the same without kills, so that one process lives long enough to be watched: its memory stays flat, it leaks neither
-descriptors nor threads. The verdict is the accounting: each published event in the file once, in order; I9 holds.
+First half: kill -9, cut connections, dropped streams, revoked tokens, calls that fail, a wire that breaks, a frozen
+service. Second half: the same without kills, so that one process lives long enough to be watched: its memory stays
+flat, it leaks neither descriptors nor threads. The verdict is the accounting: each published event in the file once,
+in order; I9 holds.
 
 TIDEMARK_SOAK_SECONDS (default 60) and TIDEMARK_SOAK_SEED say how long and which.
 """
@@ -28,6 +29,9 @@ class Soak(case.Case):
     def post(self, path):
         urllib.request.urlopen(urllib.request.Request(self.bus.login_url + path, method="POST"), timeout=10).read()
 
+    def order(self, line):
+        urllib.request.urlopen(self.bus.login_url + "/faults", data=line.encode(), timeout=10).read()
+
     def drop_streams(self):
         self.post("/sim/drop")
 
@@ -43,6 +47,14 @@ class Soak(case.Case):
         status, code = self.rng.choice([("UNAVAILABLE", "service.unavailable"), ("INTERNAL", "subscription.internal.error"),
                                         ("RESOURCE_EXHAUSTED", "service.protection.triggered"), ("UNAVAILABLE", "")])
         self.post(f"/sim/call-fault?method={method}&status={status}&code={code}&count=2")
+        self.drop_streams()
+
+    def break_wire(self):
+        """What meets the next stream, after some responses."""
+        kind = self.rng.choice(["rst_stream code=NO_ERROR", "rst_stream code=INTERNAL_ERROR", "goaway code=NO_ERROR",
+                                "goaway code=ENHANCE_YOUR_CALM debug=too_many_pings", "close", "garble", "silence seconds=0.7",
+                                "drip bytes=3000"])
+        self.order(f"wire {kind} after={self.rng.randrange(4)} count={self.rng.randrange(1, 3)}")
         self.drop_streams()
 
     def cut_connections(self):
@@ -78,13 +90,14 @@ class Soak(case.Case):
         self.rng, self.counts, self.revoked = random.Random(SEED), {}, 0.0
         published = RATE * SECONDS
         self.bus = self.org("--seed", SEED % 1000, "--rate", RATE, "--count", published, "--hold", "--duplicates", 0.02,
-                            "--shared-replay", 0.03, "--auth-delay", 1)
+                            "--shared-replay", 0.03, "--auth-delay", 1, "--relay")
         self.relay = Relay(self.bus.grpc)
         self.addCleanup(self.relay.stop)
         self.tm = self.tidemark(self.bus, topics=TOPICS, org_changes={"pubsub_endpoint": f"127.0.0.1:{self.relay.port}"})
         self.program = self.run_daemon(self.tm)
         started = time.monotonic()
-        calm = [self.drop_streams, self.revoke_tokens, self.fail_calls, self.cut_connections, self.freeze_service]
+        calm = [self.drop_streams, self.revoke_tokens, self.fail_calls, self.cut_connections, self.break_wire,
+                self.freeze_service]
         self.faults_until(started + SECONDS * 0.45, [*calm, self.kill_daemon, self.kill_daemon])
         self.kill_daemon()
         self.faults_until(started + SECONDS * 0.70, calm)
