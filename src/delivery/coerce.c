@@ -385,7 +385,7 @@ static bool to_double(const struct job *j, const struct cell *cell)
 }
 
 /* Milliseconds since 1970 of what a moment can be read from. Numbers are ms; a TIME has no day. */
-static bool moment_of(const struct job *j, const struct cell *cell, int64_t *ms, bool *has_time)
+static bool read_moment(const struct job *j, const struct cell *cell, int64_t *ms, bool *has_time)
 {
     *has_time = j->rule->kind == FIELD_DATETIME;
     if (cell->type == CELL_INT) {
@@ -401,7 +401,7 @@ static bool to_datetime(const struct job *j, const struct cell *cell)
 {
     int64_t ms;
     bool has_time;
-    if (!moment_of(j, cell, &ms, &has_time))
+    if (!read_moment(j, cell, &ms, &has_time))
         return refuse(j, cell, "type datetime", "is not a time between the years 1 and 9999");
     return set_integer(j, ms);
 }
@@ -410,7 +410,7 @@ static bool to_date(const struct job *j, const struct cell *cell)
 {
     int64_t ms;
     bool has_time;
-    if (!moment_of(j, cell, &ms, &has_time))
+    if (!read_moment(j, cell, &ms, &has_time))
         return refuse(j, cell, "type date", "is not a day between the years 1 and 9999");
     /* Who makes a day of a time wants the day in UTC; what should be a day already must be one. */
     if (!has_time && ms % MOMENT_DAY_MS != 0)
@@ -426,11 +426,11 @@ static bool to_time(const struct job *j, const struct cell *cell)
         struct span text = clean_trim(cell->as.bytes);
         ok = moment_parse_time(text, &ms);
         if (!ok && moment_parse(text, &ms, &has_time) && has_time) {
-            ms -= moment_day(ms) * MOMENT_DAY_MS;
+            ms = moment_of_day(ms);
             ok = true;
         }
     } else if (cell->type == CELL_INT && j->rule->kind == FIELD_DATETIME) {
-        ms = cell->as.integer - moment_day(cell->as.integer) * MOMENT_DAY_MS;
+        ms = moment_of_day(cell->as.integer);
         ok = true;
     } else if (cell->type == CELL_INT && j->rule->kind != FIELD_DATE) {
         ms = cell->as.integer;
@@ -569,7 +569,7 @@ static enum map_result limit(const struct job *j, const struct cell *cell, bool 
     const struct field_config *c = j->rule->config;
     char rule[64];
     bool cut;
-    if (j->rule->type != MIRROR_TEXT || c->max_length == 0)
+    if (j->rule->member || j->rule->type != MIRROR_TEXT || c->max_length == 0)
         return MAP_VALUE;
     struct span text = clean_cut(j->out->as.text, c->max_length, &cut);
     if (!cut)

@@ -53,5 +53,7 @@ bool moment_parse(struct span text, int64_t *ms, bool *has_time);
 bool moment_parse_time(struct span text, int64_t *ms);
 /* Days since 1970, towards the past. */
 int64_t moment_day(int64_t ms);
+/* Milliseconds since that day's midnight. */
+int64_t moment_of_day(int64_t ms);
 
 #endif

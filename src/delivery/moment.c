@@ -134,3 +134,9 @@ int64_t moment_day(int64_t ms)
 {
     return ms / MOMENT_DAY_MS - (ms % MOMENT_DAY_MS < 0);
 }
+
+int64_t moment_of_day(int64_t ms)
+{
+    int64_t rest = ms % MOMENT_DAY_MS;
+    return rest < 0 ? rest + MOMENT_DAY_MS : rest;
+}

@@ -3,8 +3,11 @@
  */
 #include "delivery/map_parts.h"
 
-#include "base/digest.h"
 #include "base/json.h"
+#include "base/random.h"
+#include "base/text.h"
+
+#include <jansson.h>
 
 #include <math.h>
 #include <setjmp.h>
@@ -434,6 +437,133 @@ static void nulls_and_errors_follow_the_configuration(void **state)
     assert_gives(&(struct map_rule){.type = MIRROR_TEXT, .config = &plain}, NULL, "null", 0);
 }
 
+/* --- any value, any rule -------------------------------------------------------------------------------- */
+
+static struct span any_text(struct rng *r)
+{
+    static const char *const pieces[] = {"1", "23", "-", "+", ".", ",", ":", "T", "Z", "2026-05-06", "14:30", "true", "no", "x", "(0)",
+                                         "$", "\xe2\x82\xac", "\xc2\xa0", "\xf0\x9f\x98\x80", "{", "}", "[]", "\"", ";", " ", "\t", "e5", "ext", "'"};
+    struct buf b = BUF_INIT;
+    for (uint64_t i = rng_below(r, 8); i > 0; i--)
+        buf_add_str(&b, pieces[rng_below(r, ARRAY_LEN(pieces))]);
+    if (rng_below(r, 30) == 0)
+        buf_add_char(&b, '\0');
+    struct span s = arena_copy(&arena, buf_span(&b));
+    buf_release(&b);
+    return s;
+}
+
+static struct cell any_cell(struct rng *r, int depth)
+{
+    static const int64_t whole[] = {0, 1, -1, 86400000, 1653955200000, INT64_MIN, INT64_MAX, 253402300799999, 253402300800000};
+    static const double numbers[] = {0, -0.0, 1, 0.1, 9007199254740993.0, 1e300, 5e-324, 9223372036854775807.0};
+    struct cell c = {.type = (enum cell_type)rng_below(r, depth > 0 ? CELL_MAP + 1 : CELL_RECORD)};
+    switch (c.type) {
+    case CELL_BOOLEAN:
+        c.as.boolean = rng_below(r, 2);
+        break;
+    case CELL_INT:
+        c.as.integer = rng_below(r, 2) ? whole[rng_below(r, ARRAY_LEN(whole))] : (int64_t)rng_next(r);
+        break;
+    case CELL_DOUBLE:
+        c.as.number = rng_below(r, 8) == 0 ? NAN : rng_below(r, 8) == 0 ? -INFINITY : numbers[rng_below(r, ARRAY_LEN(numbers))];
+        break;
+    case CELL_STRING:
+    case CELL_BYTES:
+        c.as.bytes = any_text(r);
+        break;
+    case CELL_ARRAY:
+    case CELL_MAP: {
+        c.n = (uint32_t)rng_below(r, 4);
+        struct cell *items = arena_alloc(&arena, 4 * sizeof *items);
+        struct map_entry *entries = arena_alloc(&arena, 4 * sizeof *entries);
+        for (uint32_t i = 0; i < c.n; i++) {
+            items[i] = any_cell(r, depth - 1);
+            entries[i] = (struct map_entry){any_text(r), items[i]};
+        }
+        if (c.type == CELL_ARRAY)
+            c.as.items = items;
+        else
+            c.as.entries = entries;
+        break;
+    }
+    default: /* records have shapes; lists_records_and_multi_select_picklists has one */
+        c.type = CELL_NULL;
+    }
+    return c;
+}
+
+static struct field_config any_config(struct rng *r, struct value_pair *pair)
+{
+    return (struct field_config){.clean = (enum field_clean)rng_below(r, CLEAN_TRIM + 1),
+                                 .max_length = (int64_t)rng_below(r, 4),
+                                 .on_too_long = (enum too_long_policy)rng_below(r, TOO_LONG_FLAG + 1),
+                                 .n_map = (uint32_t)rng_below(r, 2),
+                                 .map = pair,
+                                 .on_unknown = (enum unknown_policy)rng_below(r, UNKNOWN_NULL + 1),
+                                 .on_error = (enum error_policy)rng_below(r, ERROR_NULL + 1),
+                                 .nulls = (enum null_policy)rng_below(r, NULLS_EMPTY + 1)};
+}
+
+/* What the contract of mirror.h asks of a value. */
+static void assert_holdable(const struct mirror_value *v)
+{
+    char text[MIRROR_TIME_ROOM];
+    switch (v->type) {
+    case MIRROR_TEXT:
+        assert_true(text_is_utf8(v->as.text) && (!v->as.text.n || !memchr(v->as.text.p, 0, v->as.text.n)));
+        return;
+    case MIRROR_JSON: {
+        json_t *json = json_loadb((const char *)v->as.text.p, v->as.text.n, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
+        if (!json)
+            fail_msg("no JSON: %.*s", SPAN_ARG(v->as.text));
+        json_decref(json);
+        return;
+    }
+    case MIRROR_BOOLEAN:
+        assert_in_range(v->as.integer, 0, 1);
+        return;
+    case MIRROR_DOUBLE:
+        assert_true(isfinite(v->as.number));
+        return;
+    case MIRROR_BIGINT:
+        return;
+    default:
+        assert_true(mirror_time_text(v, text));
+    }
+}
+
+static void any_value_is_holdable_or_refused_with_a_reason(void **state)
+{
+    (void)state;
+    struct rng r = {20260507};
+    int results[3] = {0};
+    struct value_pair pair = {(char *)"1", (char *)"2026-05-06"};
+    for (int round = 0; round < 200000; round++) {
+        struct field_config config = any_config(&r, &pair);
+        struct map_rule rule = {.entity = "E",
+                                .field = "F",
+                                .type = (enum mirror_type)rng_below(&r, MIRROR_JSON + 1),
+                                .member = rng_below(&r, 4) == 0,
+                                .multi = rng_below(&r, 4) == 0,
+                                .kind = (enum field_kind)rng_below(&r, FIELD_TIME + 1),
+                                .config = &config};
+        struct cell cell = any_cell(&r, 2);
+        struct mirror_value value;
+        struct err why = ERR_INIT;
+        bool flagged;
+        enum map_result result = coerce(&rule, &cell, &arena, &value, &flagged, &why);
+        results[result]++;
+        assert_true((result == MAP_PARK || flagged) == (why.text[0] != '\0') || result == MAP_VALUE);
+        if (result == MAP_PARK || flagged)
+            assert_memory_equal(why.text, "E.F: ", 5);
+        if (result == MAP_VALUE && !value.is_null)
+            assert_holdable(&value);
+        arena_reset(&arena);
+    }
+    assert_true(results[MAP_VALUE] > 10000 && results[MAP_PARK] > 10000 && results[MAP_LEAVE] > 1000);
+}
+
 static int release(void **state)
 {
     (void)state;
@@ -455,6 +585,7 @@ int main(void)
         cmocka_unit_test(lengths_are_counted_in_characters),
         cmocka_unit_test(values_are_mapped),
         cmocka_unit_test(nulls_and_errors_follow_the_configuration),
+        cmocka_unit_test(any_value_is_holdable_or_refused_with_a_reason),
     };
     return cmocka_run_group_tests_name("coerce", tests, NULL, release);
 }
