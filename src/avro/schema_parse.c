@@ -163,7 +163,10 @@ static enum field_kind kind_of_doc(const char *doc)
     static const struct {
         const char *type;
         enum field_kind kind;
-    } kinds[] = {{"DateTime", FIELD_DATETIME}, {"DateOnly", FIELD_DATE}, {"Birthday", FIELD_DATE}, {"TimeOnly", FIELD_TIME}};
+    } kinds[] = {{"DateTime", FIELD_DATETIME},
+                 {"DateOnly", FIELD_DATE},
+                 {"Birthday", FIELD_DATE},
+                 {"TimeOnly", FIELD_TIME}};
     const char *type = doc ? strchr(doc, ':') : NULL;
     if (!type)
         return FIELD_PLAIN;
@@ -199,9 +202,10 @@ static const struct record_shape *record_branch(const struct avro_node *type)
 static enum cell_type cell_of(const struct avro_node *type)
 {
     static const enum cell_type cells[] = {
-        [NODE_NULL] = CELL_NULL,     [NODE_BOOLEAN] = CELL_BOOLEAN, [NODE_INT] = CELL_INT,       [NODE_LONG] = CELL_INT,
-        [NODE_FLOAT] = CELL_DOUBLE,  [NODE_DOUBLE] = CELL_DOUBLE,   [NODE_STRING] = CELL_STRING, [NODE_ENUM] = CELL_STRING,
-        [NODE_BYTES] = CELL_BYTES,   [NODE_FIXED] = CELL_BYTES,     [NODE_RECORD] = CELL_RECORD, [NODE_ARRAY] = CELL_ARRAY,
+        [NODE_NULL] = CELL_NULL,     [NODE_BOOLEAN] = CELL_BOOLEAN, [NODE_INT] = CELL_INT,
+        [NODE_LONG] = CELL_INT,      [NODE_FLOAT] = CELL_DOUBLE,    [NODE_DOUBLE] = CELL_DOUBLE,
+        [NODE_STRING] = CELL_STRING, [NODE_ENUM] = CELL_STRING,     [NODE_BYTES] = CELL_BYTES,
+        [NODE_FIXED] = CELL_BYTES,   [NODE_RECORD] = CELL_RECORD,   [NODE_ARRAY] = CELL_ARRAY,
         [NODE_MAP] = CELL_MAP};
     if (type->kind != NODE_UNION)
         return cells[type->kind];

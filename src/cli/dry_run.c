@@ -126,7 +126,8 @@ int run_dry(const struct config *config)
     for (uint32_t i = 0; i < config->n_sinks; i++)
         n += sink_kind_is_mirror(config->sinks[i].kind);
     if (n == 0) {
-        (void)err_set(&e, ERR_CONFIG, "cli", 0, "--dry-run shows statements, and no sink mirrors records (sqlite, postgres)");
+        (void)err_set(&e, ERR_CONFIG, "cli", 0,
+                      "--dry-run shows statements, and no sink mirrors records (sqlite, postgres)");
         return cli_fail(&e);
     }
     if (look_open(config, &store, &e) != 0)

@@ -159,7 +159,8 @@ static void add_from(const json_t *o, char *out, size_t n)
     if (strcmp(by, "nothing") == 0)
         snprintf(out, n, "nothing yet");
     else if (json_is_integer(seq))
-        snprintf(out, n, "seq %lld%s", (long long)json_integer_value(seq), strcmp(by, "image") == 0 ? ", the whole record" : "");
+        snprintf(out, n, "seq %lld%s", (long long)json_integer_value(seq),
+                 strcmp(by, "image") == 0 ? ", the whole record" : "");
     else
         snprintf(out, n, "%s not held any more", strcmp(by, "image") == 0 ? "a whole record" : "an event");
 }

@@ -37,9 +37,11 @@ static const struct key_word new_field_words[] = {{"add", 0}, {"json", 0}, {"ign
 static const struct key_word compound_words[] = {{"flatten", 0}, {"json", 0}, {NULL, 0}};
 static const struct key_word transaction_words[] = {{"best_effort", 0}, {"atomic", 0}, {NULL, 0}};
 static const struct key_word owner_words[] = {{"source", 0}, {"target", 0}, {NULL, 0}};
-static const struct key_word type_words[] = {{"schema", 0}, {"text", 0},     {"boolean", 0}, {"integer", 0}, {"number", 0},
-                                             {"date", 0},   {"datetime", 0}, {"time", 0},    {"json", 0},    {NULL, 0}};
-static const struct key_word clean_words[] = {{"none", 0}, {"phone", 0}, {"currency", 0}, {"trim", 0}, {NULL, 0}};
+static const struct key_word type_words[] = {
+    {"schema", 0}, {"text", 0},     {"boolean", 0}, {"integer", 0}, {"number", 0},
+    {"date", 0},   {"datetime", 0}, {"time", 0},    {"json", 0},    {NULL, 0}};
+static const struct key_word clean_words[] = {
+    {"none", 0}, {"phone", 0}, {"currency", 0}, {"trim", 0}, {NULL, 0}};
 static const struct key_word unknown_words[] = {{"park", 0}, {"keep", 0}, {"null", 0}, {NULL, 0}};
 static const struct key_word too_long_words[] = {{"park", 0}, {"truncate", 0}, {"flag", 0}, {NULL, 0}};
 static const struct key_word error_words[] = {{"park", 0}, {"null", 0}, {NULL, 0}};

@@ -15,7 +15,10 @@ static bool is_lower_or_digit(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-/* Between a lower-case letter or digit and a capital, and before the last capital of a run: "HTTPServer" is "http_server". */
+/*
+ * Between a lower-case letter or digit and a capital, and before the last capital of a run: "HTTPServer" is
+ * "http_server".
+ */
 static bool begins_word(struct span name, size_t i)
 {
     const char *p = (const char *)name.p;

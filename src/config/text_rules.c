@@ -135,8 +135,8 @@ static bool is_entity(char *text)
     return only(text, 1, 80, "_") && strchr(letters_digits, text[0]);
 }
 
-const struct text_rule rule_entity = {"the API name of an entity, like Account or Order__e", "^[A-Za-z0-9][A-Za-z0-9_]{0,79}$",
-                                      is_entity};
+const struct text_rule rule_entity = {"the API name of an entity, like Account or Order__e",
+                                      "^[A-Za-z0-9][A-Za-z0-9_]{0,79}$", is_entity};
 
 static bool is_field(char *text)
 {
@@ -165,7 +165,8 @@ static bool is_table(char *text)
            strncasecmp(text, "sqlite_", 7) != 0;
 }
 
-const struct text_rule rule_table = {"1 to 52 bytes, not beginning with '_tidemark_' or 'sqlite_'", "^.{1,52}$", is_table};
+const struct text_rule rule_table = {"1 to 52 bytes, not beginning with '_tidemark_' or 'sqlite_'",
+                                     "^.{1,52}$", is_table};
 
 static bool is_column(char *text)
 {

@@ -1,9 +1,9 @@
 /*
  * One value on its way to its column: clean, map, convert, limit.
  *
- * Each step succeeds or says why not; what then happens (parked, null, cut) is the configuration's, in coerce().
- * A conversion either keeps what the value says or refuses: a number that would be rounded, a date that is not a
- * midnight, a text with a NUL are refused. A text becomes the nearest double, as everywhere.
+ * Each step succeeds or says why not; what then happens (parked, null, cut) is the configuration's, in
+ * coerce(). A conversion either keeps what the value says or refuses: a number that would be rounded, a date
+ * that is not a midnight, a text with a NUL are refused. A text becomes the nearest double, as everywhere.
  */
 #include "delivery/map_parts.h"
 
@@ -274,10 +274,11 @@ static bool is_one_of(struct span text, const char *const *words, size_t n)
 
 static bool to_boolean(const struct job *j, const struct cell *cell)
 {
-    static const char *const yes[] = {"true", "1", "yes", "y", "on"}, *const no[] = {"false", "0", "no", "n", "off"};
+    static const char *const yes[] = {"true", "1", "yes", "y", "on"};
+    static const char *const no[] = {"false", "0", "no", "n", "off"};
     if (cell->type == CELL_BOOLEAN)
         return set_integer(j, cell->as.boolean);
-    if (cell->type == CELL_INT && (cell->as.integer == 0 || cell->as.integer == 1) && j->rule->kind == FIELD_PLAIN)
+    if (cell->type == CELL_INT && j->rule->kind == FIELD_PLAIN && (cell->as.integer == 0 || cell->as.integer == 1))
         return set_integer(j, cell->as.integer);
     if (cell->type == CELL_DOUBLE && (cell->as.number == 0 || cell->as.number == 1))
         return set_integer(j, cell->as.number == 1);
@@ -460,7 +461,8 @@ static struct span split_multi(const struct job *j, struct span text)
 
 static bool is_json(struct span text)
 {
-    json_t *json = json_loadb((const char *)text.p, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
+    const size_t how = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL;
+    json_t *json = json_loadb((const char *)text.p, text.n, how, NULL);
     json_decref(json);
     return json != NULL;
 }
@@ -596,8 +598,8 @@ static enum map_result fall_back(const struct job *j, bool *flagged)
     return give_null(j->out);
 }
 
-enum map_result coerce(const struct map_rule *rule, const struct cell *cell, struct arena *a, struct mirror_value *out,
-                       bool *flagged, struct err *why)
+enum map_result coerce(const struct map_rule *rule, const struct cell *cell, struct arena *a,
+                       struct mirror_value *out, bool *flagged, struct err *why)
 {
     struct job j = {rule, a, out, why};
     *out = (struct mirror_value){.type = rule->member ? MIRROR_JSON : rule->type};

@@ -172,9 +172,9 @@ static struct table *table_of(struct map *m, struct span entity, const struct en
     for (uint32_t i = 0; i < m->n_tables; i++)
         if (tables_collide(m->tables[i], name, on_delete == MIRROR_ARCHIVE)) {
             err_set(e, ERR_CONFIG, "map", 0,
-                    "%.*s and %s both need the table \"%s\": give one of them another with entities.%.*s.table",
-                    (int)entity.n, (const char *)entity.p, m->tables[i]->entity, name, (int)entity.n,
-                    (const char *)entity.p);
+                    "%.*s and %s both need the table \"%s\": give one of them another with "
+                    "entities.%.*s.table",
+                    SPAN_ARG(entity), m->tables[i]->entity, name, SPAN_ARG(entity));
             return NULL;
         }
     struct table *t = xcalloc(1, sizeof *t);
@@ -277,7 +277,10 @@ static void as_member(struct leaf *leaf, const struct field_config *c, const cha
     leaf->type = MIRROR_JSON;
 }
 
-/* Where a leaf goes; false: nowhere. What is said of the leaf itself comes first, then what is said of its compound. */
+/*
+ * Where a leaf goes; false: nowhere. What is said of the leaf itself comes first, then what is said of its
+ * compound.
+ */
 static bool leaf_of(struct map *m, const struct table *t, const struct schema_field *parent, struct leaf *leaf)
 {
     enum new_fields new_fields = t->config ? t->config->new_fields : m->config->new_fields;
@@ -364,8 +367,10 @@ static const struct known *find_known(const struct map *m, const struct table *t
     const struct known *found = NULL;
     for (size_t i = 0; i < m->n_known; i++) {
         const struct known *k = &m->known[i];
-        if (is_known_of(k, t) && strcmp(k->field, leaf->path) == 0 && same_field(k->field_id, leaf->field_id) &&
-            can_hold(k->type, leaf->type) && is_variant(k->column, leaf->column) && (!found || k->number > found->number))
+        bool fits = is_known_of(k, t) && strcmp(k->field, leaf->path) == 0 &&
+                    same_field(k->field_id, leaf->field_id) && can_hold(k->type, leaf->type) &&
+                    is_variant(k->column, leaf->column);
+        if (fits && (!found || k->number > found->number))
             found = k;
     }
     return found;
@@ -447,10 +452,12 @@ static int name_column(struct map *m, const struct table *t, const struct event_
         buf_addf(remarks, "%s.%s goes to column %s: %s was made from %s\n", t->entity, leaf->path, leaf->column, was,
                  from);
     else if (remarks && !can_hold(type, leaf->type))
-        buf_addf(remarks, "%s.%s changed its type from %s to %s and goes to column %s from now on; %s stays as it is\n",
+        buf_addf(remarks,
+                 "%s.%s changed its type from %s to %s and goes to column %s from now on; %s stays as it is\n",
                  t->entity, leaf->path, mirror_type_name(type), mirror_type_name(leaf->type), leaf->column, was);
     else if (remarks)
-        buf_addf(remarks, "%s.%s was deleted and made anew (%s) and goes to column %s from now on; %s stays as it is\n",
+        buf_addf(remarks,
+                 "%s.%s was deleted and made anew (%s) and goes to column %s from now on; %s stays as it is\n",
                  t->entity, leaf->path, leaf->field_id, leaf->column, was);
     return 0;
 }
@@ -535,7 +542,8 @@ static int add_leaf(struct maker *k, const struct schema_field *parent, const st
                               .config = leaf.config};
     if (k->n == k->cap)
         k->slots = xrealloc(k->slots, (k->cap = k->cap ? 2 * k->cap : 64) * sizeof *k->slots);
-    k->slots[k->n++] = (struct map_slot){index, child, (uint32_t)source, column, leaf.member != NULL, leaf.member, rule};
+    k->slots[k->n++] =
+        (struct map_slot){index, child, (uint32_t)source, column, leaf.member != NULL, leaf.member, rule};
     return 0;
 }
 

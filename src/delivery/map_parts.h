@@ -1,8 +1,8 @@
 /*
  * map_parts: what the files of map share: the rule of one field, and the steps of a conversion.
  *
- * map.c finds tables, columns and slots; coerce.c turns a value into its column's type; clean.c tidies texts that
- * people typed; moment.c reads and makes dates and times. Everything but map.c is pure.
+ * map.c finds tables, columns and slots; coerce.c turns a value into its column's type; clean.c tidies texts
+ * that people typed; moment.c reads and makes dates and times. Everything but map.c is pure.
  *
  * Ownership: results live in the arena given, or point into the event. Thread: any.
  * Errors: false with `why`, a text that follows "cannot be …" or stands alone; see each.
@@ -24,8 +24,8 @@ struct map_rule {
 /*
  * The whole way of one value: clean, map, convert, limit, and the fallbacks. As map_value.
  */
-enum map_result coerce(const struct map_rule *rule, const struct cell *cell, struct arena *a, struct mirror_value *out,
-                       bool *flagged, struct err *why);
+enum map_result coerce(const struct map_rule *rule, const struct cell *cell, struct arena *a,
+                       struct mirror_value *out, bool *flagged, struct err *why);
 
 /* --- clean ------------------------------------------------------------------------------------------ */
 
