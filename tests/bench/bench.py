@@ -25,6 +25,8 @@ import sys
 import tempfile
 import time
 
+import mirror_bench
+
 POLL_S = 0.1  # each look costs the daemon a status answer
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -312,7 +314,8 @@ def main():
     parser.add_argument("--held", type=int, default=10_000_000, help="identities held, and events journaled, before")
     parser.add_argument("--kinds", default="full,update")
     parser.add_argument("--transports", default="plaintext,tls")
-    parser.add_argument("--only", default="throughput,latency,start", help="which parts")
+    parser.add_argument("--records", type=int, default=100_000, help="records that the events of mirrors are about")
+    parser.add_argument("--only", default="throughput,latency,start", help="which parts; also: mirror")
     arguments = parser.parse_args()
     bench = Bench(arguments)
     parts = arguments.only.split(",")
@@ -346,6 +349,8 @@ def main():
             fresh = statistics.median(bench.first_event(True) for _ in range(bench.runs))
             held = statistics.median(bench.first_event(False) for _ in range(bench.runs))
             print(f"start to first line: {fresh:.0f} ms with an empty store, {held:.0f} ms with {arguments.held:,} journaled events")
+        if "mirror" in parts:
+            mirror_bench.run(bench, sys.modules[__name__], arguments.records)
     finally:
         if not arguments.folder:
             shutil.rmtree(bench.folder, ignore_errors=True)

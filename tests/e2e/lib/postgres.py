@@ -21,7 +21,8 @@ def programs():
 class Postgres:
     """Calling order: Postgres() -> dsn() -> (kill() -> start())* -> stop(). As root it runs as another user, as it demands."""
 
-    def __init__(self):
+    def __init__(self, fsync=False):
+        self.fsync = "on" if fsync else "off"
         self.bin = programs()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidemark-pg-"))
         self.data, self.log = self.folder / "data", self.folder / "log"
@@ -46,7 +47,7 @@ class Postgres:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [self.bin / "postgres", "-D", self.data, "-c", f"unix_socket_directories={self.folder}", "-c",
-                 "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=64MB"],
+                 "listen_addresses=", "-c", f"fsync={self.fsync}", "-c", "shared_buffers=128MB"],
                 cwd=self.folder, env=self.environment(), user=self.user, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
         def ready():
