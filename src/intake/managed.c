@@ -250,7 +250,9 @@ int managed_save_answer(struct intake *in, struct source *s, struct err *e)
 int managed_step(struct intake *in, struct source *s, int64_t now, int64_t *next, struct err *e)
 {
     *next = earlier(*next, managed_commit(in, s, now));
-    if (s->managed.whole || s->managed.open || !s->topic_ok)
+    /* By now a managed stream that is refused at once would be over. */
+    bool is_due = s->topic_ok || s->heard || s->topic_failures;
+    if (s->managed.whole || s->managed.open || !is_due)
         return 0;
     return open_beside(in, s, now, e);
 }

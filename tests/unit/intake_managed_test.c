@@ -289,6 +289,22 @@ static void a_keepalive_beside_is_enough(void **state)
     wait_commit(f, m, 1, 20);
 }
 
+/* The metadata service is away: the streams are not. */
+static void what_is_missing_comes_without_get_topic(void **state)
+{
+    struct fixture *f = *state;
+    f->subscriptions[0].start = START_EARLIEST;
+    fake.topic_status = (struct pubsub_status){.grpc_code = 14, .reaction = PUBSUB_RECONNECT};
+    start(f);
+    send_one(managed_stream(0), "b", 20);
+    struct pubsub_stream *b = beside_stream(1, PUBSUB_EARLIEST);
+    send_one(b, "a", 10);
+    send_one(b, "b", 20);
+    assert_true(fake_org_cancelled(b));
+    wait_head(f, 2);
+    assert_journal(f, "b a");
+}
+
 static void one_stream_does_not_go_on_without_the_other(void **state)
 {
     struct fixture *f = *state;
@@ -513,6 +529,7 @@ int main(void)
         MANAGED_TEST(what_the_store_lacks_is_read_beside),
         MANAGED_TEST(what_the_service_lacks_is_a_duplicate),
         MANAGED_TEST(a_keepalive_beside_is_enough),
+        MANAGED_TEST(what_is_missing_comes_without_get_topic),
         MANAGED_TEST(one_stream_does_not_go_on_without_the_other),
         MANAGED_TEST(a_position_lost_beside_is_an_incident),
         MANAGED_TEST(a_slot_is_waited_for),
