@@ -55,6 +55,7 @@ static struct fake_org {
     struct pubsub_status topic_status;             /* grpc_code 0: GetTopic succeeds */
     bool topic_silent;                             /* it is not answered */
     void (*on_subscribe)(struct pubsub_stream *s); /* on intake's thread, before pubsub_subscribe returns */
+    void (*on_free)(void);                         /* as the I/O thread ends: the test's own threads must, too */
     const char *schema; /* what GetSchema gives; NULL: the calls wait for fake_org_answer */
     /* what was seen */
     uint64_t refused_serial; /* the greatest that auth_refused was given */
@@ -74,6 +75,7 @@ static inline void fake_org_reset(void)
     fake.topic_status = (struct pubsub_status){0};
     fake.topic_silent = false;
     fake.on_subscribe = NULL;
+    fake.on_free = NULL;
     fake.schema = NULL;
     fake.refused_serial = 0;
     fake.n_calls = 0;
@@ -247,6 +249,8 @@ struct pubsub *__wrap_pubsub_new(const struct org_config *org, struct err *e)
 void __wrap_pubsub_free(struct pubsub *p)
 {
     (void)p;
+    if (fake.on_free)
+        fake.on_free();
     for (size_t i = 0; i < fake.n_streams; i++)
         fake_org_end(fake.streams[i], PUBSUB_RECONNECT, "the channel is gone");
     for (size_t i = 0; i < fake.n_calls; i++)

@@ -483,6 +483,13 @@ static void a_replay_that_is_refused_leaves_the_position(void **state)
     assert_int_equal(open_incidents(f), 1);
 }
 
+static pthread_t answering;
+
+static void join_answering(void)
+{
+    pthread_join(answering, NULL);
+}
+
 static void *answer_the_last(void *arg)
 {
     struct pubsub_stream *s = arg;
@@ -504,11 +511,11 @@ static void the_last_commit_is_waited_for(void **state)
     wait_commit(f, s, 1, 10);
     send_keepalive(s, 30);
     wait_resume(f, 30);
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, answer_the_last, s), 0);
+    assert_int_equal(pthread_create(&answering, NULL, answer_the_last, s), 0);
+    fake.on_free = join_answering;
     answer(s, 1, 10, NULL);
     stop(f);
-    pthread_join(thread, NULL);
+    fake.on_free = NULL;
     start(f);
     struct subscription_record r = record_of(f, 1);
     uint8_t want[10];
