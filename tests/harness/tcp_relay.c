@@ -19,9 +19,10 @@ enum { MAX_PAIRS = 16, LOOK_MS = 20 };
 struct tcp_relay {
     int listener, port, server_port;
     pthread_t thread;
-    atomic_bool stop, silent, cut;
+    atomic_bool stop, silent, hush, cut;
     struct {
         int client, server;
+        bool silent;
     } pairs[MAX_PAIRS];
     int n;
 };
@@ -68,6 +69,7 @@ static void take(struct tcp_relay *r)
     }
     BUG_IF(r->n == MAX_PAIRS);
     r->pairs[r->n].client = client;
+    r->pairs[r->n].silent = false;
     r->pairs[r->n++].server = server;
 }
 
@@ -83,9 +85,10 @@ static void *relay(void *arg)
         }
         if (poll(fds, (nfds_t)(1 + 2 * n), LOOK_MS) < 0 && errno != EINTR)
             BUG("poll: %d", errno);
-        bool silent = atomic_load(&r->silent), cut = atomic_exchange(&r->cut, false);
+        bool all = atomic_load(&r->silent), cut = atomic_exchange(&r->cut, false),
+             hush = atomic_exchange(&r->hush, false);
         for (int i = n - 1; i >= 0; i--) {
-            bool gone = cut;
+            bool gone = cut, silent = r->pairs[i].silent = all || hush || r->pairs[i].silent;
             if (fds[1 + 2 * i].revents)
                 copy(r->pairs[i].client, r->pairs[i].server, silent, &gone);
             if (fds[2 + 2 * i].revents)
@@ -123,6 +126,11 @@ int tcp_relay_port(const struct tcp_relay *r)
 void tcp_relay_silence(struct tcp_relay *r)
 {
     atomic_store(&r->silent, true);
+}
+
+void tcp_relay_hush(struct tcp_relay *r)
+{
+    atomic_store(&r->hush, true);
 }
 
 void tcp_relay_cut(struct tcp_relay *r)

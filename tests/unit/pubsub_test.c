@@ -594,6 +594,48 @@ static void falls_silent(void **state)
     fake_service_stop(f);
 }
 
+static bool topic_answers(struct client *c, int timeout_ms)
+{
+    struct pubsub_topic topic;
+    struct pubsub_status status;
+    if (pubsub_get_topic(c->pubsub, &c->token, "/data/AccountChangeEvent", timeout_ms, &topic, &status) != 0)
+        return false;
+    free(topic.name);
+    free(topic.schema_id);
+    return true;
+}
+
+/* Nothing is answered on the connection there is, and its keepalive is far off: another one is made. */
+static void leaves_a_dead_connection(void **state)
+{
+    (void)state;
+    struct fake_service *f = fake_service_start(&(struct fake_script){.events = 1, .end_code = -1});
+    struct tcp_relay *r = tcp_relay_start(fake_service_port(f));
+    struct client c;
+    client_init(&c, tcp_relay_port(r));
+    client_open(&c);
+    subscribe(&c);
+    assert_true(wait_for(&c.got, &c.got.events, 1));
+    tcp_relay_hush(r);
+    bool answered = true; /* the relay may take a moment to fall silent */
+    for (int i = 0; i < 100 && answered; i++)
+        answered = topic_answers(&c, 500);
+    assert_false(answered);
+    assert_true(topic_answers(&c, DEADLINE_MS));
+    assert_int_equal(c.got.ends, 0);
+
+    struct pubsub_stream *s = subscribe(&c); /* on the new one */
+    assert_true(wait_for(&c.got, &c.got.responses, 2));
+    tcp_relay_hush(r);
+    pubsub_stream_give_up(s);
+    assert_true(wait_for(&c.got, &c.got.ends, 1));
+    assert_int_equal(c.got.status.grpc_code, GRPC_STATUS_CANCELLED);
+    assert_true(topic_answers(&c, DEADLINE_MS));
+    client_close(&c);
+    tcp_relay_stop(r);
+    fake_service_stop(f);
+}
+
 static void told_to_be_calm(void **state)
 {
     (void)state;
@@ -762,6 +804,7 @@ int main(void)
         cmocka_unit_test(nobody_there),
         cmocka_unit_test(comes_back_at_once),
         cmocka_unit_test(falls_silent),
+        cmocka_unit_test(leaves_a_dead_connection),
         cmocka_unit_test(told_to_be_calm),
         cmocka_unit_test(tls),
     };
