@@ -435,7 +435,8 @@ static void print_text(const struct explaining *x, const json_t *held)
         printf("%" PRIu64 " events do not decode: whether they touch it cannot be said (tidemark dlq list)\n",
                x->undecodable);
     explain_held_text(held, look_has_colour(), &text);
-    fwrite(text.data, 1, text.len, stdout);
+    if (text.len)
+        fwrite(text.data, 1, text.len, stdout);
     buf_release(&text);
 }
 
