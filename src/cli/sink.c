@@ -69,6 +69,13 @@ static int change_sink(const struct config *config, const struct sink_command *o
         fprintf(stderr, "tidemark: sink '%s' is in the configuration; take it out first, then forget it\n", o->name);
         return EXIT_USAGE;
     }
+    if (!o->forget && sink && sink_kind_is_mirror(sink->kind)) {
+        fprintf(stderr,
+                "tidemark: sink '%s' is a mirror: its target says itself how far it is, at every start; there is nothing "
+                "to reset\n",
+                o->name);
+        return EXIT_USAGE;
+    }
     int rc = change_store(config, o, &cursor, &e);
     if (rc < 0)
         return cli_fail(&e);

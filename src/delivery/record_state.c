@@ -59,6 +59,28 @@ void record_state_keep(struct record_state *s, uint32_t i, const struct mirror_v
     ((struct field_version *)s->fields)[i].kept = value;
 }
 
+void record_state_hash(struct record_state *s, const struct version *v, uint32_t n, const uint32_t *fields,
+                       const uint64_t *hashes, struct arena *a)
+{
+    struct field_version *out = arena_alloc(a, ((size_t)s->n + n + 1) * sizeof *out);
+    uint32_t count = 0, k = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (hashes[i] == 0)
+            continue;
+        while (k < s->n && s->fields[k].field < fields[i])
+            out[count++] = s->fields[k++];
+        if (k < s->n && s->fields[k].field == fields[i])
+            out[count] = s->fields[k++];
+        else
+            out[count] = (struct field_version){.field = fields[i], .version = *v};
+        out[count++].hash = hashes[i];
+    }
+    while (k < s->n)
+        out[count++] = s->fields[k++];
+    s->fields = out;
+    s->n = count;
+}
+
 void record_state_fold(struct record_state *s, const struct version *horizon, struct arena *a)
 {
     struct version top = s->base;

@@ -70,6 +70,10 @@ bool record_state_incomplete(const struct record_state *s);
 /* Keep (or, with NULL, forget) the value of listed field i; the list must be the caller's own. */
 void record_state_keep(struct record_state *s, uint32_t i, const struct mirror_value *value);
 
+/* The values last written of these fields (ascending; hash 0: unknown), by a change of this version. */
+void record_state_hash(struct record_state *s, const struct version *v, uint32_t n, const uint32_t *fields,
+                       const uint64_t *hashes, struct arena *a);
+
 /* What is not newer than `horizon` can not be contested any more: it goes into the base. */
 void record_state_fold(struct record_state *s, const struct version *horizon, struct arena *a);
 

@@ -1,5 +1,7 @@
 #include "delivery/settle.h"
 
+#include "base/digest.h"
+
 /* --- columns -------------------------------------------------------------------------------------- */
 
 static void make_room(struct settle *s, struct record *r)
@@ -98,10 +100,51 @@ static void bring_back(struct settle *s, const struct piece *piece, struct confl
     }
 }
 
+/* Never 0, which stands for a value nobody knows. */
+static uint64_t hash_of_value(const struct mirror_value *v)
+{
+    const bool text = v->type == MIRROR_TEXT || v->type == MIRROR_JSON;
+    const struct span bytes = v->is_null ? span_of("null", 4) : text ? v->as.text : span_of(&v->as, sizeof v->as.integer);
+    uint8_t digest[32];
+    uint64_t hash;
+    digest_sha256(bytes, digest);
+    memcpy(&hash, digest, sizeof hash);
+    hash ^= v->is_null ? 1 : text ? 2 : 3;
+    return hash ? hash : 4;
+}
+
+/*
+ * skip_unchanged: a value that equals the one last written to this record is not written again, so that what the
+ * target made of it since stands, and nothing goes round in a circle. The version counts either way.
+ */
+static void put_changed(struct settle *s, struct piece *piece, const struct mapped *m, struct conflict_decision *d)
+{
+    struct record *r = piece->record;
+    const bool live = !d->returns && (r->pending == CONFLICT_ROW_UPSERT || (r->held.has_row && !r->held.deleted));
+    uint64_t *hashes = arena_alloc(s->arena, (m->change.n + 1) * sizeof *hashes);
+    for (uint32_t i = 0; i < m->change.n; i++) {
+        hashes[i] = 0;
+        if (!d->won[i] || m->leaves[i])
+            continue;
+        const struct field_version *held = record_state_find(&r->state, m->change.fields[i]);
+        hashes[i] = hash_of_value(&m->values[i]);
+        if (!live || !held || held->hash != hashes[i])
+            put_source(s, piece, m->sources[i], &m->values[i]);
+    }
+    if (d->returns)
+        bring_back(s, piece, d);
+    record_state_hash(&d->next, &m->change.version, m->change.n, m->change.fields, hashes, s->arena);
+}
+
 static void apply_upsert(struct settle *s, struct piece *piece, const struct mapped *m, struct conflict_decision *d)
 {
     struct record *r = piece->record;
     make_room(s, r);
+    if (m->entity->config && m->entity->config->skip_unchanged) {
+        put_changed(s, piece, m, d);
+        r->pending = CONFLICT_ROW_UPSERT;
+        return;
+    }
     for (uint32_t i = 0; i < m->change.n; i++)
         if (d->won[i] && !m->leaves[i])
             put_source(s, piece, m->sources[i], &m->values[i]);

@@ -785,6 +785,28 @@ static void a_redelivery_goes_through_the_conflict_check(void **state)
     assert_true(counts(f).redelivered > 0);
 }
 
+static void a_value_that_was_written_last_is_not_written_again(void **state)
+{
+    struct fixture *f = *state;
+    f->entity = (struct entity_config){
+        .entity = names[3], .key = names[4], .skip_unchanged = true, .on_delete = DELETE_HARD};
+    f->sink.n_entities = 1;
+    f->sink.entities = &f->entity;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "1", "Hot"});
+    settle(f);
+    stop(f);
+    snprintf(fake_cell(fake_find(&fake.held, "x", span_of_str(A1)), "name"), 80, "the target's own");
+    SAY(f, {UPDATE, 20, A1, "a", "2"}, {DELETE, 21, A2}, {UNDELETE, 22, A2, "b", "1", "Hot"});
+    settle(f);
+    assert_string_equal(row(A1), "the target's own|2|Hot");
+    assert_string_equal(row(A2), "b|1|Hot");
+    SAY(f, {UPDATE, 19, A1, "older"}, {UPDATE, 30, A1, "new", "2", ""}, {UPDATE, 31, A2, "", "1"});
+    settle(f);
+    assert_string_equal(row(A1), "new|2|");
+    assert_string_equal(row(A2), "|1|Hot");
+    assert_counts(f, 7, 1, 0, 0);
+}
+
 /* --- the horizon ------------------------------------------------------------------------------------- */
 
 static void what_is_older_than_the_horizon_folds_and_is_owed(void **state)
@@ -990,6 +1012,7 @@ int main(int argc, char **argv)
         TEST(a_store_that_was_rolled_back_is_noticed),
         TEST(another_store_is_never_compared),
         TEST(a_redelivery_goes_through_the_conflict_check),
+        TEST(a_value_that_was_written_last_is_not_written_again),
         TEST(what_is_older_than_the_horizon_folds_and_is_owed),
         TEST(edits_of_the_target_are_respected_as_configured),
         TEST(dying_anywhere_loses_and_repeats_nothing),
