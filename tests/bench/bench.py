@@ -9,7 +9,10 @@ response, medians of several runs:
   file     the whole path: the same, and NDJSON lines with fdatasync
   raw      a loop that writes and fdatasyncs the same bytes (journal and file) in the same lumps
 
-Then latency at 100 events/s, and the time from start to first event. CPU is user + sys of all threads of the
+Then (--only) latency: at 100 events/s, from the simulator's send to the line in the file; start: from the daemon's start to
+its first line, with an empty store and with a full one; catchup: the service was away and comes back with --events
+events, at what share of the intake rate beside it they come in; reconnect: from a cut of the connection to the first line of
+an event that was published after it. CPU is user + sys of all threads of the
 process, per event; wall figures depend on what else the machine does, so quote ratios within one run.
 """
 import argparse
@@ -25,8 +28,13 @@ import sys
 import tempfile
 import time
 
-import mirror_bench
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e/lib"))
+import mirror_bench  # noqa: E402
+import relay  # noqa: E402
 
+# The same in every run: a store that meets another instance has lost its position, and begins with EARLIEST.
+PARTS = ["throughput", "latency", "start", "catchup", "reconnect"]  # and "mirror", when it is asked for
+INSTANCE = "https://bench.my.salesforce.com"
 POLL_S = 0.1  # each look costs the daemon a status answer
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -73,13 +81,16 @@ class Program:
 
 
 class Sim(Program):
-    def __init__(self, bench, *options):
+    def __init__(self, bench, *options, ports_of=None):
+        """ports_of: a simulator that has ended, whose place this one takes."""
+        grpc, http = (ports_of.grpc, ports_of.http) if ports_of else (0, 0)
         ports = os.path.join(bench.folder, "ports")
         if os.path.exists(ports):
             os.unlink(ports)
         tls = ["--tls", os.path.join(bench.folder, "tls")] if bench.tls else []
-        super().__init__([os.path.join(bench.build, "tidemark-sim"), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0",
-                          "--ports-file", ports, "--static-token", "bench-token", *tls, *options],
+        super().__init__([os.path.join(bench.build, "tidemark-sim"), "--listen", f"127.0.0.1:{grpc}",
+                          "--http", f"127.0.0.1:{http}", "--ports-file", ports, "--static-token", "bench-token",
+                          "--instance-url", INSTANCE, *tls, *options],
                          os.path.join(bench.folder, "sim.log"))
         until(lambda: os.path.exists(ports), "the simulator")
         with open(ports, encoding="ascii") as lines:
@@ -147,11 +158,10 @@ class Bench:
         return first
 
     def floor(self, kind):
-        url = "https://bench.my.salesforce.com"  # the client does not log in, so it must be told
-        sim = Sim(self, "--bench", kind, "--count", str(self.events), "--instance-url", url)
+        sim = Sim(self, "--bench", kind, "--count", str(self.events))
         try:
             command = [os.path.join(self.build, "tests/bench/floor_client"), f"localhost:{sim.grpc}",
-                       "/data/AccountChangeEvent", str(self.events), "--json", "--instance-url", url]
+                       "/data/AccountChangeEvent", str(self.events), "--json", "--instance-url", INSTANCE]
             if self.tls:
                 command += ["--ca", os.path.join(self.folder, "tls", "ca.pem")]
             figures = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout)
@@ -213,43 +223,93 @@ class Bench:
         os.unlink(path)
         return {"rate": self.events / wall, "cpu": cpu / self.events * 1e6, "anon": 0}
 
-    def latency(self, rate=100, seconds=15):
-        """From the simulator's send to the line in the file, ms, sorted."""
+    def live(self, rate, seconds, meanwhile=None):
+        """A live stream: {replay id: when its line was there}, {replay id: when it was published}; wall clock, seconds.
+
+        meanwhile(line, second) is called between looks at the file; line is the relay the stream then goes through."""
         out, ledger = os.path.join(self.folder, "latency.ndjson"), os.path.join(self.folder, "ledger")
         for path in (out, ledger):
             if os.path.exists(path):
                 os.unlink(path)
-        store, self.store = self.store, os.path.join(self.folder, "latency-store")
+        store, self.store = self.store, os.path.join(self.folder, "live-store")
         shutil.rmtree(self.store, ignore_errors=True)
         sim = Sim(self, "--rate", str(rate), "--count", str(rate * seconds), "--hold", "--ledger", ledger)
+        line = relay.Relay(sim.grpc) if meanwhile else None
+        if line:
+            sim.grpc = line.port
         daemon = Daemon(self, sim, {"name": "log", "file": {"path": out}}, topic="/data/ChangeEvents")
         seen = {}
         try:
             until(lambda: os.path.exists(out), "the file")
             with open(out, "rb") as lines:
-                deadline = time.monotonic() + seconds + 5
+                begun = time.monotonic()
+                deadline = begun + seconds + 5
                 rest = b""
                 while time.monotonic() < deadline:
+                    if meanwhile:
+                        meanwhile(line, time.monotonic() - begun)
                     data = lines.read()
                     if not data:
                         time.sleep(0.0003)
                         continue
                     now = time.time()
                     *whole, rest = (rest + data).split(b"\n")
-                    for line in whole:
-                        at = line.index(b'"replay_id":"') + 13
-                        seen[line[at:line.index(b'"', at)].decode()] = now
+                    for text in whole:
+                        at = text.index(b'"replay_id":"') + 13
+                        seen[text[at:text.index(b'"', at)].decode()] = now
+        finally:
+            daemon.stop()
+            if line:
+                line.stop()
+            sim.stop()
+            self.store = store
+        published = {}
+        with open(ledger, encoding="utf-8") as entries:
+            for entry in map(json.loads, entries):
+                published.setdefault(entry["replay_id"], entry["published_at_us"] / 1e6)
+        return seen, published
+
+    def latency(self):
+        """From the simulator's send to the line in the file, ms, sorted."""
+        seen, published = self.live(100, 15)
+        return sorted((seen[key] - published[key]) * 1e3 for key in seen if key in published)
+
+    def reconnect(self, cuts=11, every_s=3.0):
+        """From a cut of the connection (a TCP reset) to the first line of an event that was published after it; ms, sorted."""
+        at = []
+
+        def cut(line, second):
+            if len(at) < cuts and second > every_s * (len(at) + 1):
+                line.cut()
+                at.append(time.time())
+        seen, published = self.live(100, int(every_s * (cuts + 2)), meanwhile=cut)
+        return sorted(min(seen[key] - moment for key in seen if published.get(key, 0) >= moment) * 1e3 for moment in at)
+
+    def catch_up(self, kind):
+        """The service goes away from a running daemon and comes back with so many events: (journaled/s, in the file/s)."""
+        out = os.path.join(self.folder, "catchup.ndjson")
+        if os.path.exists(out):
+            os.unlink(out)
+        name = f"catchup{self.first}"
+        sim = Sim(self, "--bench", kind, "--bench-first", str(self.take(1000)), "--count", "1000")
+        daemon = Daemon(self, sim, {"name": name, "start": "now", "file": {"path": out}})
+
+        def now():
+            cursor, status = daemon.cursor(name)
+            return (time.monotonic(), status["journal"]["head"], cursor) if status else None
+        try:
+            _, status = until(lambda: (lambda c: c if c[0] is not None else None)(daemon.cursor(name)), "the daemon")
+            base = next(s["base"] for s in status["sinks"] if s["name"] == name) + 1000
+            until(lambda: (now() or (0, 0, 0))[2] == base, "the events before the outage")
+            sim.stop()
+            sim = Sim(self, "--bench", kind, "--bench-first", str(self.take(self.events)), "--count", str(self.events), ports_of=sim)
+            first = until(lambda: (lambda look: look if look and look[1] > base else None)(now()), "the first event behind the outage")
+            journaled = until(lambda: (lambda look: look if look[1] == base + self.events else None)(now()), "the journal", 900)
+            filed = until(lambda: (lambda look: look if look[2] == base + self.events else None)(now()), "the file", 900)
         finally:
             daemon.stop()
             sim.stop()
-            self.store = store
-        times = []
-        with open(ledger, encoding="utf-8") as entries:
-            for line in entries:
-                entry = json.loads(line)
-                if entry["replay_id"] in seen:
-                    times.append((seen[entry["replay_id"]] - entry["published_at_us"] / 1e6) * 1e3)
-        return sorted(times)
+        return tuple((self.events - (first[at] - base)) / (last[0] - first[0]) for at, last in ((1, journaled), (2, filed)))
 
     def first_event(self, fresh):
         """From the daemon's start to its first line, ms."""
@@ -263,6 +323,7 @@ class Bench:
         first = 1 if fresh else self.take(1000)
         sim = Sim(self, "--bench", "full", "--bench-first", str(first), "--count", "1000")
         sink = {"name": f"first{time.monotonic_ns()}", "start": "now", "file": {"path": out}}
+        warm(self.store)
         started = time.monotonic()
         daemon = Daemon(self, sim, sink)
         try:
@@ -273,6 +334,16 @@ class Bench:
             sim.stop()
             self.store = store
         return took
+
+
+def warm(folder):
+    """Read what is there once: where the host gives this machine each page when it is first touched, that is not our time."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            if not name.endswith(".sock"):
+                with open(os.path.join(root, name), "rb") as data:
+                    while data.read(1 << 22):
+                        pass
 
 
 def median_row(rows):
@@ -315,14 +386,16 @@ def main():
     parser.add_argument("--kinds", default="full,update")
     parser.add_argument("--transports", default="plaintext,tls")
     parser.add_argument("--records", type=int, default=100_000, help="records that the events of mirrors are about")
-    parser.add_argument("--only", default="throughput,latency,start", help="which parts; also: mirror")
+    parser.add_argument("--only", default=",".join(PARTS), help="which parts, of: " + ", ".join(PARTS) + "; also: mirror")
     arguments = parser.parse_args()
     bench = Bench(arguments)
     parts = arguments.only.split(",")
+    if set(parts) - {*PARTS, "mirror"}:
+        parser.error(f"--only takes {', '.join(PARTS)}, mirror")
     print(f"machine   {machine()}\nversions  {versions(bench)}\nruns      {bench.runs} of {bench.events:,} events; "
           f"{arguments.held:,} identities held before")
     try:
-        if arguments.held and ("throughput" in parts or "start" in parts):
+        if arguments.held and {"throughput", "start", "catchup"} & set(parts):
             filled = bench.through("update", "null", arguments.held)
             print(f"filled    at {filled['rate']:,.0f} events/s, {filled['cpu']:.2f} us of CPU each")
         if "throughput" in parts:
@@ -349,6 +422,18 @@ def main():
             fresh = statistics.median(bench.first_event(True) for _ in range(bench.runs))
             held = statistics.median(bench.first_event(False) for _ in range(bench.runs))
             print(f"start to first line: {fresh:.0f} ms with an empty store, {held:.0f} ms with {arguments.held:,} journaled events")
+        if "catchup" in parts:
+            for kind in arguments.kinds.split(","):
+                pairs = [(bench.through(kind, "null")["rate"], bench.catch_up(kind)) for _ in range(bench.runs)]
+                beside, journal, lines = (statistics.median(values) for values in zip(*((i, *both) for i, both in pairs)))
+                shares = (statistics.median(both[at] / i for i, both in pairs) * 100 for at in (0, 1))
+                print("catch-up after an outage of {:,} {} events: journaled at {:,.0f}/s, in the file at {:,.0f}/s: {:.0f} % and {:.0f} % of the "
+                      "intake beside it ({:,.0f}/s)".format(bench.events, kind, journal, lines, *shares, beside))
+                sys.stdout.flush()
+        if "reconnect" in parts:
+            times = bench.reconnect()
+            print(f"reconnect: from a cut to the first new event's line: median {statistics.median(times):.0f} ms, longest {times[-1]:.0f} ms, "
+                  f"{len(times)} cuts")
         if "mirror" in parts:
             mirror_bench.run(bench, sys.modules[__name__], arguments.records)
     finally:
