@@ -933,6 +933,10 @@ static int run_child(const char *kind, const char *dir)
             t.ops = mirror_ops_of(t.kind->kind);
             t.m = t.ops->new(&t.config);
             live(&t);
+            t.ops->free(t.m);
+            arena_release(&t.a);
+            buf_release(&t.remarks.notice);
+            buf_release(&t.remarks.odd);
             return 0;
         }
     return 1;
