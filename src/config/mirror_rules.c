@@ -287,6 +287,27 @@ static void check_dsn(struct loader *l, uint32_t i)
     }
 }
 
+/* A field made in two orgs has an id in each, and with it a column of its own. */
+static void warn_of_orgs(struct loader *l, uint32_t i)
+{
+    const struct sink_config *sink = &l->config->sinks[i];
+    for (uint32_t k = 1; k < sink->n_subscriptions; k++) {
+        const struct subscription_config *subs = l->config->subscriptions;
+        uint32_t first = subs[sink->subscriptions[0]].org, other = subs[sink->subscriptions[k]].org;
+        if (first == other || !l->config->orgs[first].name || !l->config->orgs[other].name)
+            continue;
+        yaml_node_t *outer;
+        char *path = xasprintf("sinks[%u].subscriptions", i);
+        (void)node_at(l, (struct spot){.sink = i, .key = "subscriptions"}, &outer);
+        problem_warn(&l->problems, document_place(outer), path,
+                     "mirrors the orgs %s and %s in the same tables: custom fields of one name get a column for each; "
+                     "a sink per org keeps them apart",
+                     l->config->orgs[first].name, l->config->orgs[other].name);
+        free(path);
+        return;
+    }
+}
+
 void mirror_rules_check(struct loader *l)
 {
     for (uint32_t i = 0; i < l->config->n_sinks; i++) {
@@ -300,6 +321,7 @@ void mirror_rules_check(struct loader *l)
         check_on_delete(l, i);
         check_tables(l, i);
         check_dsn(l, i);
+        warn_of_orgs(l, i);
         for (uint32_t k = 0; k < sink->n_entities; k++) {
             const struct entity_config *entity = &sink->entities[k];
             struct spot at = {.sink = i, .entity = entity->entity};

@@ -30,6 +30,8 @@ struct table {
     struct mirror_column *columns;
     struct mirror_source *sources;
     uint32_t cap_columns, cap_sources;
+    const struct known *known; /* of this table, by number */
+    size_t n_known;
     uint32_t n_constants;
     uint32_t *constant_columns;
     struct mirror_value *constant_values;
@@ -49,7 +51,8 @@ enum { MADE_BUCKETS = 256 };
 
 struct map {
     const struct sink_config *config;
-    struct arena arena; /* names, rules, slots: all of them stay */
+    struct arena arena;       /* names, rules, slots: all of them stay */
+    struct arena known_arena; /* of what the target remembers now */
     struct table **tables;
     uint32_t n_tables;
     struct known *known;
@@ -80,6 +83,7 @@ void map_free(struct map *m)
     free(m->tables);
     free(m->known);
     arena_release(&m->arena);
+    arena_release(&m->known_arena);
     free(m);
 }
 
@@ -88,14 +92,55 @@ static const char *keep(struct map *m, struct span s)
     return arena_strndup(&m->arena, s.p, s.n);
 }
 
+static int by_table(const void *left, const void *right)
+{
+    const struct known *a = left, *b = right;
+    int order = strcmp(a->table, b->table);
+    return order ? order : a->number < b->number ? -1 : a->number > b->number;
+}
+
+/* The first that is not before the table. */
+static size_t known_from(const struct map *m, const char *table)
+{
+    size_t low = 0, high = m->n_known;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (strcmp(m->known[mid].table, table) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static void find_known_of(const struct map *m, struct table *t)
+{
+    size_t begin = known_from(m, t->pub.name), end = begin;
+    while (end < m->n_known && strcmp(m->known[end].table, t->pub.name) == 0)
+        end++;
+    t->known = end > begin ? &m->known[begin] : NULL;
+    t->n_known = end - begin;
+}
+
+static const char *keep_known(struct map *m, struct span s)
+{
+    return arena_strndup(&m->known_arena, s.p, s.n);
+}
+
 void map_known(struct map *m, const struct mirror_field *fields, size_t n)
 {
     free(m->known);
+    arena_reset(&m->known_arena);
     m->known = xcalloc(n + 1, sizeof *m->known);
     m->n_known = n;
-    for (size_t i = 0; i < n; i++)
-        m->known[i] = (struct known){keep(m, fields[i].table), keep(m, fields[i].column), keep(m, fields[i].field),
-                                     keep(m, fields[i].field_id), fields[i].number, fields[i].type};
+    for (size_t i = 0; i < n; i++) {
+        const struct mirror_field *f = &fields[i];
+        m->known[i] = (struct known){keep_known(m, f->table), keep_known(m, f->column), keep_known(m, f->field),
+                                     keep_known(m, f->field_id), f->number, f->type};
+    }
+    qsort(m->known, n, sizeof *m->known, by_table);
+    for (uint32_t i = 0; i < m->n_tables; i++)
+        find_known_of(m, m->tables[i]);
 }
 
 /* --- tables -------------------------------------------------------------------------------------------- */
@@ -187,6 +232,7 @@ static struct table *table_of(struct map *m, struct span entity, const struct en
     t->pub.last_modified = config && schema->is_change ? config->last_modified_column : NULL;
     t->pub.number = m->n_tables;
     add_constants(t);
+    find_known_of(m, t);
     m->tables = xrealloc(m->tables, (m->n_tables + 1) * sizeof *m->tables);
     return m->tables[m->n_tables++] = t;
 }
@@ -356,38 +402,30 @@ static int find_source(const struct table *t, const struct leaf *leaf)
     return -1;
 }
 
-static bool is_known_of(const struct known *k, const struct table *t)
-{
-    return strcmp(k->table, t->pub.name) == 0;
-}
-
 /* What the target remembers of this leaf, the newest that still fits; NULL: nothing. */
-static const struct known *find_known(const struct map *m, const struct table *t, const struct leaf *leaf)
+static const struct known *find_known(const struct table *t, const struct leaf *leaf)
 {
-    const struct known *found = NULL;
-    for (size_t i = 0; i < m->n_known; i++) {
-        const struct known *k = &m->known[i];
-        bool fits = is_known_of(k, t) && strcmp(k->field, leaf->path) == 0 &&
-                    same_field(k->field_id, leaf->field_id) && can_hold(k->type, leaf->type) &&
-                    is_variant(k->column, leaf->column);
-        if (fits && (!found || k->number > found->number))
-            found = k;
+    for (size_t i = t->n_known; i-- > 0;) {
+        const struct known *k = &t->known[i];
+        if (strcmp(k->field, leaf->path) == 0 && same_field(k->field_id, leaf->field_id) &&
+            can_hold(k->type, leaf->type) && is_variant(k->column, leaf->column))
+            return k;
     }
-    return found;
+    return NULL;
 }
 
 /* The field a column was made from: of this table's sources, else of what the target remembers. NULL: none. */
-static const char *made_from(const struct map *m, const struct table *t, const char *column, enum mirror_type *type)
+static const char *made_from(const struct table *t, const char *column, enum mirror_type *type)
 {
     for (uint32_t i = t->pub.n_sources; i-- > 0;)
         if (names_equal(t->columns[t->sources[i].column].name, column)) {
             *type = t->columns[t->sources[i].column].type;
             return t->sources[i].field;
         }
-    for (size_t i = 0; i < m->n_known; i++)
-        if (is_known_of(&m->known[i], t) && names_equal(m->known[i].column, column)) {
-            *type = m->known[i].type;
-            return m->known[i].field;
+    for (size_t i = t->n_known; i-- > 0;)
+        if (names_equal(t->known[i].column, column)) {
+            *type = t->known[i].type;
+            return t->known[i].field;
         }
     return NULL;
 }
@@ -416,7 +454,7 @@ static const char *next_name(struct map *m, const struct table *t, const char *n
         struct buf b = BUF_INIT;
         enum mirror_type type;
         buf_addf(&b, "%s_%d", name, i);
-        bool taken = find_column(t, (char *)b.data) >= 0 || made_from(m, t, (char *)b.data, &type);
+        bool taken = find_column(t, (char *)b.data) >= 0 || made_from(t, (char *)b.data, &type);
         const char *out = taken ? NULL : keep(m, buf_span(&b));
         buf_release(&b);
         if (out)
@@ -434,7 +472,7 @@ static int name_column(struct map *m, const struct table *t, const struct event_
     enum mirror_type type = leaf->type;
     if (names_equal(leaf->column, t->pub.key))
         return collision(t, leaf, "the key", e);
-    const char *from = made_from(m, t, leaf->column, &type);
+    const char *from = made_from(t, leaf->column, &type);
     if (!from && find_column(t, leaf->column) >= 0)
         return collision(t, leaf, "a constant", e);
     if (!from && !leaf->member && names_is_ours(leaf->column))
@@ -466,10 +504,10 @@ static int name_column(struct map *m, const struct table *t, const struct event_
 static int column_of(struct map *m, struct table *t, const struct event_schema *schema, struct leaf *leaf,
                      struct buf *remarks, struct err *e)
 {
-    const struct known *k = find_known(m, t, leaf);
+    const struct known *k = find_known(t, leaf);
     if (k) {
-        leaf->column = k->column;
-        leaf->field_id = k->field_id;
+        leaf->column = keep(m, span_of_str(k->column));
+        leaf->field_id = keep(m, span_of_str(k->field_id));
         leaf->type = k->type;
     }
     int at = find_column(t, leaf->column);

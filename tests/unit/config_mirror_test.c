@@ -319,6 +319,30 @@ static void keys_without_effect_are_refused(void **state)
     assert_all(cases, ARRAY_LEN(cases));
 }
 
+static void two_orgs_in_one_mirror_are_warned_of(void **state)
+{
+    (void)state;
+    struct buf problems = BUF_INIT;
+    struct config *c = load("orgs:\n"
+                            "  - { name: a, login_url: https://a.example, auth: { client_credentials: { client_id: i, "
+                            "client_secret: s } } }\n"
+                            "  - { name: b, login_url: https://b.example, auth: { client_credentials: { client_id: i, "
+                            "client_secret: s } } }\n"
+                            "subscriptions:\n"
+                            "  - { name: one, org: a, topic: /data/AccountChangeEvent }\n"
+                            "  - { name: two, org: b, topic: /data/AccountChangeEvent }\n"
+                            "sinks:\n"
+                            "  - { name: w, sqlite: { path: /tmp/tidemark-test/m.db }, on_delete: soft }\n"
+                            "  - { name: x, sqlite: { path: /tmp/tidemark-test/x.db }, on_delete: soft, subscriptions: [one] }\n",
+                            &problems);
+    assert_non_null(c);
+    assert_string_equal((char *)problems.data,
+                        "t.yaml:8:5: sinks[0].subscriptions: warning: mirrors the orgs a and b in the same tables: custom "
+                        "fields of one name get a column for each; a sink per org keeps them apart\n");
+    config_free(c);
+    buf_release(&problems);
+}
+
 static void names_of_the_users_own_are_checked(void **state)
 {
     (void)state;
@@ -436,6 +460,7 @@ int main(void)
         cmocka_unit_test(the_printed_configuration_loads_to_the_same_one),
         cmocka_unit_test(deletes_have_no_default),
         cmocka_unit_test(keys_without_effect_are_refused),
+        cmocka_unit_test(two_orgs_in_one_mirror_are_warned_of),
         cmocka_unit_test(names_of_the_users_own_are_checked),
         cmocka_unit_test(nothing_is_shared),
         cmocka_unit_test(default_names_are_those_of_the_documentation),
