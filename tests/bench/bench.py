@@ -32,8 +32,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import mirror_bench  # noqa: E402
 import relay  # noqa: E402
 
-# The same in every run: a store that meets another instance has lost its position, and begins with EARLIEST.
 PARTS = ["throughput", "latency", "start", "catchup", "reconnect"]  # and "mirror", when it is asked for
+# The same in every run: a store that meets another instance has lost its position, and begins with EARLIEST.
 INSTANCE = "https://bench.my.salesforce.com"
 POLL_S = 0.1  # each look costs the daemon a status answer
 TICK = os.sysconf("SC_CLK_TCK")
