@@ -450,11 +450,12 @@ static int note_owed(struct note *n, struct err *e)
     struct owed *owed = arena_alloc(a, (r->pieces.n + r->pieces.n_mapped + 1) * sizeof *owed);
     size_t count = 0;
     for (size_t i = 0; i < r->pieces.n_mapped; i++)
-        if (r->pieces.mapped[i].owes_entity && r->pieces.mapped[i].outcome == OUTCOME_DELIVERED)
+        if (r->pieces.mapped[i].owes_entity && r->pieces.mapped[i].outcome == OUTCOME_DELIVERED &&
+            r->pieces.mapped[i].d->ev->seq > r->noted_through)
             owed[count++] = owed_of(&r->pieces.mapped[i], "entity_reread", span_of(NULL, 0));
     for (size_t i = 0; i < r->pieces.n; i++) {
         const struct piece *p = &r->pieces.pieces[i];
-        if (p->owes && p->outcome != OUTCOME_PARKED)
+        if (p->owes && p->outcome != OUTCOME_PARKED && p->of->d->ev->seq > r->noted_through)
             owed[count++] = owed_of(p->of,
                                     p->outcome == OUTCOME_SUPERSEDED   ? "late_change"
                                     : p->of->change.kind == CONFLICT_GAP ? "gap"
@@ -492,8 +493,7 @@ static int note_all(struct delivery_loop *d, struct err *e)
     struct records *r = d->target;
     const uint64_t last = d->batch.events[d->batch.n_events - 1].seq;
     struct note n = {.d = d};
-    const bool first = d->batch.events[0].seq > r->noted_through;
-    if (note_remarks(&n, e) != 0 || park_all(&n, e) != 0 || (first && note_owed(&n, e) != 0)) {
+    if (note_remarks(&n, e) != 0 || park_all(&n, e) != 0 || note_owed(&n, e) != 0) {
         if (n.begun)
             store_abort(&n.txn);
         return -1;
@@ -503,7 +503,8 @@ static int note_all(struct delivery_loop *d, struct err *e)
     KILLPOINT("records.before_park");
     if (store_commit(&n.txn, e) != 0)
         return -1;
-    r->noted_through = last;
+    if (last > r->noted_through)
+        r->noted_through = last;
     return 0;
 }
 

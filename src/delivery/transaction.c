@@ -35,7 +35,8 @@ static uint32_t *find_next(struct batch *b, bool silent, bool all)
             t++;
         if (t == n_tails) {
             n_tails++;
-            if (!silent && key.n)
+            const int64_t since_ms = b->events[n - 1].received_ms - b->events[i].received_ms;
+            if (!silent && key.n && since_ms < TRANSACTION_SILENCE_MS)
                 next[i] = (uint32_t)n;
         } else if (key.n && span_equal(key, tails[t].key)) {
             next[i] = tails[t].event;

@@ -2,8 +2,8 @@
  * transaction: where a batch may end without cutting a Salesforce transaction. Internal to delivery/.
  *
  * The events of one subscription to several entities that follow each other under one transactionKey belong together: they go to the
- * target in one transaction. A group closes at the subscription's next key, or after TRANSACTION_SILENCE_MS without
- * events. One that outgrows TRANSACTION_MOST_EVENTS or TRANSACTION_MOST_BYTES is split, and counted by the caller.
+ * target in one transaction. A group closes at the subscription's next key, or after TRANSACTION_SILENCE_MS in which it
+ * brought nothing, as the arrival of others' events shows, or `silent`. One that outgrows TRANSACTION_MOST_EVENTS or TRANSACTION_MOST_BYTES is split, and counted by the caller.
  *
  * Guarantees: pure; what is not a change event, or was not decoded, is a group of its own.
  * Ownership: borrows; numbers go into the batch's arena. Thread: the sink's. Errors: none.

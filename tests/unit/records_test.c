@@ -10,6 +10,7 @@
 #include "base/exit_code.h"
 #include "base/log.h"
 #include "delivery/redeliver.h"
+#include "delivery/transaction.h"
 #include "fake_mirror.h"
 #include "store/dead_letters.h"
 #include "store/incidents.h"
@@ -649,6 +650,52 @@ static void a_transaction_without_end_is_split(void **state)
     assert_int_equal(fake.writes, 2);
 }
 
+/* Of several subscriptions each has its own transaction under way; one that went quiet holds nobody up. */
+static void transactions_of_subscriptions_lie_in_one_another(void **state)
+{
+    (void)state;
+    enum { MANY = 7 };
+    static const struct {
+        uint32_t subscription;
+        const char *key;
+        int64_t received_ms;
+    } says[MANY] = {{1, "a", 0}, {2, "b", 0}, {1, "a", 1}, {1, "c", 2}, {2, "d", 3}, {3, "e", 3}, {2, "d", 300}};
+    struct subscription_info infos[3], *list[3];
+    struct event_data events[MANY];
+    enum event_fate fates[MANY];
+    struct change changes[MANY];
+    struct delivery deliveries[MANY];
+    for (uint32_t i = 0; i < 3; i++) {
+        infos[i] = (struct subscription_info){.number = i + 1};
+        snprintf(infos[i].record.topic, sizeof infos[i].record.topic, "%s",
+                 i == 2 ? "/data/XChangeEvent" : i ? "/data/Sales__chn" : "/data/ChangeEvents");
+        list[i] = &infos[i];
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        events[i] = (struct event_data){
+            .seq = i + 1, .subscription = says[i].subscription, .received_ms = says[i].received_ms};
+        fates[i] = FATE_DELIVER;
+        changes[i] = (struct change){.header.transaction_key = span_of_str(says[i].key)};
+        deliveries[i] = (struct delivery){.ev = &events[i], .ch = &changes[i]};
+    }
+    struct batch b = {.arena = ARENA_INIT,
+                      .events = events,
+                      .fates = fates,
+                      .deliveries = deliveries,
+                      .subscriptions = list,
+                      .n_subscriptions = 3};
+    /* how many events are there -> how many may go, while more may come */
+    static const size_t may_go[MANY + 1] = {0, 0, 0, 0, 0, 3, 3, 4};
+    for (size_t n = 1; n <= MANY; n++) {
+        b.n_events = b.n_deliveries = n;
+        size_t got = transaction_boundary(&b, false, false);
+        if (got != may_go[n])
+            fail_msg("of %zu events %zu may go, not %zu", n, got, may_go[n]);
+    }
+    assert_int_equal(transaction_boundary(&b, true, false), MANY);
+    arena_release(&b.arena);
+}
+
 /* --- between the two commits ------------------------------------------------------------------------ */
 
 static void commits_of_unknown_fate_count_once(void **state)
@@ -664,6 +711,20 @@ static void commits_of_unknown_fate_count_once(void **state)
     }
     assert_int_equal(incidents(f).n, 0);
     assert_int_equal(fake.opens, 4);
+}
+
+/* A batch that comes again may be longer: what is new in it is owed, too. */
+static void what_is_owed_is_noted_once_and_all(void **state)
+{
+    struct fixture *f = *state;
+    fail_commits(FAKE_LOST, 3);
+    SAY(f, {UPDATE, 10, A1, "a"});
+    start(f);
+    wait_state(f, DELIVERY_BACKING_OFF);
+    SAY(f, {UPDATE, 11, A2, "b"}, {GAP_UPDATE, 12, A3});
+    settle(f);
+    assert_int_equal(incidents(f).repairs, 3);
+    assert_counts(f, 3, 0, 0, 0);
 }
 
 static void who_is_fenced_does_not_fight(void **state)
@@ -1004,6 +1065,8 @@ int main(int argc, char **argv)
         TEST(an_atomic_transaction_goes_in_whole_or_is_parked_whole),
         TEST(batches_end_where_transactions_end),
         TEST(a_transaction_without_end_is_split),
+        TEST(transactions_of_subscriptions_lie_in_one_another),
+        TEST(what_is_owed_is_noted_once_and_all),
         TEST(commits_of_unknown_fate_count_once),
         TEST(who_is_fenced_does_not_fight),
         TEST(a_target_that_is_away_is_waited_for),
