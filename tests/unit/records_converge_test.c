@@ -1,5 +1,5 @@
 /*
- * Convergence (I8) as a property of the real loop on a real database: the same changes in any order, with any
+ * Convergence (I8) as a property of the real loop on real databases: the same changes in any order, with any
  * repeats, in any batches, with deaths anywhere, end in the rows that a plain model says (record_model.h).
  *
  * A world is a seed: a history of some hundred records, how it arrives, how the sink is configured, when its process
@@ -14,6 +14,7 @@
 #include "base/exit_code.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "mirror_postgres.h"
 #include "record_model.h"
 #include "store/journal.h"
 #include "store/schemas.h"
@@ -31,9 +32,9 @@
 #include <cmocka.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { WORLDS = 4, RECORDS = 100, MOST_DEATHS = 3 };
+enum { WORLDS = 6, POSTGRES_WORLDS = 2, RECORDS = 100, MOST_DEATHS = 3 };
 #else
-enum { WORLDS = 18, RECORDS = 200, MOST_DEATHS = 6 };
+enum { WORLDS = 18, POSTGRES_WORLDS = 3, RECORDS = 200, MOST_DEATHS = 6 };
 #endif
 enum { DEADLINE_MS = 120 * 1000, PORTIONS = 3, LIVES = 40 };
 
@@ -147,7 +148,8 @@ static struct span payload_of(const struct model_change *ch, struct arena *a)
 struct world {
     uint64_t seed;
     struct store_folder store, target;
-    char database[160], kept[180];
+    enum sink_kind kind;
+    char database[256], kept[280]; /* SQLite: the file, and a copy of it; PostgreSQL: how to connect */
     struct chance chance;
     struct history history;
     size_t *arrivals, n_arrivals; /* indexes into the changes, in the order in which they come */
@@ -160,13 +162,14 @@ static char subscription_name[] = "xs", topic[] = "/data/XChangeEvent", sink_nam
 static uint32_t first_subscription[] = {0};
 
 /* How the sink of a world is configured follows from its seed. */
-static struct sink_config config_of(uint64_t seed, char *database)
+static struct sink_config config_of(uint64_t seed, enum sink_kind kind, char *database)
 {
     static const int64_t batches[] = {1, 7, 40, 200, 1000};
     static const enum delete_policy deletes[] = {DELETE_HARD, DELETE_SOFT, DELETE_ARCHIVE};
     return (struct sink_config){.name = sink_name,
-                                .kind = SINK_KIND_SQLITE,
-                                .path = database,
+                                .kind = kind,
+                                .path = kind == SINK_KIND_SQLITE ? database : NULL,
+                                .dsn = kind == SINK_KIND_POSTGRES ? database : NULL,
                                 .n_subscriptions = 1,
                                 .subscriptions = first_subscription,
                                 .batch_events = batches[seed % 5] == 1 ? 3 : batches[seed % 5],
@@ -286,10 +289,10 @@ static void on_fatal(void *ctx, const struct err *e)
     _exit(1);
 }
 
-static int live(uint64_t seed, const char *folder, char *database)
+static int live(uint64_t seed, const char *folder, enum sink_kind kind, char *database)
 {
     struct subscription_config subscription = {.name = subscription_name, .topic = topic};
-    struct sink_config sink = config_of(seed, database);
+    struct sink_config sink = config_of(seed, kind, database);
     const struct config config = {.n_subscriptions = 1, .subscriptions = &subscription, .n_sinks = 1, .sinks = &sink};
     struct delivery_options o = {.config = &config, .sink = &sink, .on_fatal = on_fatal};
     struct journal_signal signal;
@@ -340,7 +343,8 @@ static bool one_life(struct world *w, uint32_t kill_at)
         setenv("TIDEMARK_KILL_AT", text, 1);
         if (kill_at && !freopen("/dev/null", "w", stderr))
             _exit(1);
-        execl("/proc/self/exe", "records_converge_test", "--live", seed, w->store.path, w->database, (char *)NULL);
+        execl("/proc/self/exe", "records_converge_test", "--live", seed, w->store.path,
+              w->kind == SINK_KIND_SQLITE ? "sqlite" : "postgres", w->database, (char *)NULL);
         _exit(1);
     }
     int status;
@@ -368,7 +372,7 @@ static void copy_file(const char *from, const char *to)
 static void copy_database(const struct world *w, const char *from, const char *to)
 {
     static const char *const suffixes[] = {"", "-wal", "-shm"};
-    char a[200], b[200];
+    char a[300], b[300];
     (void)w;
     for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
         snprintf(a, sizeof a, "%s%s", from, suffixes[i]);
@@ -383,7 +387,7 @@ static void copy_database(const struct world *w, const char *from, const char *t
 static void remove_database(const char *path)
 {
     static const char *const suffixes[] = {"", "-wal", "-shm"};
-    char name[200];
+    char name[300];
     for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
         snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
         unlink(name);
@@ -418,52 +422,98 @@ static void expected_text(const struct model_row *row, int f, char out[32])
         snprintf(out, 32, "v%" PRId64, row->values[f]);
 }
 
-static void check_row(const struct world *w, uint32_t record, sqlite3_stmt *stmt)
+/* A look at the rows that nothing of ours takes part in. */
+struct reader {
+    sqlite3 *db;
+    sqlite3_stmt *stmt;
+    PGconn *conn;
+    PGresult *result;
+    char sql[256];
+};
+
+enum { CELLS = MODEL_FIELDS + 2 };
+static const char *const cell_names[CELLS] = {"name", "phone", "amount", "count", "flag", "city", "street", "_incomplete",
+                                              "_version"};
+
+static void reader_open(struct reader *r, const struct world *w)
+{
+    const bool postgres = w->kind == SINK_KIND_POSTGRES;
+    const bool soft = config_of(w->seed, w->kind, NULL).on_delete == DELETE_SOFT;
+    memset(r, 0, sizeof *r);
+    snprintf(r->sql, sizeof r->sql,
+             "SELECT name,phone,amount,count,CAST(flag AS int),billing_address_city,billing_address_street,"
+             "CAST(_incomplete AS int),_version FROM x WHERE id=$1%s",
+             soft ? " AND NOT _deleted" : "");
+    if (postgres)
+        r->conn = postgres_connect_to(w->database);
+    else if (sqlite3_open(w->database, &r->db) != SQLITE_OK ||
+             sqlite3_prepare_v2(r->db, r->sql, -1, &r->stmt, NULL) != SQLITE_OK)
+        fail_msg("seed %" PRIu64 ": %s", w->seed, sqlite3_errmsg(r->db));
+}
+
+/* The cells of a live row, NULL for null, until the next look; false: there is none. */
+static bool reader_look(struct reader *r, const char *id, const char *cells[CELLS])
+{
+    bool found;
+    if (r->conn) {
+        PQclear(r->result);
+        r->result = PQexecParams(r->conn, r->sql, 1, NULL, &id, NULL, NULL, 0);
+        if (PQresultStatus(r->result) != PGRES_TUPLES_OK)
+            fail_msg("%s", PQerrorMessage(r->conn));
+        found = PQntuples(r->result) == 1;
+        for (int i = 0; found && i < CELLS; i++)
+            cells[i] = PQgetisnull(r->result, 0, i) ? NULL : PQgetvalue(r->result, 0, i);
+        return found;
+    }
+    sqlite3_reset(r->stmt);
+    sqlite3_bind_text(r->stmt, 1, id, -1, SQLITE_STATIC);
+    found = sqlite3_step(r->stmt) == SQLITE_ROW;
+    for (int i = 0; found && i < CELLS; i++)
+        cells[i] = (const char *)sqlite3_column_text(r->stmt, i);
+    return found;
+}
+
+static void reader_close(struct reader *r)
+{
+    PQclear(r->result);
+    PQfinish(r->conn);
+    sqlite3_finalize(r->stmt);
+    sqlite3_close(r->db);
+}
+
+static void check_row(const struct world *w, uint32_t record, struct reader *r)
 {
     const struct model_row expected = model_row_of(&w->history, record);
+    const char *cells[CELLS];
     char id[24], text[64];
     id_of(record, id);
-    sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
-    const bool found = sqlite3_step(stmt) == SQLITE_ROW;
+    const bool found = reader_look(r, id, cells);
     if (found != expected.exists) {
         show_history(w, record);
         fail_msg("seed %" PRIu64 ": record %s is %s", w->seed, id, found ? "there and should not be" : "missing");
     }
-    for (int f = 0; found && f < MODEL_FIELDS + 2; f++) {
-        const char *is = (const char *)sqlite3_column_text(stmt, f);
+    for (int f = 0; found && f < CELLS; f++) {
+        const char *is = cells[f] ? cells[f] : "(null)";
         if (f < MODEL_FIELDS)
             expected_text(&expected, f, text);
         else if (f == MODEL_FIELDS)
             snprintf(text, sizeof text, "%d", expected.incomplete);
         else
             snprintf(text, sizeof text, "%" PRIu32 ".%" PRId64 ".%d", expected.epoch, expected.commit, expected.sequence);
-        if (strcmp(is ? is : "(null)", text) != 0) {
+        if (strcmp(is, text) != 0) {
             show_history(w, record);
-            fail_msg("seed %" PRIu64 ": record %s, %s: %s instead of %s", w->seed, id, sqlite3_column_name(stmt, f),
-                     is ? is : "(null)", text);
+            fail_msg("seed %" PRIu64 ": record %s, %s: %s instead of %s", w->seed, id, cell_names[f], is, text);
         }
     }
-    sqlite3_reset(stmt);
 }
 
 static void check_rows(const struct world *w)
 {
-    const struct sink_config config = config_of(w->seed, NULL);
-    sqlite3 *db = NULL;
-    sqlite3_stmt *stmt = NULL;
-    struct buf sql = BUF_INIT;
-    buf_addf(&sql,
-             "SELECT name,phone,amount,count,flag,billing_address_city,billing_address_street,_incomplete,_version"
-             " FROM x WHERE id=?1%s",
-             config.on_delete == DELETE_SOFT ? " AND NOT _deleted" : "");
-    assert_int_equal(sqlite3_open(w->database, &db), SQLITE_OK);
-    if (sqlite3_prepare_v2(db, (char *)sql.data, -1, &stmt, NULL) != SQLITE_OK)
-        fail_msg("seed %" PRIu64 ": %s", w->seed, sqlite3_errmsg(db));
+    struct reader r;
+    reader_open(&r, w);
     for (uint32_t i = 0; i < w->history.n_records; i++)
-        check_row(w, i, stmt);
-    sqlite3_finalize(stmt);
-    sqlite3_close(db);
-    buf_release(&sql);
+        check_row(w, i, &r);
+    reader_close(&r);
 }
 
 /* I9: every event counts once, by its worst outcome; none was filtered or parked. */
@@ -485,28 +535,49 @@ static void check_totals(struct world *w)
 
 /* --- from seed to verdict -------------------------------------------------------------------------- */
 
-static void begin_world(struct world *w, uint64_t seed)
+/* False: there is no such target here. */
+static bool make_target(struct world *w)
 {
-    memset(w, 0, sizeof *w);
-    w->seed = seed;
-    w->chance = (struct chance){seed ^ 0x5bd1e995};
-    store_folder_make(&w->store);
-    store_folder_make(&w->target);
-    snprintf(w->database, sizeof w->database, "%s/mirror.db", w->target.path);
-    snprintf(w->kept, sizeof w->kept, "%s.kept", w->database);
-    history_make(&w->history, seed, RECORDS);
-    arrive(w);
-    make_store(w);
+    struct mirror_stand stand = {.kind = &mirror_kind_postgres};
+    if (w->kind == SINK_KIND_SQLITE) {
+        snprintf(w->database, sizeof w->database, "%s/mirror.db", w->target.path);
+        snprintf(w->kept, sizeof w->kept, "%s.kept", w->database);
+        return true;
+    }
+    if (!stand.kind->make(&stand))
+        return false;
+    snprintf(w->database, sizeof w->database, "%s", stand.dsn);
+    return true;
 }
 
 static void end_world(struct world *w)
 {
-    remove_database(w->database);
-    remove_database(w->kept);
+    if (w->kind == SINK_KIND_SQLITE) {
+        remove_database(w->database);
+        remove_database(w->kept);
+    }
     store_folder_remove(&w->target);
     store_folder_remove(&w->store);
     history_release(&w->history);
     free(w->arrivals);
+}
+
+static bool begin_world(struct world *w, uint64_t seed, enum sink_kind kind)
+{
+    memset(w, 0, sizeof *w);
+    w->seed = seed;
+    w->kind = kind;
+    w->chance = (struct chance){seed ^ 0x5bd1e995};
+    store_folder_make(&w->store);
+    store_folder_make(&w->target);
+    if (!make_target(w)) {
+        end_world(w);
+        return false;
+    }
+    history_make(&w->history, seed, RECORDS);
+    arrive(w);
+    make_store(w);
+    return true;
 }
 
 /* *taken_back: the database was replaced by an older one, or by none. */
@@ -516,7 +587,9 @@ static void run_world(struct world *w, bool *taken_back)
     for (size_t portion = 0; portion < PORTIONS; portion++) {
         append_portion(w, portion, PORTIONS);
         for (int death = 0; death < MOST_DEATHS; death++) {
-            if (portion == 2 && death == 1 && chance_percent(&w->chance, 40)) { /* a backup is restored */
+            if (w->kind != SINK_KIND_SQLITE) {
+                /* taking a server's database back is for others to test */
+            } else if (portion == 2 && death == 1 && chance_percent(&w->chance, 40)) { /* a backup is restored */
                 copy_database(w, w->kept, w->database);
                 *taken_back = true;
             } else if (portion == 1 && death == 1 && chance_percent(&w->chance, 20)) { /* it is lost */
@@ -526,22 +599,25 @@ static void run_world(struct world *w, bool *taken_back)
             if (!one_life(w, 1 + chance_below(&w->chance, portion == 2 ? 60 : 25)))
                 break;
         }
-        if (portion == 1)
+        if (portion == 1 && w->kind == SINK_KIND_SQLITE)
             copy_database(w, w->database, w->kept);
     }
     assert_false(one_life(w, 0));
 }
 
-static void any_order_any_repeats_any_death_end_in_the_same_rows(void **state)
+/* Worlds 1 to `worlds`, or that of TIDEMARK_SEED alone. */
+static void over_worlds(enum sink_kind kind, uint64_t worlds)
 {
-    (void)state;
     const char *one = getenv("TIDEMARK_SEED");
-    uint64_t seed = one ? strtoull(one, NULL, 10) : 1, last = one ? seed : WORLDS;
+    uint64_t seed = one ? strtoull(one, NULL, 10) : 1, last = one ? seed : worlds;
     size_t deaths = 0, taken = 0;
     for (; seed <= last; seed++) {
         struct world w;
         bool taken_back;
-        begin_world(&w, seed);
+        if (!begin_world(&w, seed, kind)) {
+            skip();
+            return;
+        }
         run_world(&w, &taken_back);
         check_rows(&w);
         if (!taken_back)
@@ -551,8 +627,22 @@ static void any_order_any_repeats_any_death_end_in_the_same_rows(void **state)
         end_world(&w);
     }
 #ifdef TIDEMARK_KILLPOINTS
-    assert_true(one || (deaths > WORLDS && taken > 0)); /* or this was no test of it */
+    /* Or this was no test of it. */
+    assert_true(one || deaths > worlds);
+    assert_true(one || kind != SINK_KIND_SQLITE || taken > 0);
 #endif
+}
+
+static void any_order_any_repeats_any_death_end_in_the_same_rows(void **state)
+{
+    (void)state;
+    over_worlds(SINK_KIND_SQLITE, WORLDS);
+}
+
+static void so_they_do_in_postgresql(void **state)
+{
+    (void)state;
+    over_worlds(SINK_KIND_POSTGRES, POSTGRES_WORLDS);
 }
 
 /* The first point that a life visits, the second, the third …: each with something new to settle. */
@@ -563,7 +653,7 @@ static void a_death_at_every_point_of_a_life_changes_nothing(void **state)
     skip();
 #endif
     struct world w;
-    begin_world(&w, 46); /* batches of 7 */
+    assert_true(begin_world(&w, 46, SINK_KIND_SQLITE)); /* batches of 7 */
     for (size_t nth = 1; nth <= LIVES; nth++) {
         append_portion(&w, nth - 1, LIVES);
         one_life(&w, (uint32_t)nth);
@@ -577,10 +667,12 @@ static void a_death_at_every_point_of_a_life_changes_nothing(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc == 5 && strcmp(argv[1], "--live") == 0)
-        return live(strtoull(argv[2], NULL, 10), argv[3], argv[4]);
+    if (argc == 6 && strcmp(argv[1], "--live") == 0)
+        return live(strtoull(argv[2], NULL, 10), argv[3],
+                    strcmp(argv[4], "sqlite") == 0 ? SINK_KIND_SQLITE : SINK_KIND_POSTGRES, argv[5]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_order_any_repeats_any_death_end_in_the_same_rows),
+        cmocka_unit_test(so_they_do_in_postgresql),
         cmocka_unit_test(a_death_at_every_point_of_a_life_changes_nothing),
     };
     return cmocka_run_group_tests_name("records_converge", tests, NULL, NULL);
