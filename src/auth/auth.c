@@ -282,7 +282,7 @@ static void resume_pause(struct auth *a, const struct auth_memory *before)
     if (pause > LONGEST_MS && pause != BREAKER_NEVER)
         pause = LONGEST_MS;
     int64_t unheard = breaker_resumed(&a->breaker);
-    if (pause < unheard) {
+    if (unheard > 0 && pause < unheard) {
         err_set(&why, ERR_RETRY, "auth", 0, "%u logins in a row were begun by a process that ended before the answer",
                 a->breaker.unheard);
         keep_failure(a, &why, unheard, LOG_LEVEL_WARN);

@@ -110,6 +110,7 @@ class Logins(case.Case):
             program = self.run_daemon(tidemark)
             waiting.until(lambda n=number: self.requests() == n, program.tail)
             program.kill()
+        self.assertNotIn("in a row", program.err)  # of all four
         self.start(tidemark, "4 logins in a row were begun by a process that ended before the answer.*next try in")
         self.assertEqual(self.requests(), 4)
         self.post("token-fault?kind=none")
