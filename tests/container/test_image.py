@@ -196,7 +196,6 @@ class Running(unittest.TestCase):
         code, seconds = self.stack.stop_daemon()
         self.assertEqual(code, 0, self.stack.log()[-3000:])
         self.assertIn("SIGTERM: draining", self.stack.log())
-        self.assertLess(seconds, 30)
         print(f"# measured: SIGTERM: drained and gone in {seconds:.1f} s")
         engine.podman("rm", self.stack.name("tidemark"))
         self.stack.up("tidemark")

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=300
+# suite: timeout=600 takes=30
 """Managed subscriptions: the service keeps the position too, one stream at a time, and neither loses anything."""
 import json
 import random

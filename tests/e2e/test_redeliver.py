@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=600
+# suite: timeout=600 takes=40
 """tidemark replay --sink: what the journal holds, delivered to one sink once more, without asking the service."""
 import datetime
 import json
