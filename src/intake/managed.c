@@ -53,8 +53,8 @@ bool managed_on_refusal(struct source *s, const struct pubsub_status *status, in
     source_set_state(s, SOURCE_REFUSED,
                      slot ? "another client holds the managed subscription %s, for %lld minutes now: stop it, or use "
                             "a managed subscription of your own here"
-                          : "the service does not know the managed subscription %s, for %lld minutes now: check the "
-                            "developer name, in Setup or by the Tooling API (ManagedEventSubscription)",
+                          : "the service does not know the managed subscription %s, for %lld minutes now: look the "
+                            "developer name up with the Tooling API (ManagedEventSubscription)",
                      s->config->managed, (long long)(now - m->refused_since_ms) / 60000);
     return true;
 }

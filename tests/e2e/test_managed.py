@@ -3,6 +3,7 @@
 """Managed subscriptions: the service keeps the position too, one stream at a time, and neither loses anything."""
 import json
 import random
+import re
 import shutil
 import urllib.parse
 import urllib.request
@@ -220,6 +221,11 @@ class Managed(case.Case):
         self.assertIn("internal reason", managed["commit_error"])
         self.assertIsNone(managed["acknowledged_replay_id"])
         self.assertIn("internal reason", tidemark.call("status").out)
+        port = waiting.until(lambda: re.search(r"listening on http://127\.0\.0\.1:(\d+)", program.err), program.tail).group(1)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+            metrics = page.read().decode()
+        for outcome, count in (("refused", r"[1-9]\d*"), ("accepted", "0")):
+            self.assertRegex(metrics, rf'(?m)^tidemark_managed_commits_total{{subscription="\w+",outcome="{outcome}"}} {count}$')
         self.order(org, refuse=0)
         self.assertEqual(self.service(org)["streams"], 1)
         self.assertEqual(program.terminate(), 0, program.tail())
