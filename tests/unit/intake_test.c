@@ -468,7 +468,7 @@ static void a_topic_that_cannot_be_described_holds_no_events_back(void **state)
         .grpc_code = 14, .reaction = PUBSUB_RECONNECT, .text = "metadata is away"};
     start(f);
     assert_no_stream_follows(f, 1);
-    assert_false(fake_org_cancelled(fake_org_stream(0)));
+    assert_false(fake_org_is(&fake_org_stream(0)->cancelled));
     struct source_view v;
     intake_describe(f->in, 0, &v);
     assert_int_equal(v.state, SOURCE_CATCHING_UP);
