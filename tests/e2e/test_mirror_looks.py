@@ -56,6 +56,9 @@ class Looks(case.Case):
         sink = next(sink for sink in self.tm.status()["sinks"] if sink["name"] == "mirror")
         parked = {line.split()[2] for line in told.splitlines() if ": would be parked: " in line}
         self.assertEqual(sink["parked"], len(parked))
+        letters = [json.loads(line) for line in self.expect(self.tm.call("dlq", "list", "--json"), 0).out.splitlines()]
+        self.assertEqual({str(letter["seq"]) for letter in letters}, parked)
+        self.assertTrue(all(letter["reason"] == "mapping" and letter["record_id"] for letter in letters), letters)
 
     def test_what_is_there_already(self):
         """what the target holds decides: nothing is made again, older changes are superseded, new columns are said"""
