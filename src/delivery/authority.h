@@ -1,8 +1,8 @@
 /*
  * authority: who is right about how far a mirror is (I7). Internal to delivery/.
  *
- * The target holds (store id, cursor, totals) in the transaction of its data. At every open, and after every commit
- * whose fate is unknown, what it holds is compared with the store's record:
+ * The target holds (store id, cursor, totals) in the transaction of its data. At every open, and after every
+ * commit whose fate is unknown, what it holds is compared with the store's record:
  *   the same store, within the journal     the target is right: the record follows, forward with the target's
  *                                          totals, or back, to deliver again what the target lost;
  *   beyond the head                        our store was rolled back;

@@ -1,13 +1,14 @@
 /*
- * conflict: newest wins, per field. Pure decisions: a record's state and a change in, a state and what to write out.
+ * conflict: newest wins, per field. Pure decisions: a record's state and a change in, a state and what to
+ * write out.
  *
  * Rules (DESIGN's "Conflict check", stated so that the order of arrival can not matter)
- *   A field takes a value whose version is not older than the field's own; equal is the same change, applied again.
- *   A full image (CREATE, UNDELETE, re-read row) speaks about every field, a deletion too; an UPDATE about those it
- *   names. The newest full image or deletion says whether the record exists; an UPDATE does not bring a row back:
- *   it keeps its versions, and its values, for a full image that is newer than the deletion.
- *   Without any full image a row is held as far as it is known, and is incomplete; a gap makes it so, too, until a
- *   full image not older than the gap.
+ *   A field takes a value whose version is not older than the field's own; equal is the same change, applied
+ *   again. A full image (CREATE, UNDELETE, re-read row) speaks about every field, a deletion too; an UPDATE
+ *   about those it names. The newest full image or deletion says whether the record exists; an UPDATE does
+ *   not bring a row back: it keeps its versions, and its values, for a full image that is newer than the
+ *   deletion. Without any full image a row is held as far as it is known, and is incomplete; a gap makes it
+ *   so, too, until a full image not older than the gap.
  *
  * Guarantees: the same changes in any order, repeated or not, give the same state and the same winners.
  * Ownership: what comes out lives in the arena, or borrows what went in. Thread: any. Errors: none.

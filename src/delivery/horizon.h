@@ -1,13 +1,14 @@
 /*
  * horizon: the version below which nothing can come any more, so that states shrink and tombstones go.
  *
- * Every few hours of source time the newest version seen is noted, with the seq it stood at. A note becomes the
- * horizon once HORIZON_AGE_MS of source time have passed since, and the journal holds nothing from before it: what
- * comes later and is older still is never applied, it becomes a repair.
+ * Every few hours of source time the newest version seen is noted, with the seq it stood at. A note becomes
+ * the horizon once HORIZON_AGE_MS of source time have passed since, and the journal holds nothing from before
+ * it: what comes later and is older still is never applied, it becomes a repair.
  *
  * Only one org's versions can be compared: a sink that takes several has no horizon.
  *
- * Guarantees: never rises for the local clock, nor for what only this process knows: notes are kept with the cursor.
+ * Guarantees: never rises for the local clock, nor for what only this process knows: notes are kept with the
+ * cursor.
  * Ownership: a value. Thread: the sink's. Errors: none: notes that do not parse are as if there were none.
  */
 #ifndef DELIVERY_HORIZON_H

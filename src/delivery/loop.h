@@ -1,12 +1,13 @@
 /*
  * loop: what the thread of a sink and its two modes share. Internal to delivery/.
  *
- * The loop (loop.c) owns the thread, its state, orders and waiting. A mode opens the target and delivers one batch:
+ * The loop (loop.c) owns the thread, its state, orders and waiting. A mode opens the target and delivers one
+ * batch:
  *   events   (events.c)   append a log: every event once, in journal order;
  *   records  (records.c)  mirror the state: every change through the conflict check.
  *
- * A mode's calls return 0, or -1 with ERR_STORE: the process must stop. A target that fails is no such error: the
- * mode says so with loop_fail_target, which closes it and waits.
+ * A mode's calls return 0, or -1 with ERR_STORE: the process must stop. A target that fails is no such error:
+ * the mode says so with loop_fail_target, which closes it and waits.
  *
  * Thread: the sink's, except for what `lock` and the atomics say.
  */

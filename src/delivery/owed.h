@@ -11,7 +11,8 @@
  *
  * One incident is open per sink, kind and entity; each record that is owed is a task of its own.
  *
- * Ownership: borrows. Thread: the sink's, in a write transaction of the store. Errors: -1 with err, ERR_STORE.
+ * Ownership: borrows. Thread: the sink's, in a write transaction of the store. Errors: -1 with err,
+ * ERR_STORE.
  */
 #ifndef DELIVERY_OWED_H
 #define DELIVERY_OWED_H

@@ -5,8 +5,8 @@
  *   piece    a mapped event for one record id: a delivery with an outcome of its own;
  *   record   a record that pieces speak about, once per batch.
  *
- * Calling order: pieces_find (entities, records) -> prepare and load of the mirror -> pieces_map (values, which
- * need the numbers of the fields).
+ * Calling order: pieces_find (entities, records) -> prepare and load of the mirror -> pieces_map (values,
+ * which need the numbers of the fields).
  * Ownership: everything lives in the batch's arena; tables belong to `struct tables`.
  * Thread: the sink's. Errors: ERR_STORE never; what can not be mapped is parked: mapped.parked says why.
  */
@@ -87,7 +87,8 @@ struct piece {
     struct record *record;
     struct piece *next; /* of the same record */
     enum outcome outcome;
-    bool owes;
+    bool owes; /* it must be re-read … */
+    bool late; /* … because it came too late to be compared */
     const char *reason; /* OUTCOME_PARKED */
     const char *detail;
 };

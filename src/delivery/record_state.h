@@ -1,10 +1,10 @@
 /*
  * record_state: what delivery remembers of one record in a target: the versions of its fields, as few bytes.
  *
- * A field that is not listed has the version `base`: that of the newest full image (or deletion, which is one of
- * nothing), or of what was folded below the horizon. Listed fields are newer. Existence is a field of its own;
- * UPDATEs do not touch it. As bytes: flags, the versions once each as differences to the first, the fields of a
- * version as a list of small differences; 12 to 40 bytes for most records.
+ * A field that is not listed has the version `base`: that of the newest full image (or deletion, which is one
+ * of nothing), or of what was folded below the horizon. Listed fields are newer. Existence is a field of its
+ * own; UPDATEs do not touch it. As bytes: flags, the versions once each as differences to the first, the
+ * fields of a version as a list of small differences; 12 to 40 bytes for most records.
  *
  * Fields are named by their numbers in _tidemark_fields, which are never reused.
  *
@@ -12,7 +12,8 @@
  *   decode(encode(s)) is s; the same state gives the same bytes.
  *   Hostile bytes are an error, never a crash, and cost no more memory than a small multiple of their length.
  *
- * Ownership: what decode and fold give lives in the arena; values and texts of a decoded state borrow the bytes.
+ * Ownership: what decode and fold give lives in the arena; values and texts of a decoded state borrow the
+ * bytes.
  * Thread: any. Errors: record_state_decode: -1 with ERR_REJECTED: the bytes are not ours.
  */
 #ifndef DELIVERY_RECORD_STATE_H

@@ -12,6 +12,7 @@
 
 #include "delivery/authority.h"
 #include "delivery/horizon.h"
+#include "delivery/note.h"
 #include "delivery/owed.h"
 #include "delivery/redeliver.h"
 #include "delivery/settle.h"
@@ -20,12 +21,11 @@
 #include "base/clock.h"
 #include "base/killpoint.h"
 #include "base/log.h"
-#include "store/dead_letters.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { FENCED_WAIT_MS = 500, PARKS_LOGGED = 5, FORGET_MOST = 500 };
+enum { FENCED_WAIT_MS = 500, FORGET_MOST = 500 };
 
 struct records {
     const struct mirror_ops *ops;
@@ -377,137 +377,6 @@ static void count_events(struct sink_record *r, const struct batch *b, const enu
     redeliver_finish(r);
 }
 
-struct note {
-    struct delivery_loop *d;
-    struct store_txn txn;
-    bool begun;
-    size_t parked;
-};
-
-static int begin_note(struct note *n, struct err *e)
-{
-    if (!n->begun && store_begin(n->d->options.store, true, &n->txn, e) != 0)
-        return -1;
-    n->begun = true;
-    return 0;
-}
-
-static int park(struct note *n, const struct event_data *ev, struct span record_id, const char *reason,
-                const char *detail, struct err *e)
-{
-    struct dead_letter dead = {.sink = span_of_str(n->d->options.sink->name),
-                               .record_id = record_id,
-                               .status = DEAD_LETTER_FINAL,
-                               .parked_ms = clock_wall_ms(),
-                               .reason = span_of_str(reason),
-                               .detail = span_of_str(detail),
-                               .ev = *ev};
-    if (begin_note(n, e) != 0 || dead_letter_put(&n->txn, &dead, e) != 0)
-        return -1;
-    if (n->parked < PARKS_LOGGED)
-        log_warn(n->d->subject, "parked seq %" PRIu64 "%s%.*s, %s: %s", ev->seq, record_id.n ? ", record " : "",
-                 SPAN_ARG(record_id), reason, detail);
-    else if (n->parked == PARKS_LOGGED)
-        log_warn(n->d->subject, "more of this batch is parked: see 'tidemark dlq list'");
-    n->parked++;
-    return 0;
-}
-
-static int park_all(struct note *n, struct err *e)
-{
-    const struct records *r = n->d->target;
-    for (size_t i = 0; i < r->pieces.n; i++) {
-        const struct piece *p = &r->pieces.pieces[i];
-        if (p->outcome == OUTCOME_PARKED &&
-            park(n, p->of->d->ev, p->record->id, p->reason, p->detail, e) != 0)
-            return -1;
-    }
-    for (size_t i = 0; i < r->pieces.n_mapped; i++) {
-        const struct mapped *m = &r->pieces.mapped[i];
-        bool has_pieces = false;
-        for (size_t k = 0; m->outcome == OUTCOME_PARKED && k < r->pieces.n && !has_pieces; k++)
-            has_pieces = r->pieces.pieces[k].of == m;
-        if (m->outcome == OUTCOME_PARKED && !has_pieces &&
-            park(n, m->d->ev, span_of(NULL, 0), m->reason, m->why.text, e) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-static struct owed owed_of(const struct mapped *m, const char *kind, struct span record_id)
-{
-    return (struct owed){.kind = kind,
-                         .entity = m->d->ch->header.entity,
-                         .record_id = record_id,
-                         .subscription = m->d->ev->subscription,
-                         .since_ms = m->d->ch->header.commit_timestamp};
-}
-
-static int note_owed(struct note *n, struct err *e)
-{
-    const struct records *r = n->d->target;
-    struct arena *a = &n->d->batch.arena;
-    struct owed *owed = arena_alloc(a, (r->pieces.n + r->pieces.n_mapped + 1) * sizeof *owed);
-    size_t count = 0;
-    for (size_t i = 0; i < r->pieces.n_mapped; i++)
-        if (r->pieces.mapped[i].owes_entity && r->pieces.mapped[i].outcome == OUTCOME_DELIVERED &&
-            r->pieces.mapped[i].d->ev->seq > r->noted_through)
-            owed[count++] = owed_of(&r->pieces.mapped[i], "entity_reread", span_of(NULL, 0));
-    for (size_t i = 0; i < r->pieces.n; i++) {
-        const struct piece *p = &r->pieces.pieces[i];
-        if (p->owes && p->outcome != OUTCOME_PARKED && p->of->d->ev->seq > r->noted_through)
-            owed[count++] = owed_of(p->of,
-                                    p->outcome == OUTCOME_SUPERSEDED   ? "late_change"
-                                    : p->of->change.kind == CONFLICT_GAP ? "gap"
-                                    : p->of->n_texts                   ? "text_difference"
-                                                                       : "incomplete_rows",
-                                    p->record->id);
-    }
-    if (count == 0)
-        return 0;
-    return begin_note(n, e) == 0 ? owed_add(&n->txn, &n->d->options, owed, count, e) : -1;
-}
-
-static int note_remarks(struct note *n, struct err *e)
-{
-    struct records *r = n->d->target;
-    uint64_t number;
-    bool opened;
-    if (r->remarks.notice.len)
-        log_info(n->d->subject, "%s", (char *)r->remarks.notice.data);
-    buf_clear(&r->remarks.notice);
-    if (r->remarks.odd.len == 0)
-        return 0;
-    log_warn(n->d->subject, "%s", (char *)r->remarks.odd.data);
-    if (begin_note(n, e) != 0)
-        return -1;
-    int rc = owed_incident(&n->txn, &n->d->options, "column_type", "went_on", (char *)r->remarks.odd.data, &number,
-                           &opened, e);
-    buf_clear(&r->remarks.odd);
-    return rc;
-}
-
-/* What is parked and owed, before the target settles the batch (I4); once, if the batch comes again. */
-static int note_all(struct delivery_loop *d, struct err *e)
-{
-    struct records *r = d->target;
-    const uint64_t last = d->batch.events[d->batch.n_events - 1].seq;
-    struct note n = {.d = d};
-    if (note_remarks(&n, e) != 0 || park_all(&n, e) != 0 || note_owed(&n, e) != 0) {
-        if (n.begun)
-            store_abort(&n.txn);
-        return -1;
-    }
-    if (!n.begun)
-        return 0;
-    KILLPOINT("records.before_park");
-    if (store_commit(&n.txn, e) != 0)
-        return -1;
-    if (last > r->noted_through)
-        r->noted_through = last;
-    return 0;
-}
-
 static void count_latency(struct delivery_loop *d, const enum outcome *outcomes)
 {
     const int64_t now = clock_wall_ms();
@@ -607,7 +476,7 @@ static int records_deliver(struct delivery_loop *d, struct err *e)
         return 0;
     }
     const enum outcome *outcomes = judge_events(d);
-    if (note_all(d, e) != 0) {
+    if (note_batch(d, &r->pieces, &r->remarks, &r->noted_through, e) != 0) {
         r->ops->rollback(r->mirror);
         return -1;
     }

@@ -1,9 +1,10 @@
 /*
  * settle: the pieces of a batch, decided and written in one transaction of the mirror. Internal to delivery/.
  *
- * Pieces are decided in journal order in memory; a record's row is written once, with all that won. What the target
- * refuses is taken apart: with `best_effort` the pieces of a refused row are tried one by one, so that only what is
- * really refused is parked; with `atomic` a Salesforce transaction goes in whole, or is parked whole.
+ * Pieces are decided in journal order in memory; a record's row is written once, with all that won. What the
+ * target refuses is taken apart: with `best_effort` the pieces of a refused row are tried one by one, so that
+ * only what is really refused is parked; with `atomic` a Salesforce transaction goes in whole, or is parked
+ * whole.
  *
  * Guarantees
  *   Afterwards every piece has an outcome, and the target's transaction holds exactly what the outcomes say.
@@ -11,8 +12,8 @@
  *
  * Calling order: begin of the mirror -> settle_load -> settle_pieces -> commit of the mirror.
  * Ownership: everything in the batch's arena. Thread: the sink's.
- * Errors: -1 with the mirror's err: the transaction is to be rolled back. SETTLE_AGAIN: it is to be rolled back and
- * settled anew; the group that could not go in whole is remembered in `poisoned`.
+ * Errors: -1 with the mirror's err: the transaction is to be rolled back. SETTLE_AGAIN: it is to be rolled
+ * back and settled anew; the group that could not go in whole is remembered in `poisoned`.
  */
 #ifndef DELIVERY_SETTLE_H
 #define DELIVERY_SETTLE_H
@@ -40,8 +41,8 @@ MUST_CHECK int settle_pieces(struct settle *s, struct err *e);
 /* settle_apply.c: decide one piece on its record, in memory. May write the record's row first. 0 or -1. */
 MUST_CHECK int settle_apply(struct settle *s, struct piece *piece, struct err *e);
 /*
- * settle_texts.c: *out is the mapped event with what its differences give for this record; misses_text when one can
- * not be applied to what the record holds. 0 or -1.
+ * settle_texts.c: *out is the mapped event with what its differences give for this record; misses_text when
+ * one can not be applied to what the record holds. 0 or -1.
  */
 MUST_CHECK int settle_texts(struct settle *s, const struct piece *piece, struct mapped *out, struct err *e);
 /* settle_rows.c: the row that brings the target to what was decided for the record. */

@@ -280,7 +280,7 @@ int settle_apply(struct settle *s, struct piece *piece, struct err *e)
     struct record *r = piece->record;
     const struct mapped *m = piece->of;
     struct conflict_decision d;
-    piece->owes = false;
+    piece->owes = piece->late = false;
     piece->outcome = OUTCOME_DELIVERED;
     if (m->what == MAPPED_NOTHING) {
         park(piece, m->reason, m->why.text);
@@ -296,7 +296,7 @@ int settle_apply(struct settle *s, struct piece *piece, struct err *e)
     }
     if (!version_is_none(&s->horizon) && version_compare(&m->change.version, &s->horizon) <= 0) {
         piece->outcome = OUTCOME_SUPERSEDED; /* what it would be compared with is gone: it is re-read instead */
-        piece->owes = true;
+        piece->owes = piece->late = true;
         return 0;
     }
     struct mapped with_texts;

@@ -1,8 +1,8 @@
 /*
  * tables: what the loop knows of the mirror's tables since it was opened. Internal to delivery/.
  *
- * The mirror numbers the fields of a table (prepare); states name fields by these numbers. A table is prepared
- * again whenever its shape rises, and everything is forgotten when the target is opened anew.
+ * The mirror numbers the fields of a table (prepare); states name fields by these numbers. A table is
+ * prepared again whenever its shape rises, and everything is forgotten when the target is opened anew.
  *
  * Ownership: a table lives as long as the tables; its arrays change with prepare alone. Thread: the sink's.
  * Errors: those of the mirror.

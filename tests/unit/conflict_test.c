@@ -1,6 +1,6 @@
 /*
- * conflict and record_state: versions are a total order; a history gives the same rows in any order, repeated and
- * cut into pieces; states survive their bytes, and foreign bytes are an error.
+ * conflict and record_state: versions are a total order; a history gives the same rows in any order, repeated
+ * and cut into pieces; states survive their bytes, and foreign bytes are an error.
  *
  * What a history must give is computed by `expect`, from the set of its changes alone.
  */

@@ -1,7 +1,7 @@
 /*
- * Records mode, between a journal filled by hand and a mirror in memory that fails as told: every change goes where
- * newest wins says, each event counts once whatever happens between the two commits (I9), and a target or a store
- * that was rolled back is noticed and healed (I7). A real SQLite mirror is killed at every point.
+ * Records mode, between a journal filled by hand and a mirror in memory that fails as told: every change goes
+ * where newest wins says, each event counts once whatever happens between the two commits (I9), and a target
+ * or a store that was rolled back is noticed and healed (I7). A real SQLite mirror is killed at every point.
  */
 #include "delivery/delivery.h"
 

@@ -1,0 +1,147 @@
+#include "delivery/note.h"
+
+#include "delivery/owed.h"
+
+#include "base/clock.h"
+#include "base/killpoint.h"
+#include "base/log.h"
+#include "store/dead_letters.h"
+
+#include <inttypes.h>
+
+enum { PARKS_LOGGED = 5 };
+
+struct note {
+    struct delivery_loop *d;
+    const struct pieces *pieces;
+    uint64_t through; /* noted before */
+    struct store_txn txn;
+    bool begun;
+    size_t parked;
+};
+
+static int begin_note(struct note *n, struct err *e)
+{
+    if (!n->begun && store_begin(n->d->options.store, true, &n->txn, e) != 0)
+        return -1;
+    n->begun = true;
+    return 0;
+}
+
+static int park(struct note *n, const struct event_data *ev, struct span record_id, const char *reason,
+                const char *detail, struct err *e)
+{
+    struct dead_letter dead = {.sink = span_of_str(n->d->options.sink->name),
+                               .record_id = record_id,
+                               .status = DEAD_LETTER_FINAL,
+                               .parked_ms = clock_wall_ms(),
+                               .reason = span_of_str(reason),
+                               .detail = span_of_str(detail),
+                               .ev = *ev};
+    if (begin_note(n, e) != 0 || dead_letter_put(&n->txn, &dead, e) != 0)
+        return -1;
+    if (n->parked < PARKS_LOGGED)
+        log_warn(n->d->subject, "parked seq %" PRIu64 "%s%.*s, %s: %s", ev->seq, record_id.n ? ", record " : "",
+                 SPAN_ARG(record_id), reason, detail);
+    else if (n->parked == PARKS_LOGGED)
+        log_warn(n->d->subject, "more of this batch is parked: see 'tidemark dlq list'");
+    n->parked++;
+    return 0;
+}
+
+static int park_all(struct note *n, struct err *e)
+{
+    const struct pieces *p = n->pieces;
+    for (size_t i = 0; i < p->n; i++) {
+        const struct piece *piece = &p->pieces[i];
+        if (piece->outcome == OUTCOME_PARKED &&
+            park(n, piece->of->d->ev, piece->record->id, piece->reason, piece->detail, e) != 0)
+            return -1;
+    }
+    for (size_t i = 0; i < p->n_mapped; i++) {
+        const struct mapped *m = &p->mapped[i];
+        bool has_pieces = false;
+        for (size_t k = 0; m->outcome == OUTCOME_PARKED && k < p->n && !has_pieces; k++)
+            has_pieces = p->pieces[k].of == m;
+        if (m->outcome == OUTCOME_PARKED && !has_pieces &&
+            park(n, m->d->ev, span_of(NULL, 0), m->reason, m->why.text, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static struct owed owed_of(const struct mapped *m, const char *kind, struct span record_id)
+{
+    return (struct owed){.kind = kind,
+                         .entity = m->d->ch->header.entity,
+                         .record_id = record_id,
+                         .subscription = m->d->ev->subscription,
+                         .since_ms = m->d->ch->header.commit_timestamp};
+}
+
+static const char *kind_of(const struct piece *piece)
+{
+    if (piece->late)
+        return "late_change";
+    if (piece->of->change.kind == CONFLICT_GAP)
+        return "gap";
+    return piece->of->n_texts ? "text_difference" : "incomplete_rows";
+}
+
+static int note_owed(struct note *n, struct err *e)
+{
+    const struct pieces *p = n->pieces;
+    struct arena *a = &n->d->batch.arena;
+    struct owed *owed = arena_alloc(a, (p->n + p->n_mapped + 1) * sizeof *owed);
+    size_t count = 0;
+    for (size_t i = 0; i < p->n_mapped; i++)
+        if (p->mapped[i].owes_entity && p->mapped[i].outcome == OUTCOME_DELIVERED &&
+            p->mapped[i].d->ev->seq > n->through)
+            owed[count++] = owed_of(&p->mapped[i], "entity_reread", span_of(NULL, 0));
+    for (size_t i = 0; i < p->n; i++) {
+        const struct piece *piece = &p->pieces[i];
+        if (piece->owes && piece->outcome != OUTCOME_PARKED && piece->of->d->ev->seq > n->through)
+            owed[count++] = owed_of(piece->of, kind_of(piece), piece->record->id);
+    }
+    if (count == 0)
+        return 0;
+    return begin_note(n, e) == 0 ? owed_add(&n->txn, &n->d->options, owed, count, e) : -1;
+}
+
+static int note_remarks(struct note *n, struct mirror_remarks *remarks, struct err *e)
+{
+    uint64_t number;
+    bool opened;
+    if (remarks->notice.len)
+        log_info(n->d->subject, "%s", (char *)remarks->notice.data);
+    buf_clear(&remarks->notice);
+    if (remarks->odd.len == 0)
+        return 0;
+    log_warn(n->d->subject, "%s", (char *)remarks->odd.data);
+    if (begin_note(n, e) != 0)
+        return -1;
+    int rc = owed_incident(&n->txn, &n->d->options, "column_type", "went_on", (char *)remarks->odd.data, &number,
+                           &opened, e);
+    buf_clear(&remarks->odd);
+    return rc;
+}
+
+int note_batch(struct delivery_loop *d, const struct pieces *pieces, struct mirror_remarks *remarks, uint64_t *through,
+               struct err *e)
+{
+    const uint64_t last = d->batch.events[d->batch.n_events - 1].seq;
+    struct note n = {.d = d, .pieces = pieces, .through = *through};
+    if (note_remarks(&n, remarks, e) != 0 || park_all(&n, e) != 0 || note_owed(&n, e) != 0) {
+        if (n.begun)
+            store_abort(&n.txn);
+        return -1;
+    }
+    if (!n.begun)
+        return 0;
+    KILLPOINT("records.before_park");
+    if (store_commit(&n.txn, e) != 0)
+        return -1;
+    if (last > *through)
+        *through = last;
+    return 0;
+}
