@@ -166,50 +166,60 @@ class Mirror(case.Case):
     def test_a_second_daemon_fences_the_first(self):
         """whoever comes second writes; the first stops and says so; the rows are right"""
         self.filled(55, events=600)
-        for target in mirrors.both(self.folder, self.server):
-            first = self.mirror(target.sink(on_delete="soft"), folder=self.folder / f"{target.kind}-1")
-            one = self.run_daemon(first, name=f"{target.kind}-1")
-            waiting.until(lambda: self.is_settled(first, target.kind), one.tail, 60)
-            second = self.mirror(target.sink(on_delete="soft"), folder=self.folder / f"{target.kind}-2")
-            self.expect(second.run_until_idle(), 0)
-            self.assertIn(("other_store", target.kind), self.kinds_of_incidents(second))
-            self.same_as_org(target)
+        targets = mirrors.both(self.folder, self.server)
+        names = [target.kind for target in targets]
+        sinks = [target.sink(on_delete="soft") for target in targets]
+        first = self.mirror(*sinks, folder=self.folder / "first")
+        one = self.run_daemon(first)
+        waiting.until(lambda: all(self.is_settled(first, name) for name in names), one.tail, 60)
+        second = self.mirror(*sinks, folder=self.folder / "second")
+        self.expect(second.run_until_idle(), 0)
+        self.same_as_org(*targets)
+        for name in names:
+            self.assertIn(("other_store", name), self.kinds_of_incidents(second))
             # The first has nothing to write until something comes: it is told at its next batch.
-            self.expect(first.call("replay", "--sink", target.kind, "--from", "earliest"), 0)
-            one.wait_for("another daemon")
-            sink = self.sink_of(first, target.kind)
-            self.assertIn("another daemon", sink["reason"])
-            self.assertEqual(sink["state"], "refused")
-            one.kill()
-            self.same_as_org(target)
+            self.expect(first.call("replay", "--sink", name, "--from", "earliest"), 0)
+        waiting.until(lambda: all("another daemon" in self.sink_of(first, name)["reason"] for name in names), one.tail, 60)
+        self.assertEqual({self.sink_of(first, name)["state"] for name in names}, {"refused"})
+        one.kill()
+        self.same_as_org(*targets)
 
     def test_stores_and_databases_lost_and_restored(self):
         """the store lost, the store restored, the database restored: noticed, told, and the rows are right again"""
         self.bus = self.org("--seed", 56, "--prefill", 500, "--count", 900, "--rate", 0, "--hold")
-        for target in mirrors.both(self.folder, self.server):
-            folder = self.folder / target.kind
-            tidemark = self.mirror(target.sink(on_delete="hard"), folder=folder)
-            self.expect(tidemark.run_until_idle(), 0)
-            target.backup()
-            self.expect(tidemark.call("backup", str(folder / "backup")), 0)
-            self.same_as_org(target)
-            # The database as it was, and less than it was.
-            target.run("DELETE FROM account; DELETE FROM contact; UPDATE _tidemark_sinks SET cursor = 100")
+        targets = mirrors.both(self.folder, self.server)
+        tidemark = self.mirror(*(target.sink(on_delete="hard") for target in targets))
+
+        def runs_and_is_right():
             done = self.expect(tidemark.run_until_idle(), 0)
-            self.assertIn("the target is right", done.err)
-            target.restore()
-            self.expect(tidemark.run_until_idle(), 0)
-            self.same_as_org(target)
-            # Another store.
-            self.expect(tidemark.call("restore", str(folder / "backup"), "--force"), 0)
-            self.expect(tidemark.run_until_idle(), 0)
-            self.assertIn(("other_store", target.kind), self.kinds_of_incidents(tidemark))
-            self.same_as_org(target)
-            shutil.rmtree(tidemark.store)
-            self.expect(tidemark.run_until_idle(), 0)
-            self.assertIn(("other_store", target.kind), self.kinds_of_incidents(tidemark))
-            self.same_as_org(target)
+            self.same_as_org(*targets)
             verdict.check_accounts(tidemark.status())
+            return done
+
+        def noticed(kind):
+            for target in targets:
+                self.assertIn((kind, target.kind), self.kinds_of_incidents(tidemark))
+        runs_and_is_right()
+        self.expect(tidemark.call("backup", str(self.folder / "backup")), 0)
+        # Databases as they were before the last batches: their cursors, and what came since is not there.
+        for target in targets:
+            target.run("DELETE FROM account; DELETE FROM contact; DELETE FROM opportunity; DELETE FROM invoice__c;"
+                       " DELETE FROM _tidemark_tombstones; UPDATE _tidemark_sinks SET cursor = 0")
+        done = runs_and_is_right()
+        self.assertEqual(done.err.count("the target is right"), len(targets), done.err)
+        # Databases that are new: they know nothing of us.
+        for target in targets:
+            target.run("DELETE FROM account; DELETE FROM contact; DELETE FROM opportunity; DELETE FROM invoice__c;"
+                       " DELETE FROM _tidemark_tombstones; DELETE FROM _tidemark_sinks")
+        runs_and_is_right()
+        noticed("target_rolled_back")
+        # Another store: an older one, then none at all.
+        self.expect(tidemark.call("restore", str(self.folder / "backup"), "--force"), 0)
+        runs_and_is_right()
+        noticed("other_store")
+        shutil.rmtree(tidemark.store)
+        runs_and_is_right()
+        noticed("other_store")
 
 
 if __name__ == "__main__":

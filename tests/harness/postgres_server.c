@@ -146,20 +146,38 @@ const char *postgres_server_folder(const struct postgres_server *s)
     return s->folder;
 }
 
-/* Its children hold the shared memory until they notice that it is gone: the next one waits for that. */
+/* Gone, or dead and not yet buried. */
+static bool is_dead(pid_t pid)
+{
+    char path[64];
+    struct buf stat = BUF_INIT;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    const char *state = file_read(path, 4096, &stat, NULL) == 0 ? strrchr((char *)stat.data, ')') : NULL;
+    bool dead = !state || state[2] == 'Z' || state[2] == 'X';
+    buf_release(&stat);
+    return dead;
+}
+
+/* Stopped first, so that it has no more children. They hold the shared memory until they are dead, and the next server
+ * would not start. */
 void postgres_server_kill(struct postgres_server *s)
 {
     char path[96];
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)s->pid, (int)s->pid);
     struct buf children = BUF_INIT;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)s->pid, (int)s->pid);
+    kill(s->pid, SIGSTOP);
+    waitpid(s->pid, NULL, WUNTRACED);
     if (file_read(path, 1 << 16, &children, NULL) != 0)
-        buf_clear(&children);
+        BUG("cannot read %s", path);
     kill(s->pid, SIGKILL);
     for (char *at = (char *)children.data, *end; at && *at; at = end) {
-        long child = strtol(at, &end, 10);
+        pid_t child = (pid_t)strtol(at, &end, 10);
         if (end == at)
             break;
-        kill((pid_t)child, SIGKILL);
+        kill(child, SIGKILL);
+        for (int64_t limit = clock_mono_ms() + PATIENCE_MS; !is_dead(child); poll(NULL, 0, STEP_MS))
+            if (clock_mono_ms() > limit)
+                BUG("process %d does not die", (int)child);
     }
     buf_release(&children);
     waitpid(s->pid, NULL, 0);

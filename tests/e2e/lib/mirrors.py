@@ -5,7 +5,6 @@ The mapping of names and values is written here once more, from its description 
 import datetime
 import json
 import re
-import shutil
 import sqlite3
 import urllib.request
 
@@ -74,7 +73,7 @@ class Sqlite:
     kind = "sqlite"
 
     def __init__(self, path):
-        self.path, self.foreign, self.copies = path, set(), 0
+        self.path, self.foreign = path, set()
 
     def sink(self, **keys):
         return {"name": self.kind, "sqlite": {"path": str(self.path)}, **keys}
@@ -99,16 +98,6 @@ class Sqlite:
         finally:
             connection.close()
 
-    def backup(self):
-        """While nothing writes."""
-        self.run("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copy(self.path, f"{self.path}.backup")
-
-    def restore(self):
-        for suffix in ("-wal", "-shm", "-journal"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        shutil.copy(f"{self.path}.backup", self.path)
-
 
 class Postgres:
     """A database of a server of the tests."""
@@ -127,13 +116,6 @@ class Postgres:
         if self.server.sql(f"SELECT to_regclass('{table}')", self.database).strip() == "":
             return []
         return self.server.rows(f'SELECT * FROM "{table}"', self.database)
-
-    def backup(self):
-        self.server.sql(f"CREATE DATABASE {self.database}_backup TEMPLATE {self.database}", "postgres")
-
-    def restore(self):
-        self.server.sql(f"DROP DATABASE {self.database} WITH (FORCE)", "postgres")
-        self.server.sql(f"CREATE DATABASE {self.database} TEMPLATE {self.database}_backup", "postgres")
 
 
 def both(folder, server):

@@ -77,15 +77,27 @@ class Postgres:
         return json.loads(self.sql(f"SELECT coalesce(json_agg(q), '[]') FROM ({query}) q", database))
 
     def kill(self):
-        """kill -9, its children included."""
-        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
+        """kill -9, its children included: they hold the shared memory that the next one wants."""
+        self.process.send_signal(signal.SIGSTOP)
+        waiting.until(lambda: self.state_of(self.process.pid) == "T", "PostgreSQL stops")
+        path = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        children = [int(word) for word in path.read_text(encoding="ascii").split()]
         self.process.kill()
-        for child in children.split():
+        for child in children:
             try:
-                os.kill(int(child), signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         self.process.wait()
+        waiting.until(lambda: all(self.state_of(child) in "ZX" for child in children), "PostgreSQL's processes are gone", 60)
+
+    @staticmethod
+    def state_of(pid):
+        """R, S, T, Z …; X: no such process."""
+        try:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(") ", 1)[1][0]
+        except (FileNotFoundError, ProcessLookupError):
+            return "X"
 
     def stop(self):
         if self.process.poll() is None:
