@@ -259,15 +259,17 @@ static struct MHD_Daemon *serve_on(struct admin *a, int *fd, struct err *e)
 int admin_serve(struct admin *a, struct daemon_parts *parts, struct err *e)
 {
     a->parts = parts;
+    const bool tcp = a->tcp_fd >= 0;
+    /* A request may come before we know which of the two took it: it waits. */
+    pthread_rwlock_wrlock(&parts->lock);
     a->local = serve_on(a, &a->unix_fd, e);
-    if (!a->local)
+    if (a->local && tcp)
+        a->tcp = serve_on(a, &a->tcp_fd, e);
+    pthread_rwlock_unlock(&parts->lock);
+    if (!a->local || (tcp && !a->tcp))
         return -1;
-    if (a->tcp_fd < 0)
-        return 0;
-    a->tcp = serve_on(a, &a->tcp_fd, e);
-    if (!a->tcp)
-        return -1;
-    log_info("admin", "listening on http://%s", a->address);
+    if (tcp)
+        log_info("admin", "listening on http://%s", a->address);
     return 0;
 }
 
