@@ -2,8 +2,9 @@
 """Looking at mirrors: what one would do (run --dry-run), and why a record's fields are what they are (status --explain)."""
 import json
 import sqlite3
+import unittest
 
-from lib import case, org as orgs
+from lib import case, mirrors, org as orgs
 import tap_print
 
 EVENTS = 200
@@ -72,6 +73,33 @@ class Looks(case.Case):
         self.assertNotIn("CREATE TABLE", told)
         self.assertIn('-- ALTER TABLE "account" ADD COLUMN "stars": text\n', told)
         self.assertRegex(told, r"-- seq \d+ Account 001\w+: superseded, what the target holds is newer\n")
+
+    def test_postgres(self):
+        """the same in PostgreSQL: what is shown, run by hand, is what is written; explained; looked at by the doctor"""
+        server = mirrors.start_server()
+        if not server:
+            raise unittest.SkipTest("no PostgreSQL here")
+        self.addCleanup(server.stop)
+        self.filled(106)
+        written, by_hand = server.create(), server.create()
+        self.tm.config["sinks"].append({"name": "mirror", "postgres": {"dsn": server.dsn(written)}, "on_delete": "archive",
+                                        "compounds": "json", "entities": {"Account": {}}})
+        self.tm.write()
+        told = self.expect(self.tm.call("run", "--dry-run"), 0).out
+        self.assertEqual(server.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", written), [])
+        tombstones = "CREATE TABLE _tidemark_tombstones (\"table\" text, id text, epoch int, commit_number bigint, " \
+                     "version text, seq bigint, state bytea, PRIMARY KEY (\"table\", id));\n"
+        server.sql(tombstones + told, by_hand)
+        self.expect(self.tm.run_until_idle(), 0)
+        for table in ("account", "account_history"):
+            rows = [server.rows(f'SELECT * FROM {table} ORDER BY id, _seq', database) for database in (by_hand, written)]
+            self.assertEqual(rows[0], rows[1])
+        record = server.rows("SELECT id FROM account ORDER BY id LIMIT 1", written)[0]["id"]
+        (held,) = self.explained(record)["held"]
+        self.assertEqual((held["table"], held["row"], held["existence"]), ("account", True, "exists"))
+        self.assertIn("billing_address", {field["column"] for field in held["fields"]})
+        told = self.expect(self.tm.call("doctor"), 0).out
+        self.assertRegex(told, 'table "account": \\d+ columns are there, 0 will be added')
 
     def test_before_anything_came(self):
         """with nothing in the journal, the org's schemas tell the tables; without the org it says so"""
