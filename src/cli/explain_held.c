@@ -192,7 +192,8 @@ static void add_record(const json_t *r, bool colour, struct buf *out)
              : json_is_true(json_object_get(r, "deleted")) ? "the row is marked as deleted"
                                                            : "one row");
     if (strcmp(member(r, "existence"), "unseen") != 0)
-        buf_addf(out, "; the record %s since version %s", member(r, "existence"), member(r, "existed"));
+        buf_addf(out, "; the record %s since version %s",
+                 strcmp(member(r, "existence"), "deleted") == 0 ? "is deleted" : "exists", member(r, "existed"));
     if (json_is_integer(existed))
         buf_addf(out, " (seq %lld)", (long long)json_integer_value(existed));
     buf_addf(out, "%s\n", json_is_true(json_object_get(r, "incomplete")) ? "; incomplete, to be re-read" : "");

@@ -165,6 +165,12 @@ class Looks(case.Case):
         self.assertIn("    mirror: newer already: ", text)
         self.assertRegex(text, r"sink mirror, table account: one row; the record exists since version \S+ \(seq \d+\)\n")
         self.assertRegex(text, r"\n  Phone +telephone +\d\.\d+\.\d+ +seq \d+")
+        last = {record: event for event in self.events for record in event.get("record_ids", ()) if event["entity"] == "Account"}
+        deleted, event = next((record, event) for record, event in last.items() if event["change_type"] == "DELETE")
+        (held,) = self.explained(deleted)["held"]
+        self.assertEqual((held["row"], held["existence"], held["existed_seq"]), (False, "deleted", event["seq"]))
+        self.assertIn(f": no row; the record is deleted since version {held['existed']} (seq {event['seq']})\n",
+                      self.expect(self.tm.call("status", "--explain", deleted), 0).out)
         (held,) = self.explained(contact["id"])["held"]
         self.assertEqual({field["column"] for field in held["fields"]}, {"_fields"})
         self.database.unlink()
