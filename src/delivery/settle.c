@@ -172,12 +172,27 @@ static int write_group(struct settle *s, struct piece *const *pieces, size_t n, 
     return 0;
 }
 
-static int settle_group(struct settle *s, struct piece *const *pieces, size_t n, struct err *e)
+/* An event of the group is parked already, and has no pieces that would say so. */
+static bool is_broken(const struct settle *s, uint32_t group)
+{
+    for (size_t i = 0; i < s->pieces->n_mapped; i++)
+        if (s->pieces->mapped[i].group == group && s->pieces->mapped[i].outcome == OUTCOME_PARKED)
+            return true;
+    return false;
+}
+
+static int settle_group(struct settle *s, struct piece *const *pieces, size_t n, bool any_parked, struct err *e)
 {
     const uint64_t first = pieces[0]->of->d->ev->seq;
     const char *why = "a row of it was refused";
     s->unwritten = false;
-    int rc = is_poisoned(s, first) ? 1 : decide_group(s, pieces, n, &why, e);
+    int rc = is_poisoned(s, first) ? 1 : 0;
+    if (rc == 0 && any_parked && is_broken(s, pieces[0]->of->group)) {
+        why = "another event of the transaction is parked";
+        rc = 1;
+    }
+    if (rc == 0)
+        rc = decide_group(s, pieces, n, &why, e);
     if (rc == 0)
         rc = write_group(s, pieces, n, &why, e);
     if (rc <= 0)
@@ -227,10 +242,13 @@ int settle_pieces(struct settle *s, struct err *e)
         return settle_best_effort(s, all, p->n, e);
     }
     struct piece **sorted = by_group(s);
+    bool any_parked = false;
+    for (size_t i = 0; i < p->n_mapped; i++)
+        any_parked |= p->mapped[i].outcome == OUTCOME_PARKED;
     for (size_t i = 0, n; i < p->n; i += n) {
         for (n = 1; i + n < p->n && sorted[i + n]->of->group == sorted[i]->of->group; n++)
             ;
-        int rc = settle_group(s, &sorted[i], n, e);
+        int rc = settle_group(s, &sorted[i], n, any_parked, e);
         if (rc != SETTLE_DONE)
             return rc;
     }

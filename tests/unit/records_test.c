@@ -53,7 +53,7 @@ static const char platform_schema[] =
     "{\"name\":\"CreatedById\",\"type\":\"string\",\"doc\":\"CreatedBy:EntityId\"},"
     "{\"name\":\"Item__c\",\"type\":[\"null\",\"string\"],\"default\":null}]}";
 
-enum type { CREATE, UPDATE, DELETE, UNDELETE, GAP_UPDATE = 5, OVERFLOW = 8, PLATFORM = 100, BROKEN };
+enum type { CREATE, UPDATE, DELETE, UNDELETE, GAP_UPDATE = 5, OVERFLOW = 8, RENAME = 11, PLATFORM = 100, BROKEN };
 
 /* One event. Of an UPDATE: NULL is not changed, "" is nulled. */
 struct say {
@@ -611,13 +611,15 @@ static void an_atomic_transaction_goes_in_whole_or_is_parked_whole(void **state)
         {CREATE, 30, A3, "c", "1", "Hot", .key = "t3", .sequence = 1},
         {DELETE, 30, A3, .key = "t3", .sequence = 2},
         {CREATE, 30, A2, "b", "poison", "", .key = "t3", .sequence = 3},
-        {UPDATE, 40, A1, NULL, "4", .key = "t4"});
+        {UPDATE, 40, A1, NULL, "4", .key = "t4"},
+        /* a kind of change that nobody knows */
+        {UPDATE, 50, A1, "a5", .key = "t5", .sequence = 1}, {RENAME, 50, A1, .key = "t5", .sequence = 2});
     settle(f);
     assert_string_equal(row(A1), "a|4|Hot");
     assert_null(row(A2));
     assert_null(row(A3));
-    assert_counts(f, 2, 0, 0, 5);
-    assert_int_equal(letters(f).n, 5);
+    assert_counts(f, 2, 0, 0, 7);
+    assert_int_equal(letters(f).n, 7);
 }
 
 /* The cursor stands between transactions only: a batch that would end within one takes the rest of it in. */
