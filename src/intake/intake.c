@@ -396,7 +396,7 @@ static int take_rest(struct intake *in, struct err *e)
 /* Tell the services what is stored, and wait a moment for their answers: else they begin with what we have. */
 static int last_commits(struct intake *in, struct err *e)
 {
-    enum { LOOK_MS = 50, MOST_LOOKS = 60, MOST_TURNS = 2000 };
+    enum { LOOK_MS = 50, MOST_LOOKS = 100, MOST_TURNS = 2000 };
     int looks = 0, turns = 0;
     for (bool waits = true; waits && looks < MOST_LOOKS && turns < MOST_TURNS; turns++) {
         (void)commit_managed(in, INT64_MAX);

@@ -32,6 +32,12 @@ class Managed(case.Case):
         urllib.request.urlopen(urllib.request.Request(f"{org.login_url}/sim/managed?{query}", method="POST"), timeout=10).read()
 
     @staticmethod
+    def publish(org, count):
+        """So many more events, at once."""
+        request = urllib.request.Request(f"{org.login_url}/faults", f"publish {count}\n".encode(), method="POST")
+        urllib.request.urlopen(request, timeout=10).read()
+
+    @staticmethod
     def service(org):
         with urllib.request.urlopen(f"{org.login_url}/sim/stats", timeout=10) as answer:
             return json.load(answer)["managed"][NAME]
@@ -121,13 +127,18 @@ class Managed(case.Case):
 
     def test_slot_lingers(self):
         """killed: the service frees the slot only after a while; the next life waits for it"""
-        org = self.managed_org("--prefill", 50, "--rate", 100, "--count", 200, "--managed-release", 2)
+        org = self.managed_org("--prefill", 100, "--count", 0, "--managed-release", 3600)
         tidemark = self.managed_tidemark(org)
         program = self.run_daemon(tidemark)
         waiting.until(lambda: len(tidemark.lines()) > 20, program.tail)
         program.kill()
-        org.wait_published(250)
-        self.expect(tidemark.run_until_idle(), 0, "another stream of the managed subscription")
+        waiting.until(lambda: not self.service(org)["open"], "the service has noticed")
+        self.publish(org, 100)
+        program = self.run_daemon(tidemark)
+        waiting.until(lambda: "another stream of the managed subscription" in program.err, program.tail)
+        self.order(org, slot="free")
+        waiting.until(lambda: len(tidemark.lines()) == len(verdict.expected(org.ledger(), orgs.ACCOUNTS)), program.tail, 60)
+        self.assertEqual(program.terminate(), 0, program.tail())
         self.check(org, tidemark)
 
     def test_store_is_lost(self):
@@ -143,12 +154,13 @@ class Managed(case.Case):
 
     def test_store_is_older(self):
         """a store from a backup: the service is ahead of it; what lies between is read again, once"""
-        org = self.managed_org("--prefill", 100, "--rate", 100, "--count", 150)
+        org = self.managed_org("--prefill", 100, "--count", 0)
         tidemark = self.managed_tidemark(org)
         program = self.run_daemon(tidemark)
-        waiting.until(lambda: len(tidemark.lines()) > 30, program.tail)
+        before = len(verdict.expected(org.ledger(), orgs.ACCOUNTS))
+        waiting.until(lambda: len(tidemark.lines()) == before, program.tail)
         self.expect(tidemark.call("backup", self.folder / "backup"), 0)
-        org.wait_published(250)
+        self.publish(org, 150)
         wanted = len(verdict.expected(org.ledger(), orgs.ACCOUNTS))
         waiting.until(lambda: len(tidemark.lines()) == wanted, program.tail)
         self.assertEqual(program.terminate(), 0, program.tail())
@@ -234,12 +246,15 @@ class Managed(case.Case):
         self.check(org, tidemark)
 
     def test_quiet(self):
-        """keepalives are committed, so that a quiet stream outlives the service's deadline"""
-        org = self.managed_org("--prefill", 30, "--count", 0, "--managed-deadline", 6)
+        """keepalives are committed: with nothing more to come, the service stands at the head of the bus"""
+        org = self.managed_org("--prefill", 30, "--count", 0)
         tidemark = self.managed_tidemark(org)
         program = self.run_daemon(tidemark)
+        waiting.until(lambda: self.service(org)["committed"] == self.head(org), program.tail)
         began = self.service(org)["commits"]
-        waiting.until(lambda: self.service(org)["commits"] > began, program.tail)
+        self.publish(org, 40)
+        waiting.until(lambda: self.service(org)["committed"] == self.head(org), program.tail)
+        self.assertGreater(self.service(org)["commits"], began)
         service = self.service(org)
         self.assertEqual((service["streams"], service["open"]), (1, True))
         self.assertEqual(program.terminate(), 0, program.tail())
