@@ -66,7 +66,8 @@ class Tidemark:
 
     def run(self, *words, env=None, name="tidemark", **more):
         """The daemon, started."""
-        return programs.Program(name, self.command("run", *words), self.folder, {**self.env, **(env or {})}, **more)
+        return programs.Program(name, self.command("run", *words), self.folder, {**self.env, **(env or {})},
+                                runs="running: ", **more)
 
     def run_until_idle(self, idle=1.0, deadline=60, seconds=180, env=None):
         """The daemon, until nothing new comes; deadline: how long it bears with what does not answer."""

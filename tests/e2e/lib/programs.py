@@ -13,12 +13,14 @@ SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer
 class Program:
     """A started program. `with` it, or call stop(): it does not outlive its test."""
 
-    def __init__(self, name, arguments, folder, env=None, stdin=None, preexec=None):
-        self.name = name
+    def __init__(self, name, arguments, folder, env=None, stdin=None, preexec=None, runs=None):
+        """runs: what its log says once it takes signals; before that, SIGTERM ends it as it ends any program."""
+        self.name, self.runs = name, runs
         self.out_path = folder / f"{name}.out"
         self.err_path = folder / f"{name}.err"
         self.arguments = [str(word) for word in arguments]
         with open(self.out_path, "ab") as out, open(self.err_path, "ab") as err:
+            self.err_from = err.tell()  # lives of one name follow each other in one file
             self.process = subprocess.Popen(self.arguments, stdin=stdin or subprocess.DEVNULL, stdout=out, stderr=err,
                                             env={**os.environ, **(env or {})}, preexec_fn=preexec)
 
@@ -53,6 +55,9 @@ class Program:
 
     def terminate(self, seconds=30):
         """SIGTERM, and its exit status."""
+        if self.runs:
+            waiting.until(lambda: not self.running() or self.runs.encode() in self.err_path.read_bytes()[self.err_from:],
+                          lambda: f"{self.name} runs\n{self.tail()}")
         self.signal(signal.SIGTERM)
         return self.wait(seconds)
 
