@@ -31,7 +31,15 @@
 
 #include <cmocka.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__)
+#define INSTRUMENTED 1
+#elif defined(__has_feature) /* clang's word for it */
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define INSTRUMENTED 1
+#endif
+#endif
+
+#ifdef INSTRUMENTED
 enum { WORLDS = 6, POSTGRES_WORLDS = 2, RECORDS = 100, MOST_DEATHS = 3 };
 #else
 enum { WORLDS = 18, POSTGRES_WORLDS = 3, RECORDS = 200, MOST_DEATHS = 6 };
