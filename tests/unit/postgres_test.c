@@ -6,6 +6,7 @@
 #include "harness/commit_thief.h"
 #include "mirror_postgres.h"
 #include "sink/postgres/sqlstate.h"
+#include "sink/postgres/talk.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -178,6 +179,47 @@ static void no_text_holds_the_password(void **state)
         assert_int_equal(notice.len, 0);
         buf_release(&notice);
     }
+}
+
+static void servers_elsewhere_must_show_a_certificate(void **state)
+{
+    static const struct {
+        const char *dsn, *mode;
+    } cases[] = {
+        {"host=db.example.com dbname=x", "verify-full"},
+        {"postgresql://u@db.example.com/x", "verify-full"},
+        {"host=localhost hostaddr=192.0.2.1", "verify-full"},
+        {"host=localhost,db.example.com", "verify-full"},
+        {"host=127.0.0.1.example.com", "verify-full"},
+        {"host=db.example.com sslmode=require", "require"},
+        {"postgresql://u@db.example.com/x?sslmode=verify-ca", "verify-ca"},
+        {"host=/run/postgresql", ""},
+        {"host=127.0.0.1", ""},
+        {"host=127.8.0.1 port=5433", ""},
+        {"host=::1", ""},
+        {"host=localhost", ""},
+        {"postgresql:///x", ""},
+        {"user=x", ""},
+    };
+    (void)state;
+    unsetenv("PGSSLMODE");
+    unsetenv("PGHOST");
+    unsetenv("PGHOSTADDR");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char mode[16];
+        pg_sslmode_of(cases[i].dsn, mode);
+        if (strcmp(mode, cases[i].mode) != 0)
+            fail_msg("%s: sslmode '%s' instead of '%s'", cases[i].dsn, mode, cases[i].mode);
+    }
+    char mode[16];
+    setenv("PGHOST", "db.example.com", 1);
+    pg_sslmode_of("", mode);
+    assert_string_equal(mode, "verify-full");
+    setenv("PGSSLMODE", "require", 1);
+    pg_sslmode_of("", mode);
+    assert_string_equal(mode, "require");
+    unsetenv("PGSSLMODE");
+    unsetenv("PGHOST");
 }
 
 /* --- the server and the line ------------------------------------------------------------------------ */
@@ -501,6 +543,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(states_say_who_is_to_blame),
+        cmocka_unit_test(servers_elsewhere_must_show_a_certificate),
         CASE(no_text_holds_the_password),
         CASE(a_killed_server_is_away_and_comes_back),
         CASE(a_connection_ended_in_a_transaction_is_a_retry),

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -144,6 +145,19 @@ static void release_options(struct options *o)
 {
     PQconninfoFree(o->given);
     PQconninfoFree(o->defaults);
+}
+
+void pg_sslmode_of(const char *dsn, char out[16])
+{
+    struct options o = {.n = 0};
+    const char *mode = NULL;
+    if (make_options(&o, dsn, "", NULL) == 0)
+        mode = chosen(&o, "sslmode");
+    for (size_t i = 0; i < o.n && !mode; i++)
+        if (strcmp(o.keys[i], "sslmode") == 0)
+            mode = o.values[i];
+    snprintf(out, 16, "%s", mode ? mode : "");
+    release_options(&o);
 }
 
 /* --- the connection -------------------------------------------------------------------------------- */

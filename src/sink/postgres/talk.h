@@ -36,6 +36,9 @@ void pg_init(struct pg *c);
 /* dsn: a connection string, a URI, or "" for libpq's environment. name is shown in pg_stat_activity. */
 MUST_CHECK int pg_connect(struct pg *c, const char *dsn, const char *name, enum pg_intent intent, struct buf *notice,
                           struct err *e);
+/* The sslmode that a connection string leads to, with the environment and our default; "" when it is libpq's own
+ * choice (this machine), or the string is none. */
+void pg_sslmode_of(const char *dsn, char out[16]);
 void pg_disconnect(struct pg *c);
 void pg_release(struct pg *c);
 void pg_interrupt(struct pg *c);
