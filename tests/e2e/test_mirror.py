@@ -132,6 +132,11 @@ class Mirror(case.Case):
         self.server.kill()
         self.server.start()
         waiting.until(lambda: self.is_settled(tidemark, "postgres"), program.tail, 60)
+        target.run("REVOKE UPDATE ON account FROM mirror")
+        self.expect(tidemark.call("doctor"), 5, "reached PostgreSQL \\d+.* as \"mirror\"", "tables can be made in schema \"public\"",
+                    'table "account" cannot be mirrored into: GRANT UPDATE ON "account"')
+        target.run("GRANT UPDATE ON account TO mirror")
+        self.assertNotRegex(self.expect(tidemark.call("doctor"), 0).out, "(?m)^bad")
         self.assertEqual(program.terminate(), 0, program.tail())
         self.same_as_org(target)
         status = tidemark.status()

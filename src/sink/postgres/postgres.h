@@ -47,6 +47,7 @@ struct pg_attribute {
 
 struct pg_table {
     bool known;   /* what follows is what the target has */
+    char *name;   /* of the table it was learned for */
     bool changed; /* in this transaction: unknown again after a rollback */
     bool exists;
     uint32_t shape;

@@ -90,6 +90,7 @@ static void clear_columns(struct pg_table *t)
         free(t->columns[i].type);
     free(t->columns);
     free(t->attributes);
+    free(t->name);
     free(t->numbers);
     *t = (struct pg_table){.known = false};
 }
@@ -264,14 +265,21 @@ static int learn_columns(struct mirror *m, const struct mirror_table *table, str
     return rc;
 }
 
+/* Who only looks may number all tables alike. */
+static bool is_known(const struct pg_table *t, const struct mirror_table *table)
+{
+    return t->known && t->shape == table->shape && strcmp(t->name, table->name) == 0;
+}
+
 int pg_table_learn(struct mirror *m, const struct mirror_table *table, struct mirror_remarks *remarks, struct err *e)
 {
     struct pg_table *t = pg_table_of(m, table);
-    if (t->known && t->shape == table->shape)
+    if (is_known(t, table))
         return 0;
     bool changed = t->changed;
     clear_columns(t);
     t->changed = changed;
+    t->name = xstrdup(table->name);
     t->n = table->n_columns + PG_OWNS;
     t->columns = xcalloc(t->n, sizeof *t->columns);
     if (check_names(table, e) != 0 || check_relation(m, table, &t->exists, e) != 0 ||
@@ -520,7 +528,7 @@ int pg_prepare(struct mirror *m, const struct mirror_table *table, uint32_t *num
                struct err *e)
 {
     struct pg_table *t = pg_table_of(m, table);
-    if (!t->known || t->shape != table->shape || t->n_numbers != table->n_sources) {
+    if (!is_known(t, table) || t->n_numbers != table->n_sources) {
         if (pg_table_learn(m, table, remarks, e) != 0)
             return -1;
         if ((t->exists ? alter(m, table, t, remarks, e) : create(m, table, t, remarks, e)) != 0)
