@@ -199,13 +199,27 @@ static void add_pairs(struct writer *w, const struct key *key)
     end(w, '}');
 }
 
+static bool is_needed(const struct key *k)
+{
+    return (k->flags & KEY_REQUIRED) && !(k->flags & KEY_LATER);
+}
+
+/* A kind that needs no keys may be named alone: "postgres:". */
+static bool may_be_empty(const struct key *map)
+{
+    bool needs = false;
+    for (const struct key *k = key_next_child(map, NULL); k; k = key_next_child(map, k))
+        needs |= is_needed(k);
+    return (map->flags & KEY_CHOICE) && !needs;
+}
+
 static void add_key(struct writer *w, const struct key *key)
 {
     begin(w, key_name(key), '{');
     add_string(w, "description", key->help);
-    if (key->type == KEY_MAP && (key->flags & KEY_OFF)) {
+    if (key->type == KEY_MAP && ((key->flags & KEY_OFF) || may_be_empty(key))) {
         begin(w, "anyOf", '[');
-        add_raw(w, NULL, "{ \"const\": false }");
+        add_raw(w, NULL, key->flags & KEY_OFF ? "{ \"const\": false }" : "{ \"type\": \"null\" }");
         begin(w, NULL, '{');
         add_map(w, key);
         end(w, '}');
@@ -238,11 +252,6 @@ static void add_key(struct writer *w, const struct key *key)
     buf_release(&name);
 }
 
-static bool is_needed(const struct key *k)
-{
-    return (k->flags & KEY_REQUIRED) && !(k->flags & (KEY_SECRET | KEY_LATER));
-}
-
 /* x or x_file: one of them when it is required, never both. */
 static void add_secret_rule(struct writer *w, const char *name, bool required)
 {
@@ -261,14 +270,14 @@ static void add_rules(struct writer *w, const struct key *map)
 {
     bool any_needed = false, any_rule = false, any_choice = false;
     for (const struct key *k = key_next_child(map, NULL); k; k = key_next_child(map, k)) {
-        any_needed |= is_needed(k);
+        any_needed |= is_needed(k) && !(k->flags & KEY_SECRET);
         any_choice |= (k->flags & KEY_CHOICE) != 0;
         any_rule |= (k->flags & KEY_SECRET) != 0;
     }
     if (any_needed) {
         begin(w, "required", '[');
         for (const struct key *k = key_next_child(map, NULL); k; k = key_next_child(map, k))
-            if (is_needed(k))
+            if (is_needed(k) && !(k->flags & KEY_SECRET))
                 add_string(w, NULL, key_name(k));
         end(w, ']');
     }
