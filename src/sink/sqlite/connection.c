@@ -297,8 +297,10 @@ void sqlite_close(struct mirror *m)
         return;
     sqlite_rollback(m);
     sqlite_drop_all_statements(m);
-    for (uint32_t i = 0; i < m->n_tables; i++)
+    for (uint32_t i = 0; i < m->n_tables; i++) {
         free(m->tables[i].numbers);
+        free(m->tables[i].name);
+    }
     free(m->tables);
     m->tables = NULL;
     m->n_tables = 0;

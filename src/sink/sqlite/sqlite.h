@@ -64,6 +64,7 @@ enum row_statement {
 
 /* A table as prepare left it. */
 struct sqlite_table {
+    char *name; /* of the table all this is about: who only looks may number all tables alike */
     bool known;
     bool fresh; /* prepared in the transaction in progress: a rollback forgets it */
     uint32_t shape, n_sources;

@@ -177,8 +177,9 @@ static int make(struct mirror *m, const struct mirror_table *table, enum row_sta
 int sqlite_row_statement(struct mirror *m, const struct mirror_table *table, enum row_statement kind, uint32_t n,
                          const uint32_t *columns, sqlite3_stmt **out, struct err *e)
 {
+    struct sqlite_table *t = sqlite_table_of(m, table); /* statements of another table under this number are gone now */
     if (kind < N_FIXED) {
-        sqlite3_stmt **fixed = &sqlite_table_of(m, table)->fixed[kind];
+        sqlite3_stmt **fixed = &t->fixed[kind];
         if (!*fixed && make(m, table, kind, 0, NULL, fixed, e) != 0)
             return -1;
         *out = *fixed;

@@ -510,7 +510,16 @@ struct sqlite_table *sqlite_table_of(struct mirror *m, const struct mirror_table
         memset(m->tables + m->n_tables, 0, (n - m->n_tables) * sizeof *m->tables);
         m->n_tables = n;
     }
-    return &m->tables[table->number];
+    struct sqlite_table *t = &m->tables[table->number];
+    if (t->name && strcmp(t->name, table->name) != 0) {
+        sqlite_drop_statements(m, table->number);
+        free(t->numbers);
+        free(t->name);
+        *t = (struct sqlite_table){.fresh = t->fresh};
+    }
+    if (!t->name)
+        t->name = xstrdup(table->name);
+    return t;
 }
 
 void sqlite_settle_tables(struct mirror *m, bool kept)
