@@ -83,16 +83,6 @@ static void forget(struct asked *asked)
 
 /* --- sinks ------------------------------------------------------------------------------------------------ */
 
-static int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
-{
-    struct store_txn txn;
-    if (store_begin(ctx, false, &txn, e) != 0)
-        return -1;
-    int rc = schema_load(&txn, org_id, schema_id, json, e);
-    store_abort(&txn);
-    return rc;
-}
-
 /* An exit code. */
 static int show_sink(const struct delivery_options *o)
 {
@@ -132,7 +122,7 @@ int run_dry(const struct config *config)
     }
     if (look_open(config, &store, &e) != 0)
         return cli_fail(&e);
-    struct schema_cache *schemas = schema_cache_new(load_schema, store);
+    struct schema_cache *schemas = schema_cache_new(schema_load_from, store);
     for (uint32_t i = 0; code == EXIT_OK && i < config->n_sinks; i++)
         if (sink_kind_is_mirror(config->sinks[i].kind))
             code = show_sink(&(struct delivery_options){

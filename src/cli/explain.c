@@ -66,17 +66,6 @@ bool explain_is_record_id(const char *text)
 
 /* --- which events --------------------------------------------------------------------------------- */
 
-static int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
-{
-    struct explaining *x = ctx;
-    struct store_txn txn;
-    if (store_begin(x->st, false, &txn, e) != 0)
-        return -1;
-    int rc = schema_load(&txn, org_id, schema_id, json, e);
-    store_abort(&txn);
-    return rc;
-}
-
 /* The first 15 characters are the record; "001*" in a gap means every record of the entity. */
 static bool names_record(struct span id, const char *wanted)
 {
@@ -466,7 +455,7 @@ int explain(const struct config *config, const struct explain_options *options)
         fprintf(stderr, "tidemark: there is no store in %s yet\n", config->store.path);
         return EXIT_STORE;
     }
-    x.schemas = schema_cache_new(load_schema, &x);
+    x.schemas = schema_cache_new(schema_load_from, x.st);
     int code = explain_store(&x);
     for (size_t i = 0; i < x.n_events; i++) {
         json_decref(x.events[i].json);

@@ -8,17 +8,6 @@
 
 /* --- start ---------------------------------------------------------------------------------------- */
 
-static int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
-{
-    struct parts *p = ctx;
-    struct store_txn txn;
-    if (store_begin(p->store, false, &txn, e) != 0)
-        return -1;
-    int rc = schema_load(&txn, org_id, schema_id, json, e);
-    store_abort(&txn);
-    return rc;
-}
-
 static int read_head(struct parts *p, uint64_t *head, struct err *e)
 {
     struct store_txn txn;
@@ -73,7 +62,7 @@ int parts_start(struct parts *p, struct config *config, void (*on_fatal)(void *c
         delivery_register(p->store, config, e) != 0)
         return -1;
     journal_signal_raise(&p->signal, head);
-    p->schemas = schema_cache_new(load_schema, p);
+    p->schemas = schema_cache_new(schema_load_from, p->store);
     p->deliveries = new_deliveries(config);
     for (uint32_t i = 0; i < config->n_sinks; i++)
         if (start_delivery(p, config, i, &p->deliveries[i], e) != 0)

@@ -36,17 +36,6 @@ struct reading {
     uint64_t next, head;
 };
 
-static int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
-{
-    struct reading *r = ctx;
-    struct store_txn txn;
-    if (store_begin(r->st, false, &txn, e) != 0)
-        return -1;
-    int rc = schema_load(&txn, org_id, schema_id, json, e);
-    store_abort(&txn);
-    return rc;
-}
-
 static bool wants(const struct tail_options *o, const char *topic)
 {
     for (size_t i = 0; i < o->n_topics; i++)
@@ -182,7 +171,7 @@ int tail_journal(const struct config *config, const struct tail_options *options
     }
     interrupt_setup();
     interrupt_hold();
-    r.schemas = schema_cache_new(load_schema, &r);
+    r.schemas = schema_cache_new(schema_load_from, r.st);
     int rc = begin(&r, &e);
     if (rc == 0) {
         code = follow(&r, &e);

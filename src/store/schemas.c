@@ -25,6 +25,16 @@ int schema_load(struct store_txn *txn, struct span org_id, struct span schema_id
     return rc;
 }
 
+int schema_load_from(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
+{
+    struct store_txn txn;
+    if (store_begin(ctx, false, &txn, e) != 0)
+        return -1;
+    int rc = schema_load(&txn, org_id, schema_id, json, e);
+    store_abort(&txn);
+    return rc;
+}
+
 int schema_save(struct store_txn *txn, struct span org_id, struct span schema_id, struct span json,
                 struct err *e)
 {

@@ -43,17 +43,6 @@ struct fixture {
     struct err e, fatal;
 };
 
-static inline int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
-{
-    struct fixture *f = ctx;
-    struct store_txn txn;
-    if (store_begin(f->st, false, &txn, e) != 0)
-        return -1;
-    int rc = schema_load(&txn, org_id, schema_id, json, e);
-    store_abort(&txn);
-    return rc;
-}
-
 static inline void on_fatal(void *ctx, const struct err *e)
 {
     struct fixture *f = ctx;
@@ -70,7 +59,7 @@ static inline void start(struct fixture *f)
     assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
     store_abort(&txn);
     journal_signal_init(&f->signal, b.head);
-    f->schemas = schema_cache_new(load_schema, f);
+    f->schemas = schema_cache_new(schema_load_from, f->st);
     struct intake_options o = {&f->config, f->st, f->schemas, &f->signal, on_fatal, f};
     if (intake_start(&o, &f->in, &f->e) != 0)
         fail_msg("%s", f->e.text);

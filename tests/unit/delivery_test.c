@@ -50,17 +50,6 @@ struct fixture {
 
 static char names[][24] = {"log", "x", "y", "/data/XChangeEvent", "/data/YChangeEvent", "other"};
 
-static int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
-{
-    struct fixture *f = ctx;
-    struct store_txn txn;
-    if (store_begin(f->st, false, &txn, e) != 0)
-        return -1;
-    int rc = schema_load(&txn, org_id, schema_id, json, e);
-    store_abort(&txn);
-    return rc;
-}
-
 static void on_fatal(void *ctx, const struct err *e)
 {
     struct fixture *f = ctx;
@@ -95,7 +84,7 @@ static void open_store(struct fixture *f)
     if (store_open(f->folder.path, STORE_DAEMON, 64 << 20, &f->st, &f->e) != 0)
         fail_msg("%s", f->e.text);
     journal_signal_init(&f->signal, bounds_of(f).head);
-    f->schemas = schema_cache_new(load_schema, f);
+    f->schemas = schema_cache_new(schema_load_from, f->st);
 }
 
 static void close_store(struct fixture *f)

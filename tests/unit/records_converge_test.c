@@ -280,16 +280,6 @@ static void append_portion(struct world *w, size_t portion, size_t portions)
 
 /* --- a life: run by a process of its own ----------------------------------------------------------- */
 
-static int load_schema(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e)
-{
-    struct store_txn txn;
-    if (store_begin(ctx, false, &txn, e) != 0)
-        return -1;
-    int rc = schema_load(&txn, org_id, schema_id, json, e);
-    store_abort(&txn);
-    return rc;
-}
-
 static void on_fatal(void *ctx, const struct err *e)
 {
     (void)ctx;
@@ -315,7 +305,7 @@ static int live(uint64_t seed, const char *folder, enum sink_kind kind, char *da
     store_abort(&txn);
     journal_signal_init(&signal, bounds.head);
     o.signal = &signal;
-    o.schemas = schema_cache_new(load_schema, o.store);
+    o.schemas = schema_cache_new(schema_load_from, o.store);
     if (delivery_register(o.store, &config, &e) != 0 || delivery_start(&o, &d, &e) != 0)
         on_fatal(NULL, &e);
     int rc = 0;
