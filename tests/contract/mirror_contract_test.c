@@ -1,7 +1,7 @@
 /*
  * What every mirror must keep (src/sink/mirror.h), run over each of them.
  *
- * A new mirror adds one line to `mirror_kinds` (tests/support/mirror_stand.h). Everything else is the same for all.
+ * A new mirror adds one line to `mirror_kinds`. Everything else is the same for all.
  */
 #include "base/exit_code.h"
 #include "mirror_postgres.h"
@@ -19,71 +19,7 @@
 
 static const struct mirror_kind *const mirror_kinds[] = {&mirror_kind_sqlite, &mirror_kind_postgres};
 
-/* --- the stand ------------------------------------------------------------------------------------- */
-
-static bool begin_stand(struct mirror_stand *t, const struct mirror_kind *kind)
-{
-    static char name[] = "warehouse";
-    memset(t, 0, sizeof *t);
-    t->kind = kind;
-    t->config = (struct sink_config){.name = name, .kind = kind->kind};
-    if (!kind->make(t))
-        return false;
-    t->ops = mirror_ops_of(kind->kind);
-    assert_non_null(t->ops);
-    assert_string_equal(t->ops->kind, kind->name);
-    t->m = t->ops->new(&t->config);
-    t->second = t->ops->new(&t->config);
-    return true;
-}
-
-static void end_stand(struct mirror_stand *t)
-{
-    t->ops->free(t->m);
-    t->ops->free(t->second);
-    arena_release(&t->a);
-    buf_release(&t->remarks.notice);
-    buf_release(&t->remarks.odd);
-    t->kind->remove(t);
-}
-
-#define OK(call)                                                                                             \
-    do {                                                                                                     \
-        if ((call) != 0)                                                                                     \
-            fail_msg("%s: %s (%s)", #call, t->e.text, err_class_name(t->e.class));                           \
-    } while (0)
-#define FAILS(call, expected)                                                                                \
-    do {                                                                                                     \
-        assert_int_equal(call, -1);                                                                          \
-        if (t->e.class != (expected))                                                                        \
-            fail_msg("%s: %s (%s)", #call, t->e.text, err_class_name(t->e.class));                           \
-    } while (0)
-
-static void open_and_fence(struct mirror_stand *t)
-{
-    struct buf notice = BUF_INIT;
-    OK(t->ops->open(t->m, &notice, &t->e));
-    OK(t->ops->fence(t->m, &t->held, &t->e));
-    buf_release(&notice);
-}
-
-static void begin_with(struct mirror_stand *t, const struct mirror_table *table)
-{
-    OK(t->ops->begin(t->m, &t->e));
-    OK(t->ops->prepare(t->m, table, t->numbers, &t->remarks, &t->e));
-}
-
-static void commit_at(struct mirror_stand *t, uint64_t cursor)
-{
-    OK(t->ops->commit(t->m, stand_store, cursor, span_of_str("counts"), &t->e));
-}
-
-static void write_ok(struct mirror_stand *t, struct mirror_row row)
-{
-    OK(t->ops->write(t->m, &row, 1, false, &t->e));
-    if (row.outcome != MIRROR_WRITTEN)
-        fail_msg("refused: %s", row.why);
-}
+/* --- what is held and shown -------------------------------------------------------------------------- */
 
 static struct mirror_held held_of(struct mirror_stand *t, const struct mirror_table *table, const char *id)
 {
@@ -1003,12 +939,12 @@ static void over_every_kind(void (*promise)(struct mirror_stand *))
     size_t ran = 0;
     for (size_t i = 0; i < ARRAY_LEN(mirror_kinds); i++) {
         struct mirror_stand t;
-        if (!begin_stand(&t, mirror_kinds[i])) {
+        if (!stand_begin(&t, mirror_kinds[i])) {
             print_message("# %s: no target here\n", mirror_kinds[i]->name);
             continue;
         }
         promise(&t);
-        end_stand(&t);
+        stand_end(&t);
         ran++;
     }
     assert_true(ran > 0);

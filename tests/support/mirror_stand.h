@@ -2,6 +2,9 @@
  * mirror_stand: a mirror and its target, for tests: open and fence, a table, rows by column and value, and a look
  * at what became of them through a connection of the test's own.
  *
+ * Calling order: stand_begin -> open_and_fence -> (begin_with -> write_ok … -> commit_at) … -> stand_end. Errors fail
+ * the test.
+ *
  * A new kind of mirror is one line in `mirror_kinds` (tests/contract/mirror_contract_test.c): how to make a target,
  * how to run SQL on it, how to remove it (tests/support/mirror_sqlite.h).
  */
@@ -11,7 +14,11 @@
 #include "base/alloc.h"
 #include "sink/mirror.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
+
+#include <cmocka.h>
 
 struct mirror_stand;
 
@@ -51,6 +58,72 @@ struct mirror_stand {
 
 static const uint8_t stand_store[MIRROR_STORE_ID] = "store-0123456789"; /* 16 bytes, no NUL */
 #define STAND_T0 INT64_C(1767225600123) /* 2026-01-01T00:00:00.123Z */
+
+/* A call on a mirror_stand called t. */
+#define OK(call)                                                                                             \
+    do {                                                                                                     \
+        if ((call) != 0)                                                                                     \
+            fail_msg("%s: %s (%s)", #call, t->e.text, err_class_name(t->e.class));                           \
+    } while (0)
+#define FAILS(call, expected)                                                                                \
+    do {                                                                                                     \
+        assert_int_equal(call, -1);                                                                          \
+        if (t->e.class != (expected))                                                                        \
+            fail_msg("%s: %s (%s)", #call, t->e.text, err_class_name(t->e.class));                           \
+    } while (0)
+
+/* A target, and two mirrors of it that are not open yet; false: there is no target of this kind here. */
+static inline bool stand_begin(struct mirror_stand *t, const struct mirror_kind *kind)
+{
+    static char name[] = "warehouse";
+    memset(t, 0, sizeof *t);
+    t->kind = kind;
+    t->config = (struct sink_config){.name = name, .kind = kind->kind};
+    if (!kind->make(t))
+        return false;
+    t->ops = mirror_ops_of(kind->kind);
+    assert_non_null(t->ops);
+    assert_string_equal(t->ops->kind, kind->name);
+    t->m = t->ops->new(&t->config);
+    t->second = t->ops->new(&t->config);
+    return true;
+}
+
+static inline void stand_end(struct mirror_stand *t)
+{
+    t->ops->free(t->m);
+    t->ops->free(t->second);
+    arena_release(&t->a);
+    buf_release(&t->remarks.notice);
+    buf_release(&t->remarks.odd);
+    t->kind->remove(t);
+}
+
+static inline void open_and_fence(struct mirror_stand *t)
+{
+    struct buf notice = BUF_INIT;
+    OK(t->ops->open(t->m, &notice, &t->e));
+    OK(t->ops->fence(t->m, &t->held, &t->e));
+    buf_release(&notice);
+}
+
+static inline void begin_with(struct mirror_stand *t, const struct mirror_table *table)
+{
+    OK(t->ops->begin(t->m, &t->e));
+    OK(t->ops->prepare(t->m, table, t->numbers, &t->remarks, &t->e));
+}
+
+static inline void write_ok(struct mirror_stand *t, struct mirror_row row)
+{
+    OK(t->ops->write(t->m, &row, 1, false, &t->e));
+    if (row.outcome != MIRROR_WRITTEN)
+        fail_msg("refused: %s", row.why);
+}
+
+static inline void commit_at(struct mirror_stand *t, uint64_t cursor)
+{
+    OK(t->ops->commit(t->m, stand_store, cursor, span_of_str("counts"), &t->e));
+}
 
 /* A value of a test's row. */
 #define VALUE_TEXT(s) ((struct mirror_value){.type = MIRROR_TEXT, .as.text = {(const uint8_t *)(s), strlen(s)}})

@@ -25,35 +25,16 @@ static const uint32_t name_column[] = {0};
 
 static int setup(void **state)
 {
-    static char name[] = "warehouse";
     struct mirror_stand *t = calloc(1, sizeof *t);
-    t->kind = &mirror_kind_sqlite;
-    t->config = (struct sink_config){.name = name, .kind = SINK_KIND_SQLITE};
-    t->kind->make(t);
-    t->ops = mirror_ops_of(SINK_KIND_SQLITE);
-    t->m = t->ops->new(&t->config);
     *state = t;
-    return 0;
+    return stand_begin(t, &mirror_kind_sqlite) ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
-    struct mirror_stand *t = *state;
-    t->ops->free(t->m);
-    arena_release(&t->a);
-    buf_release(&t->remarks.notice);
-    buf_release(&t->remarks.odd);
-    t->kind->remove(t);
-    free(t);
+    stand_end(*state);
+    free(*state);
     return 0;
-}
-
-static void open_and_fence(struct mirror_stand *t)
-{
-    struct buf notice = BUF_INIT;
-    if (t->ops->open(t->m, &notice, &t->e) != 0 || t->ops->fence(t->m, &t->held, &t->e) != 0)
-        fail_msg("%s", t->e.text);
-    buf_release(&notice);
 }
 
 static void assert_opens_not(struct mirror_stand *t, enum err_class class, const char *text)
@@ -67,8 +48,7 @@ static void assert_opens_not(struct mirror_stand *t, enum err_class class, const
 
 static void prepare(struct mirror_stand *t)
 {
-    if (t->ops->begin(t->m, &t->e) != 0 || t->ops->prepare(t->m, &table, t->numbers, &t->remarks, &t->e) != 0)
-        fail_msg("%s", t->e.text);
+    begin_with(t, &table);
 }
 
 /* Write one value into one column; what became of the row. */

@@ -14,18 +14,6 @@
 
 #include <cmocka.h>
 
-#define OK(call)                                                                                             \
-    do {                                                                                                     \
-        if ((call) != 0)                                                                                     \
-            fail_msg("%s: %s (%s)", #call, t->e.text, err_class_name(t->e.class));                           \
-    } while (0)
-#define FAILS(call, expected)                                                                                \
-    do {                                                                                                     \
-        assert_int_equal(call, -1);                                                                          \
-        if (t->e.class != (expected))                                                                        \
-            fail_msg("%s: %s (%s)", #call, t->e.text, err_class_name(t->e.class));                           \
-    } while (0)
-
 static const struct mirror_column columns[] = {{.name = "name", .type = MIRROR_TEXT},
                                                {.name = "amount", .type = MIRROR_DOUBLE},
                                                {.name = "is_open", .type = MIRROR_BOOLEAN},
@@ -44,33 +32,23 @@ static struct mirror_table deal(void)
                                  .n_sources = 4, .columns = columns, .sources = sources};
 }
 
-/* A database of its own, a mirror that is not open yet. */
+/* A database of its own. */
 static int begin_stand(void **state)
 {
-    static char name[] = "warehouse";
     struct mirror_stand *t = xcalloc(1, sizeof *t);
-    t->kind = &mirror_kind_postgres;
-    t->config = (struct sink_config){.name = name, .kind = SINK_KIND_POSTGRES};
-    if (!postgres_make_target(t)) {
-        free(t);
-        *state = NULL;
-        return 0;
-    }
-    t->ops = mirror_ops_of(SINK_KIND_POSTGRES);
-    t->m = t->ops->new(&t->config);
     *state = t;
+    if (stand_begin(t, &mirror_kind_postgres))
+        return 0;
+    free(t);
+    *state = NULL;
     return 0;
 }
 
 static int end_stand(void **state)
 {
     struct mirror_stand *t = *state;
-    if (!t)
-        return 0;
-    t->ops->free(t->m);
-    arena_release(&t->a);
-    buf_release(&t->remarks.notice);
-    buf_release(&t->remarks.odd);
+    if (t)
+        stand_end(t);
     free(t);
     return 0;
 }
@@ -96,36 +74,10 @@ static void use_dsn(struct mirror_stand *t, const char *fmt, ...)
     t->m = t->ops->new(&config);
 }
 
-static void open_and_fence(struct mirror_stand *t)
-{
-    struct buf notice = BUF_INIT;
-    OK(t->ops->open(t->m, &notice, &t->e));
-    OK(t->ops->fence(t->m, &t->held, &t->e));
-    buf_release(&notice);
-}
-
-static void begin_with(struct mirror_stand *t, const struct mirror_table *table)
-{
-    OK(t->ops->begin(t->m, &t->e));
-    OK(t->ops->prepare(t->m, table, t->numbers, &t->remarks, &t->e));
-}
-
-static void commit_at(struct mirror_stand *t, uint64_t cursor)
-{
-    OK(t->ops->commit(t->m, stand_store, cursor, span_of_str("counts"), &t->e));
-}
-
 static struct mirror_row full_row(struct mirror_stand *t, const struct mirror_table *table, const char *id,
                                   const struct mirror_value *values)
 {
     return stand_row(t, table, id, MIRROR_UPSERT, 4, all, values, "s");
-}
-
-static void write_ok(struct mirror_stand *t, struct mirror_row row)
-{
-    OK(t->ops->write(t->m, &row, 1, false, &t->e));
-    if (row.outcome != MIRROR_WRITTEN)
-        fail_msg("refused: %s", row.why);
 }
 
 static void assert_refused(struct mirror_stand *t, struct mirror_row row, const char *because)
