@@ -87,6 +87,9 @@ static enum authority_verdict same_store(const struct mirror_authority *held, co
     struct sink_record totals = {.state = BUF_INIT};
     const bool known = read_state(held->state, &totals) && adds_up(&totals, held->cursor);
     if (held->cursor > bounds->head) {
+        /* Until the target is told, its cursor stands above events that are still to come: they are not its own. */
+        if (known && record->generation <= totals.generation)
+            record->generation = totals.generation + 1;
         finding->kind = "store_rolled_back";
         snprintf(finding->text, sizeof finding->text,
                  "the target holds seq %" PRIu64 ", beyond the journal's newest, %" PRIu64
@@ -94,7 +97,7 @@ static enum authority_verdict same_store(const struct mirror_authority *held, co
                  held->cursor, bounds->head);
         return begin_anew(bounds, record);
     }
-    /* A re-delivery was ordered since the target last heard of us: the store knows better. */
+    /* A re-delivery was ordered, or begun, since the target last heard of us: the store knows better. */
     if (known && totals.generation < record->generation && record->cursor <= held->cursor)
         return AUTHORITY_AGREES;
     if (held->cursor == record->cursor)

@@ -2,7 +2,9 @@
 
 #include "store/codec.h"
 
-enum { FORMAT = 1 };
+#include <stdio.h>
+
+enum { FORMAT = 2 }; /* 1 did not say whose the notes are: they are made anew */
 
 void horizon_read(struct horizon *h, struct span state)
 {
@@ -10,6 +12,8 @@ void horizon_read(struct horizon *h, struct span state)
     *h = (struct horizon){.n = 0};
     if (state.n == 0 || get_u8(&r) != FORMAT)
         return;
+    get_text(&r, h->org_id, sizeof h->org_id);
+    h->several = get_u8(&r) != 0;
     h->newest_ms = get_i64(&r);
     h->newest.epoch = get_u32(&r);
     h->newest.commit = get_i64(&r);
@@ -28,6 +32,8 @@ void horizon_read(struct horizon *h, struct span state)
 void horizon_write(const struct horizon *h, struct buf *out)
 {
     put_u8(out, FORMAT);
+    put_span(out, span_of_str(h->org_id));
+    put_u8(out, h->several);
     put_i64(out, h->newest_ms);
     put_u32(out, h->newest.epoch);
     put_i64(out, h->newest.commit);
@@ -40,9 +46,20 @@ void horizon_write(const struct horizon *h, struct buf *out)
     }
 }
 
-void horizon_see(struct horizon *h, const struct version *v, int64_t committed_ms)
+bool horizon_is_of(const struct horizon *h, struct span org_id)
+{
+    return !h->several && (!*h->org_id || span_equal_str(org_id, h->org_id));
+}
+
+void horizon_see(struct horizon *h, struct span org_id, const struct version *v, int64_t committed_ms)
 {
     const struct version whole = {.epoch = v->epoch, .commit = v->commit};
+    if (!horizon_is_of(h, org_id)) {
+        h->several = true;
+        h->n = 0;
+    }
+    if (!*h->org_id)
+        snprintf(h->org_id, sizeof h->org_id, "%.*s", SPAN_ARG(org_id));
     if (committed_ms > h->newest_ms)
         h->newest_ms = committed_ms;
     if (version_compare(&whole, &h->newest) > 0)
@@ -57,7 +74,7 @@ static void drop(struct horizon *h, uint32_t n)
 
 bool horizon_note(struct horizon *h, uint64_t seq)
 {
-    if (version_is_none(&h->newest) ||
+    if (h->several || version_is_none(&h->newest) ||
         (h->n && h->newest_ms - h->notes[h->n - 1].source_ms < HORIZON_STEP_MS))
         return false;
     if (h->n == HORIZON_NOTES) /* a journal that keeps more than that: the steps become longer */

@@ -5,10 +5,10 @@
  * the horizon once HORIZON_AGE_MS of source time have passed since, and the journal holds nothing from before
  * it: what comes later and is older still is never applied, it becomes a repair.
  *
- * Only one org's versions can be compared: a sink that takes several has no horizon.
+ * Only one org's versions can be compared: a sink that has taken changes of several has no horizon any more.
  *
- * Guarantees: never rises for the local clock, nor for what only this process knows: notes are kept with the
- * cursor.
+ * Guarantees: never rises for the local clock, nor for what only this process knows: notes, and whose they are,
+ * are kept with the cursor.
  * Ownership: a value. Thread: the sink's. Errors: none: notes that do not parse are as if there were none.
  */
 #ifndef DELIVERY_HORIZON_H
@@ -30,6 +30,8 @@ struct horizon_note {
 };
 
 struct horizon {
+    char org_id[19]; /* whose changes were seen; "": none yet */
+    bool several;    /* and those of another org, too */
     struct horizon_note notes[HORIZON_NOTES]; /* oldest first */
     uint32_t n;
     int64_t newest_ms; /* source time */
@@ -38,8 +40,10 @@ struct horizon {
 
 void horizon_read(struct horizon *h, struct span state);
 void horizon_write(const struct horizon *h, struct buf *out);
-/* A change of this version, committed then. */
-void horizon_see(struct horizon *h, const struct version *v, int64_t committed_ms);
+/* Whether a change of this org may be compared with what is noted. */
+bool horizon_is_of(const struct horizon *h, struct span org_id);
+/* A change of this org and version, committed then. */
+void horizon_see(struct horizon *h, struct span org_id, const struct version *v, int64_t committed_ms);
 /* All up to seq was seen. True: it was noted. */
 bool horizon_note(struct horizon *h, uint64_t seq);
 /* VERSION_NONE: there is none yet. `oldest`: the first seq that the journal holds. Forgets older notes. */

@@ -295,12 +295,13 @@ static int prepare_tables(struct records *r, struct err *why)
 }
 
 /* Versions of several orgs can not be compared, so there is no horizon for them. */
-static bool has_one_org(const struct batch *b)
+static bool has_horizon(const struct records *r)
 {
-    for (size_t i = 1; i < b->n_subscriptions; i++)
-        if (strcmp(b->subscriptions[i]->record.org_id, b->subscriptions[0]->record.org_id) != 0)
+    for (size_t i = 0; i < r->pieces.n_mapped; i++)
+        if (r->pieces.mapped[i].what == MAPPED_CHANGE &&
+            !horizon_is_of(&r->horizon, r->pieces.mapped[i].d->source->org_id))
             return false;
-    return true;
+    return !version_is_none(&r->below);
 }
 
 /* A settle_result, or -1 with why: the target failed. */
@@ -315,9 +316,10 @@ static int write_target(struct delivery_loop *d, struct err *why)
                        .arena = &b->arena,
                        .atomic = d->options.sink->transactions == TRANSACTIONS_ATOMIC};
     memcpy(s.poisoned, r->poisoned, sizeof s.poisoned);
-    if (has_one_org(b))
-        s.horizon = r->below;
     pieces_find(&r->pieces, b, r->map, &r->tables, d->subject);
+    const bool horizon = has_horizon(r);
+    if (horizon)
+        s.horizon = r->below;
     if (r->ops->begin(r->mirror, why) != 0 || prepare_tables(r, why) != 0)
         return -1;
     pieces_map(&r->pieces, b, &flagged);
@@ -327,7 +329,7 @@ static int write_target(struct delivery_loop *d, struct err *why)
     memcpy(r->poisoned, s.poisoned, sizeof s.poisoned);
     if (rc == SETTLE_DONE)
         memset(r->poisoned, 0, sizeof r->poisoned);
-    if (rc == SETTLE_DONE && r->forgetting && has_one_org(b)) {
+    if (rc == SETTLE_DONE && r->forgetting && horizon) {
         size_t n;
         if (r->ops->forget(r->mirror, r->below.epoch, r->below.commit, FORGET_MOST, &n, why) != 0)
             return -1;
@@ -409,14 +411,16 @@ static void give_up(struct delivery_loop *d, const struct err *why)
     loop_set_state(d, DELIVERY_REFUSED, "%s; once the other is gone: SIGHUP, or start again", why->text);
 }
 
+/* True: it is to be raised, or given up. */
 static bool see_horizon(struct delivery_loop *d, uint64_t cursor)
 {
     struct records *r = d->target;
+    const bool several = r->horizon.several;
     for (size_t i = 0; i < r->pieces.n_mapped; i++)
         if (r->pieces.mapped[i].what == MAPPED_CHANGE)
-            horizon_see(&r->horizon, &r->pieces.mapped[i].change.version,
+            horizon_see(&r->horizon, r->pieces.mapped[i].d->source->org_id, &r->pieces.mapped[i].change.version,
                         r->pieces.mapped[i].d->ch->header.commit_timestamp);
-    return horizon_note(&r->horizon, cursor);
+    return horizon_note(&r->horizon, cursor) || r->horizon.several != several;
 }
 
 /* Rows, states, cursor and totals in one commit of the target, then cursor and totals in one of ours. */

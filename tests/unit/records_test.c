@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/exit_code.h"
 #include "base/log.h"
+#include "delivery/authority.h"
 #include "delivery/redeliver.h"
 #include "delivery/transaction.h"
 #include "fake_mirror.h"
@@ -79,6 +80,7 @@ struct fixture {
     struct err e, fatal;
     atomic_bool failed;
     uint64_t said;
+    uint32_t in; /* the subscription that events come in; 0: the first */
 };
 
 static char names[][24] = {"mirror", "x", "/data/ChangeEvents", "X", "id", "last_modified_date"};
@@ -269,7 +271,7 @@ static void say_all(struct fixture *f, const struct say *say, size_t n)
     }
     begin(f, true, &txn);
     for (size_t i = 0; i < n; i += JOURNAL_MAX_BLOCK_EVENTS) {
-        struct journal_block block = {.subscription = 1, .epoch = 1, .received_ms = T0, .source_ms = T0};
+        struct journal_block block = {.subscription = f->in ? f->in : 1, .epoch = 1, .received_ms = T0, .source_ms = T0};
         size_t some = n - i < JOURNAL_MAX_BLOCK_EVENTS ? n - i : JOURNAL_MAX_BLOCK_EVENTS;
         assert_int_equal(journal_append(&txn, &block, events + i, some, &first, &f->e), 0);
         first += some - 1;
@@ -804,6 +806,41 @@ static void a_store_that_was_rolled_back_is_noticed(void **state)
     assert_incident(f, "store_rolled_back", 1);
 }
 
+/* What the target holds of a sink that has come to this seq, and counted all of it. */
+static void target_stands_at(struct fixture *f, uint64_t cursor)
+{
+    struct sink_record r = counts(f);
+    struct buf totals = BUF_INIT;
+    r.cursor = cursor;
+    r.delivered = cursor - r.base - r.superseded - r.filtered - r.parked;
+    authority_state(&r, &totals);
+    memcpy(fake.held.state, totals.data, totals.len);
+    fake.held.n_state = totals.len;
+    fake.held.cursor = cursor;
+    buf_release(&totals);
+}
+
+/* Noticed, but not told to the target before we died: nothing of what came since may be taken for delivered. */
+static void a_store_rolled_back_stays_noticed(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 20, A1, "b"});
+    settle(f);
+    stop(f);
+    target_stands_at(f, 5);
+    fail_commits(FAKE_LOST, 1);
+    start(f);
+    wait_state(f, DELIVERY_BACKING_OFF);
+    stop(f);
+    SAY(f, {UPDATE, 30, A1, "c"}, {UPDATE, 40, A1, NULL, "4"}, {UPDATE, 50, A1, NULL, NULL, "Cold"},
+        {CREATE, 60, A2, "d"});
+    settle(f);
+    assert_string_equal(row(A1), "c|4|Cold");
+    assert_string_equal(row(A2), "d||");
+    assert_counts(f, 6, 0, 0, 0);
+    assert_incident(f, "store_rolled_back", 1);
+}
+
 static void another_store_is_never_compared(void **state)
 {
     struct fixture *f = *state;
@@ -887,6 +924,46 @@ static void what_is_older_than_the_horizon_folds_and_is_owed(void **state)
     assert_true(fake_find(&fake.held, "x", span_of_str(A1))->n_state < before);
     assert_incident(f, "late_change", 1);
     assert_counts(f, 6, 1, 0, 0);
+}
+
+/* Commit numbers of another org say nothing about those of the first, also when a new process reads hers first. */
+static void orgs_have_no_horizon_in_common(void **state)
+{
+    struct fixture *f = *state;
+    static const char other[] = "00Dxx0000001gEREA2";
+    const int64_t days = 24 * 3600 * 1000;
+    size_t removed;
+    struct store_txn txn;
+    struct subscription_record r = {.number = 0};
+    begin(f, true, &txn);
+    snprintf(r.org_id, sizeof r.org_id, "%s", other);
+    snprintf(r.topic, sizeof r.topic, "%s", names[2]);
+    snprintf(r.name, sizeof r.name, "y");
+    assert_int_equal(subscription_create(&txn, &r, &f->e), 0);
+    assert_int_equal(
+        schema_save(&txn, span_of_str(other), span_of_str("change"), span_of_str(change_schema), &f->e), 0);
+    commit(f, &txn);
+    SAY(f, {CREATE, 1000, A1, "a", "1", "Hot"});
+    settle(f);
+    SAY(f, {CREATE, 1100, A2, "b", .at_ms = T0 + 5 * days});
+    settle(f);
+    stop(f);
+    begin(f, true, &txn);
+    assert_int_equal(journal_trim(&txn, 2, 0, true, 1, &removed, &f->e), 0);
+    assert_int_equal(removed, 1);
+    commit(f, &txn);
+    f->in = r.number;
+    SAY(f, {CREATE, 7, A3, "c", .at_ms = T0 + 5 * days});
+    settle(f);
+    assert_string_equal(row(A3), "c||");
+    assert_int_equal(incidents(f).n, 0);
+    stop(f);
+    f->in = 1; /* and no more for the first */
+    SAY(f, {UPDATE, 900, A1, NULL, NULL, "Cold", .at_ms = T0 + 5 * days});
+    settle(f);
+    assert_int_equal(incidents(f).n, 0);
+    assert_int_equal(fake.forgotten, 0);
+    assert_counts(f, 3, 1, 0, 0);
 }
 
 /* --- who wins against the target's own edits ---------------------------------------------------------- */
@@ -1064,10 +1141,12 @@ int main(int argc, char **argv)
         TEST(a_target_restored_from_a_backup_gets_what_it_lost),
         TEST(a_target_made_anew_gets_all_that_is_held),
         TEST(a_store_that_was_rolled_back_is_noticed),
+        TEST(a_store_rolled_back_stays_noticed),
         TEST(another_store_is_never_compared),
         TEST(a_redelivery_goes_through_the_conflict_check),
         TEST(a_value_that_was_written_last_is_not_written_again),
         TEST(what_is_older_than_the_horizon_folds_and_is_owed),
+        TEST(orgs_have_no_horizon_in_common),
         TEST(edits_of_the_target_are_respected_as_configured),
         TEST(dying_anywhere_loses_and_repeats_nothing),
     };
