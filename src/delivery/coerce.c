@@ -87,136 +87,6 @@ static struct span take(const struct job *j, struct buf *b)
     return s;
 }
 
-/* A date or time as ISO 8601 text; false: out of range. */
-static bool add_moment(struct buf *b, enum field_kind kind, int64_t v)
-{
-    char text[MIRROR_TIME_ROOM];
-    struct mirror_value value = {.type = kind == FIELD_DATETIME ? MIRROR_DATETIME
-                                         : kind == FIELD_DATE   ? MIRROR_DATE
-                                                                : MIRROR_TIME,
-                                 .as.integer = v};
-    if (kind == FIELD_DATE) {
-        if (v % MOMENT_DAY_MS != 0)
-            return false;
-        value.as.integer = moment_day(v);
-    }
-    if (!mirror_time_text(&value, text))
-        return false;
-    buf_add_str(b, text);
-    return true;
-}
-
-static bool has_nul(struct span s)
-{
-    return s.n && memchr(s.p, 0, s.n);
-}
-
-static bool add_json(struct buf *b, const struct cell *cell, enum field_kind kind);
-
-static bool add_json_record(struct buf *b, const struct cell *cell)
-{
-    buf_add_char(b, '{');
-    for (uint32_t i = 0; i < cell->n; i++) {
-        const struct field_value *value = &cell->as.record.fields[i];
-        const struct schema_field *field = &cell->as.record.shape->fields[value->index];
-        buf_addf(b, "%s%.*s", i ? "," : "", (int)field->quoted_len, field->quoted);
-        if (!add_json(b, &value->cell, field->kind))
-            return false;
-    }
-    buf_add_char(b, '}');
-    return true;
-}
-
-static bool add_json_list(struct buf *b, const struct cell *cell, enum field_kind kind)
-{
-    buf_add_char(b, '[');
-    for (uint32_t i = 0; i < cell->n; i++) {
-        if (i)
-            buf_add_char(b, ',');
-        if (!add_json(b, &cell->as.items[i], kind))
-            return false;
-    }
-    buf_add_char(b, ']');
-    return true;
-}
-
-static bool add_json_map(struct buf *b, const struct cell *cell, enum field_kind kind)
-{
-    buf_add_char(b, '{');
-    for (uint32_t i = 0; i < cell->n; i++) {
-        if (i)
-            buf_add_char(b, ',');
-        if (has_nul(cell->as.entries[i].key))
-            return false;
-        json_add_string(b, cell->as.entries[i].key);
-        buf_add_char(b, ':');
-        if (!add_json(b, &cell->as.entries[i].cell, kind))
-            return false;
-    }
-    buf_add_char(b, '}');
-    return true;
-}
-
-/* Dates and times as ISO texts, bytes as base64. false: JSON in a database cannot hold it (NaN, a NUL in a text). */
-static bool add_json(struct buf *b, const struct cell *cell, enum field_kind kind)
-{
-    bool ok = true;
-    switch (cell->type) {
-    case CELL_NULL:
-        buf_add_str(b, "null");
-        break;
-    case CELL_BOOLEAN:
-        buf_add_str(b, cell->as.boolean ? "true" : "false");
-        break;
-    case CELL_INT:
-        if (kind == FIELD_PLAIN) {
-            json_add_int(b, cell->as.integer);
-            break;
-        }
-        buf_add_char(b, '"');
-        ok = add_moment(b, kind, cell->as.integer);
-        buf_add_char(b, '"');
-        break;
-    case CELL_DOUBLE:
-        ok = isfinite(cell->as.number);
-        json_add_double(b, cell->as.number);
-        break;
-    case CELL_STRING:
-        ok = !has_nul(cell->as.bytes);
-        json_add_string(b, cell->as.bytes);
-        break;
-    case CELL_BYTES:
-        buf_add_char(b, '"');
-        base64_add(b, cell->as.bytes);
-        buf_add_char(b, '"');
-        break;
-    case CELL_RECORD:
-        ok = add_json_record(b, cell);
-        break;
-    case CELL_ARRAY:
-        ok = add_json_list(b, cell, kind);
-        break;
-    case CELL_MAP:
-        ok = add_json_map(b, cell, kind);
-        break;
-    }
-    return ok;
-}
-
-/* A list of texts, none with a ';', as Salesforce writes multi-select picklists: "a;b". */
-static bool add_joined(struct buf *b, const struct cell *cell)
-{
-    for (uint32_t i = 0; i < cell->n; i++) {
-        const struct cell *item = &cell->as.items[i];
-        if (item->type != CELL_STRING || (item->as.bytes.n && memchr(item->as.bytes.p, ';', item->as.bytes.n)))
-            return false;
-        if (i)
-            buf_add_char(b, ';');
-        buf_add_span(b, item->as.bytes);
-    }
-    return true;
-}
-
 /* Every whole number up to 2^53 is a double. */
 static const double two_53 = 9007199254740992.0, two_63 = 9223372036854775808.0;
 
@@ -241,12 +111,12 @@ static bool text_of(const struct job *j, const struct cell *cell, struct span *o
     if (cell->type == CELL_DOUBLE && fabs(cell->as.number) <= two_53 && whole_double(cell->as.number, &whole)) {
         json_add_int(&b, whole); /* 3, not 3.0 */
     } else if (cell->type == CELL_INT && j->rule->kind != FIELD_PLAIN) {
-        ok = add_moment(&b, j->rule->kind, cell->as.integer);
+        ok = texts_add_moment(&b, j->rule->kind, cell->as.integer);
     } else if (cell->type == CELL_BYTES) {
         base64_add(&b, cell->as.bytes);
-    } else if (cell->type != CELL_ARRAY || !add_joined(&b, cell)) {
+    } else if (cell->type != CELL_ARRAY || !texts_add_joined(&b, cell)) {
         buf_clear(&b);
-        ok = add_json(&b, cell, j->rule->kind);
+        ok = texts_add_json(&b, cell, j->rule->kind);
     }
     *out = take(j, &b);
     return ok;
@@ -259,7 +129,7 @@ static bool to_text(const struct job *j, const struct cell *cell)
     struct span text;
     if (!text_of(j, cell, &text))
         return refuse(j, cell, "type text", "cannot be written as text");
-    if (has_nul(text))
+    if (texts_has_nul(text))
         return refuse(j, cell, "type text", "holds a NUL, which no database keeps in a text");
     return set_text(j, text);
 }
@@ -471,14 +341,14 @@ static bool is_json(struct span text)
 static bool to_json(const struct job *j, const struct cell *cell)
 {
     static const char rule[] = "type json";
-    if (cell->type == CELL_STRING && has_nul(cell->as.bytes))
+    if (cell->type == CELL_STRING && texts_has_nul(cell->as.bytes))
         return refuse(j, cell, rule, "holds a NUL, which no database keeps");
     if (cell->type == CELL_STRING && !j->rule->member)
         return j->rule->multi            ? set_text(j, split_multi(j, cell->as.bytes))
                : is_json(cell->as.bytes) ? set_text(j, cell->as.bytes)
                                          : refuse(j, cell, rule, "is not JSON");
     struct buf b = BUF_INIT;
-    if (add_json(&b, cell, j->rule->kind))
+    if (texts_add_json(&b, cell, j->rule->kind))
         return set_text(j, take(j, &b));
     buf_release(&b);
     return refuse(j, cell, rule, "holds a value that JSON in a database cannot hold");

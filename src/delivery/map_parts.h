@@ -1,8 +1,9 @@
 /*
  * map_parts: what the files of map share: the rule of one field, and the steps of a conversion.
  *
- * map.c finds tables, columns and slots; coerce.c turns a value into its column's type; clean.c tidies texts
- * that people typed; moment.c reads and makes dates and times. Everything but map.c is pure.
+ * map.c finds tables, columns and slots; coerce.c turns a value into its column's type; texts.c writes a value of any
+ * shape as text or JSON; clean.c tidies texts that people typed; moment.c reads and makes dates and times. Everything
+ * but map.c is pure.
  *
  * Ownership: results live in the arena given, or point into the event. Thread: any.
  * Errors: false with `why`, a text that follows "cannot be …" or stands alone; see each.
@@ -37,6 +38,17 @@ bool clean_currency(struct span text, struct arena *a, struct span *out);
 struct span clean_trim(struct span text);
 /* The first `most` characters of valid UTF-8; *cut: there were more. */
 struct span clean_cut(struct span text, int64_t most, bool *cut);
+
+/* --- texts ------------------------------------------------------------------------------------------- */
+
+/* A date or time as ISO 8601 text; false: out of range. */
+bool texts_add_moment(struct buf *b, enum field_kind kind, int64_t v);
+/* Dates and times as ISO texts, bytes as base64. false: JSON in a database cannot hold it (NaN, a NUL in a text). */
+bool texts_add_json(struct buf *b, const struct cell *cell, enum field_kind kind);
+/* A list of texts, none with a ';', as Salesforce writes multi-select picklists: "a;b". */
+bool texts_add_joined(struct buf *b, const struct cell *cell);
+/* No database takes a text with a NUL in it. */
+bool texts_has_nul(struct span s);
 
 /* --- moment ----------------------------------------------------------------------------------------- */
 
