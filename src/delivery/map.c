@@ -1,10 +1,10 @@
 /*
  * Tables, columns and slots.
  *
- * A schema is walked once: each leaf asks where it goes (leaf_of: configured, flattened, a member of a JSON object, or
- * nowhere), then for its source in the table (source_of): the one it had, here or in what the target remembers, as
- * long as the column can still hold it and the field is still the same field; else a new column. Old schemas keep
- * their slots: replayed events find the columns they always had.
+ * A schema is walked once: each leaf asks where it goes (map_place_leaf: configured, flattened, a member of a JSON
+ * object, or nowhere), then for its source in the table (map_source_of): the one it had, here or in what the target
+ * remembers, as long as the column can still hold it and the field is still the same field; else a new column. Old
+ * schemas keep their slots: replayed events find the columns they always had.
  */
 #include "delivery/map.h"
 
@@ -12,30 +12,10 @@
 #include "base/json.h"
 #include "config/names.h"
 #include "delivery/map_parts.h"
+#include "delivery/map_table.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-/* What the target remembers of a column. */
-struct known {
-    const char *table, *column, *field, *field_id;
-    uint32_t number;
-    enum mirror_type type;
-};
-
-struct table {
-    struct mirror_table pub;
-    const char *entity;
-    const struct entity_config *config; /* NULL: the default mapping */
-    struct mirror_column *columns;
-    struct mirror_source *sources;
-    uint32_t cap_columns, cap_sources;
-    const struct known *known; /* of this table, by number */
-    size_t n_known;
-    uint32_t n_constants;
-    uint32_t *constant_columns;
-    struct mirror_value *constant_values;
-};
 
 /* What became of one schema's entity. */
 struct made {
@@ -53,14 +33,12 @@ struct map {
     const struct sink_config *config;
     struct arena arena;       /* names, rules, slots: all of them stay */
     struct arena known_arena; /* of what the target remembers now */
-    struct table **tables;
+    struct map_table **tables;
     uint32_t n_tables;
-    struct known *known;
+    struct map_known *known;
     size_t n_known;
     struct made *made[MADE_BUCKETS];
 };
-
-static const struct field_config plain_field = {.field = NULL};
 
 struct map *map_new(const struct sink_config *config)
 {
@@ -94,7 +72,7 @@ static const char *keep(struct map *m, struct span s)
 
 static int by_table(const void *left, const void *right)
 {
-    const struct known *a = left, *b = right;
+    const struct map_known *a = left, *b = right;
     int order = strcmp(a->table, b->table);
     return order ? order : a->number < b->number ? -1 : a->number > b->number;
 }
@@ -113,7 +91,7 @@ static size_t known_from(const struct map *m, const char *table)
     return low;
 }
 
-static void find_known_of(const struct map *m, struct table *t)
+static void find_known_of(const struct map *m, struct map_table *t)
 {
     size_t begin = known_from(m, t->pub.name), end = begin;
     while (end < m->n_known && strcmp(m->known[end].table, t->pub.name) == 0)
@@ -135,7 +113,7 @@ void map_known(struct map *m, const struct mirror_field *fields, size_t n)
     m->n_known = n;
     for (size_t i = 0; i < n; i++) {
         const struct mirror_field *f = &fields[i];
-        m->known[i] = (struct known){keep_known(m, f->table), keep_known(m, f->column), keep_known(m, f->field),
+        m->known[i] = (struct map_known){keep_known(m, f->table), keep_known(m, f->column), keep_known(m, f->field),
                                      keep_known(m, f->field_id), f->number, f->type};
     }
     qsort(m->known, n, sizeof *m->known, by_table);
@@ -145,29 +123,7 @@ void map_known(struct map *m, const struct mirror_field *fields, size_t n)
 
 /* --- tables -------------------------------------------------------------------------------------------- */
 
-static uint32_t add_column(struct table *t, const struct mirror_column *column)
-{
-    if (t->pub.n_columns == t->cap_columns) {
-        t->cap_columns = t->cap_columns ? 2 * t->cap_columns : 32;
-        t->columns = xrealloc(t->columns, t->cap_columns * sizeof *t->columns);
-        t->pub.columns = t->columns;
-    }
-    t->columns[t->pub.n_columns] = *column;
-    return t->pub.n_columns++;
-}
-
-static uint32_t add_source(struct table *t, const struct mirror_source *source)
-{
-    if (t->pub.n_sources == t->cap_sources) {
-        t->cap_sources = t->cap_sources ? 2 * t->cap_sources : 32;
-        t->sources = xrealloc(t->sources, t->cap_sources * sizeof *t->sources);
-        t->pub.sources = t->sources;
-    }
-    t->sources[t->pub.n_sources] = *source;
-    return t->pub.n_sources++;
-}
-
-static void add_constants(struct table *t)
+static void add_constants(struct map_table *t)
 {
     uint32_t n = t->config ? t->config->n_constants : 0;
     t->n_constants = n;
@@ -176,7 +132,7 @@ static void add_constants(struct table *t)
     for (uint32_t i = 0; i < n; i++) {
         const struct constant_config *c = &t->config->constants[i];
         struct mirror_column column = {.name = c->column, .type = MIRROR_TEXT, .insert_only = true};
-        t->constant_columns[i] = add_column(t, &column);
+        t->constant_columns[i] = map_add_column(t, &column);
         t->constant_values[i] = (struct mirror_value){.type = MIRROR_TEXT, .as.text = span_of_str(c->value)};
     }
 }
@@ -186,17 +142,8 @@ static enum mirror_on_delete on_delete_of(enum delete_policy policy)
     return policy == DELETE_SOFT ? MIRROR_SOFT : policy == DELETE_ARCHIVE ? MIRROR_ARCHIVE : MIRROR_HARD;
 }
 
-static const char *default_name(struct map *m, struct span name, size_t most)
-{
-    struct buf b = BUF_INIT;
-    names_add_default(name, most, &b);
-    const char *out = keep(m, buf_span(&b));
-    buf_release(&b);
-    return out;
-}
-
 /* Two tables of one name, or a table that is another's history. */
-static bool tables_collide(const struct table *a, const char *b, bool b_archives)
+static bool tables_collide(const struct map_table *a, const char *b, bool b_archives)
 {
     size_t n = strlen(a->pub.name), nb = strlen(b);
     bool a_archives = a->pub.on_delete == MIRROR_ARCHIVE && !a->pub.append_only;
@@ -206,13 +153,13 @@ static bool tables_collide(const struct table *a, const char *b, bool b_archives
             names_equal(a->pub.name + nb, "_history"));
 }
 
-static struct table *table_of(struct map *m, struct span entity, const struct entity_config *config,
+static struct map_table *table_of(struct map *m, struct span entity, const struct entity_config *config,
                               const struct event_schema *schema, struct err *e)
 {
     for (uint32_t i = 0; i < m->n_tables; i++)
         if (span_equal_str(entity, m->tables[i]->entity))
             return m->tables[i];
-    const char *name = config && config->table ? config->table : default_name(m, entity, NAMES_MAX_TABLE);
+    const char *name = config && config->table ? config->table : map_default_name(&m->arena, entity, NAMES_MAX_TABLE);
     enum mirror_on_delete on_delete = on_delete_of(config ? config->on_delete : m->config->on_delete);
     for (uint32_t i = 0; i < m->n_tables; i++)
         if (tables_collide(m->tables[i], name, on_delete == MIRROR_ARCHIVE)) {
@@ -222,7 +169,7 @@ static struct table *table_of(struct map *m, struct span entity, const struct en
                     SPAN_ARG(entity), m->tables[i]->entity, name, SPAN_ARG(entity));
             return NULL;
         }
-    struct table *t = xcalloc(1, sizeof *t);
+    struct map_table *t = xcalloc(1, sizeof *t);
     t->entity = keep(m, entity);
     t->config = config;
     t->pub.name = name;
@@ -237,308 +184,11 @@ static struct table *table_of(struct map *m, struct span entity, const struct en
     return m->tables[m->n_tables++] = t;
 }
 
-/* --- leaves: what the schema and the configuration say of one field -------------------------------------- */
-
-struct leaf {
-    const char *path;     /* "BillingAddress.City" */
-    const char *field_id; /* "" when the schema does not say */
-    uint32_t index;
-    int child;
-    const struct schema_field *field;
-    const struct field_config *config; /* its own, that of its compound, or plain_field */
-    const char *column;                /* as configured, or the default */
-    bool chosen;                       /* the column's name is the user's */
-    const char *member;                /* of a JSON column, else NULL */
-    enum mirror_type type;
-};
-
-static const struct field_config *field_config(const struct entity_config *c, const char *path)
-{
-    for (uint32_t i = 0; c && i < c->n_fields; i++)
-        if (strcmp(c->fields[i].field, path) == 0)
-            return &c->fields[i];
-    return NULL;
-}
-
-/* The n-th part of "Data:DateTime:00N…", from 0; empty when there is none. */
-static struct span doc_part(const char *doc, int n)
-{
-    for (; doc && n > 0; n--) {
-        doc = strchr(doc, ':');
-        doc = doc ? doc + 1 : NULL;
-    }
-    return doc ? span_of(doc, strcspn(doc, ":")) : span_of_str("");
-}
-
-static enum mirror_type type_of_schema(const struct schema_field *field)
-{
-    static const enum mirror_type types[] = {
-        [CELL_NULL] = MIRROR_TEXT,   [CELL_BOOLEAN] = MIRROR_BOOLEAN, [CELL_INT] = MIRROR_BIGINT,
-        [CELL_DOUBLE] = MIRROR_DOUBLE, [CELL_STRING] = MIRROR_TEXT,   [CELL_BYTES] = MIRROR_TEXT,
-        [CELL_RECORD] = MIRROR_JSON, [CELL_ARRAY] = MIRROR_JSON,      [CELL_MAP] = MIRROR_JSON};
-    static const enum mirror_type moments[] = {
-        [FIELD_DATETIME] = MIRROR_DATETIME, [FIELD_DATE] = MIRROR_DATE, [FIELD_TIME] = MIRROR_TIME};
-    return field->type == CELL_INT && field->kind != FIELD_PLAIN ? moments[field->kind] : types[field->type];
-}
-
-static enum mirror_type type_of_config(const struct field_config *c, const struct schema_field *field)
-{
-    switch (c->type) {
-    case FIELD_TYPE_OF_SCHEMA:
-        return c->n_map ? MIRROR_TEXT : type_of_schema(field); /* what a map gives is text */
-    case FIELD_TYPE_TEXT:
-        return MIRROR_TEXT;
-    case FIELD_TYPE_BOOLEAN:
-        return MIRROR_BOOLEAN;
-    case FIELD_TYPE_INTEGER:
-        return MIRROR_BIGINT;
-    case FIELD_TYPE_NUMBER:
-        return MIRROR_DOUBLE;
-    case FIELD_TYPE_DATE:
-        return MIRROR_DATE;
-    case FIELD_TYPE_DATETIME:
-        return MIRROR_DATETIME;
-    case FIELD_TYPE_TIME:
-        return MIRROR_TIME;
-    case FIELD_TYPE_JSON:
-        return MIRROR_JSON;
-    }
-    BUG("there is no field type %d", (int)c->type);
-}
-
-static void as_column(struct map *m, struct leaf *leaf, const struct field_config *c)
-{
-    leaf->config = c;
-    leaf->chosen = c->column != NULL;
-    leaf->column = c->column ? c->column : default_name(m, span_of_str(leaf->path), NAMES_MAX_COLUMN);
-    leaf->type = type_of_config(c, leaf->field);
-}
-
-static void as_member(struct leaf *leaf, const struct field_config *c, const char *column, const char *member)
-{
-    leaf->config = c;
-    leaf->column = column;
-    leaf->chosen = c->column != NULL;
-    leaf->member = member;
-    leaf->type = MIRROR_JSON;
-}
-
-/*
- * Where a leaf goes; false: nowhere. What is said of the leaf itself comes first, then what is said of its
- * compound.
- */
-static bool leaf_of(struct map *m, const struct table *t, const struct schema_field *parent, struct leaf *leaf)
-{
-    enum new_fields new_fields = t->config ? t->config->new_fields : m->config->new_fields;
-    enum compound_form compounds = t->config ? t->config->compounds : m->config->compounds;
-    const struct field_config *own = field_config(t->config, leaf->path);
-    const struct field_config *whole = parent ? field_config(t->config, parent->name) : NULL;
-    bool pure = parent && parent->type == CELL_RECORD; /* a compound and nothing else: it can be one JSON object */
-    if (own && own->skipped)
-        return false;
-    if (own) {
-        as_column(m, leaf, own);
-        return true;
-    }
-    if (whole && whole->skipped)
-        return false;
-    const char *compound_column = NULL;
-    if (pure && whole && whole->column)
-        compound_column = whole->column;
-    else if (pure && (whole || compounds == COMPOUNDS_JSON))
-        compound_column = default_name(m, span_of_str(parent->name), NAMES_MAX_COLUMN);
-    if (pure && whole)
-        as_member(leaf, whole, compound_column, leaf->field->name);
-    else if (new_fields == NEW_FIELDS_IGNORE)
-        return false;
-    else if (new_fields == NEW_FIELDS_JSON)
-        as_member(leaf, &plain_field, NAMES_JSON_COLUMN, leaf->path);
-    else if (compound_column)
-        as_member(leaf, &plain_field, compound_column, leaf->field->name);
-    else
-        as_column(m, leaf, &plain_field);
-    return true;
-}
-
-/* --- sources: the column that a leaf has, had, or gets ---------------------------------------------------- */
-
-static bool same_field(const char *id, const char *other)
-{
-    return !*id || !*other || strcmp(id, other) == 0;
-}
-
-static bool can_hold(enum mirror_type column, enum mirror_type value)
-{
-    return column == value || (column == MIRROR_DOUBLE && value == MIRROR_BIGINT);
-}
-
-/* "phone_2" of "phone", or "phone" itself. */
-static bool is_variant(const char *column, const char *of)
-{
-    size_t n = strlen(of);
-    if (strncasecmp(column, of, n) != 0)
-        return false;
-    const char *rest = column + n;
-    return !*rest || (rest[0] == '_' && rest[1] && strspn(rest + 1, "0123456789") == strlen(rest + 1));
-}
-
-static int find_column(const struct table *t, const char *name)
-{
-    for (uint32_t i = 0; i < t->pub.n_columns; i++)
-        if (names_equal(t->columns[i].name, name))
-            return (int)i;
-    return -1;
-}
-
-/* The source this leaf has in the table already; the newest that still fits. */
-static int find_source(const struct table *t, const struct leaf *leaf)
-{
-    for (uint32_t i = t->pub.n_sources; i-- > 0;) {
-        const struct mirror_source *s = &t->sources[i];
-        if (strcmp(s->field, leaf->path) == 0 && same_field(s->field_id, leaf->field_id) &&
-            can_hold(t->columns[s->column].type, leaf->type))
-            return (int)i;
-    }
-    return -1;
-}
-
-/* What the target remembers of this leaf, the newest that still fits; NULL: nothing. */
-static const struct known *find_known(const struct table *t, const struct leaf *leaf)
-{
-    for (size_t i = t->n_known; i-- > 0;) {
-        const struct known *k = &t->known[i];
-        if (strcmp(k->field, leaf->path) == 0 && same_field(k->field_id, leaf->field_id) &&
-            can_hold(k->type, leaf->type) && is_variant(k->column, leaf->column))
-            return k;
-    }
-    return NULL;
-}
-
-/* The field a column was made from: of this table's sources, else of what the target remembers. NULL: none. */
-static const char *made_from(const struct table *t, const char *column, enum mirror_type *type)
-{
-    for (uint32_t i = t->pub.n_sources; i-- > 0;)
-        if (names_equal(t->columns[t->sources[i].column].name, column)) {
-            *type = t->columns[t->sources[i].column].type;
-            return t->sources[i].field;
-        }
-    for (size_t i = t->n_known; i-- > 0;)
-        if (names_equal(t->known[i].column, column)) {
-            *type = t->known[i].type;
-            return t->known[i].field;
-        }
-    return NULL;
-}
-
-static bool schema_has(const struct event_schema *schema, const char *path)
-{
-    size_t n = strcspn(path, ".");
-    for (uint32_t i = 0; i < schema->root.n_fields; i++)
-        if (schema->root.fields[i].name_len == n && memcmp(schema->root.fields[i].name, path, n) == 0)
-            return true;
-    return false;
-}
-
-static int collision(const struct table *t, const struct leaf *leaf, const char *other, struct err *e)
-{
-    return err_set(e, ERR_CONFIG, "map", 0,
-                   "%s: %s and %s both need the column \"%s\": give one of them another with "
-                   "entities.%s.fields.%s.column",
-                   t->entity, leaf->path, other, leaf->column, t->entity, leaf->path);
-}
-
-/* "phone_2": the first that nothing has. */
-static const char *next_name(struct map *m, const struct table *t, const char *name)
-{
-    for (int i = 2;; i++) {
-        struct buf b = BUF_INIT;
-        enum mirror_type type;
-        buf_addf(&b, "%s_%d", name, i);
-        bool taken = find_column(t, (char *)b.data) >= 0 || made_from(t, (char *)b.data, &type);
-        const char *out = taken ? NULL : keep(m, buf_span(&b));
-        buf_release(&b);
-        if (out)
-            return out;
-    }
-}
-
-/*
- * The name of a new column: the leaf's, unless that column is another field's that is gone, or this field's as it
- * was: then the next one, with a remark. -1: another field of this schema has it.
- */
-static int name_column(struct map *m, const struct table *t, const struct event_schema *schema, struct leaf *leaf,
-                       struct buf *remarks, struct err *e)
-{
-    enum mirror_type type = leaf->type;
-    if (names_equal(leaf->column, t->pub.key))
-        return collision(t, leaf, "the key", e);
-    const char *from = made_from(t, leaf->column, &type);
-    if (!from && find_column(t, leaf->column) >= 0)
-        return collision(t, leaf, "a constant", e);
-    if (!from && !leaf->member && names_is_ours(leaf->column))
-        return collision(t, leaf, "tidemark", e);
-    if (!from || (leaf->member && type == MIRROR_JSON && find_column(t, leaf->column) < 0))
-        return 0;
-    bool other = strcmp(from, leaf->path) != 0, in_use = find_column(t, leaf->column) >= 0;
-    if (other && (in_use || !leaf->chosen) && schema_has(schema, from))
-        return collision(t, leaf, from, e);
-    if (other && leaf->chosen && !in_use && can_hold(type, leaf->type))
-        return 0; /* the user gave it a column that was another's once */
-    const char *was = leaf->column;
-    leaf->column = next_name(m, t, was);
-    if (remarks && other)
-        buf_addf(remarks, "%s.%s goes to column %s: %s was made from %s\n", t->entity, leaf->path, leaf->column, was,
-                 from);
-    else if (remarks && !can_hold(type, leaf->type))
-        buf_addf(remarks,
-                 "%s.%s changed its type from %s to %s and goes to column %s from now on; %s stays as it is\n",
-                 t->entity, leaf->path, mirror_type_name(type), mirror_type_name(leaf->type), leaf->column, was);
-    else if (remarks)
-        buf_addf(remarks,
-                 "%s.%s was deleted and made anew (%s) and goes to column %s from now on; %s stays as it is\n",
-                 t->entity, leaf->path, leaf->field_id, leaf->column, was);
-    return 0;
-}
-
-/* The column of a new source: that of the object it is a member of, the one it had, or a new one. */
-static int column_of(struct map *m, struct table *t, const struct event_schema *schema, struct leaf *leaf,
-                     struct buf *remarks, struct err *e)
-{
-    const struct known *k = find_known(t, leaf);
-    if (k) {
-        leaf->column = keep(m, span_of_str(k->column));
-        leaf->field_id = keep(m, span_of_str(k->field_id));
-        leaf->type = k->type;
-    }
-    int at = find_column(t, leaf->column);
-    if (at >= 0 && leaf->member && t->columns[at].merged)
-        return at;
-    if ((at >= 0 || !k) && name_column(m, t, schema, leaf, remarks, e) != 0)
-        return -1;
-    struct mirror_column column = {.name = leaf->column,
-                                   .type = leaf->type,
-                                   .insert_only = leaf->config->owner == OWNER_TARGET,
-                                   .merged = leaf->member != NULL};
-    return (int)add_column(t, &column);
-}
-
-static int source_of(struct map *m, struct table *t, const struct event_schema *schema, struct leaf *leaf,
-                     struct buf *remarks, struct err *e)
-{
-    int at = find_source(t, leaf);
-    if (at >= 0)
-        return at;
-    int column = column_of(m, t, schema, leaf, remarks, e);
-    if (column < 0)
-        return -1;
-    return (int)add_source(t, &(struct mirror_source){leaf->path, leaf->field_id, (uint32_t)column});
-}
-
 /* --- slots ------------------------------------------------------------------------------------------------ */
 
 struct maker {
     struct map *m;
-    struct table *t;
+    struct map_table *t;
     const struct event_schema *schema;
     struct map_slot *slots;
     uint32_t n, cap;
@@ -550,7 +200,7 @@ static int add_leaf(struct maker *k, const struct schema_field *parent, const st
                     uint32_t index, int child)
 {
     struct map *m = k->m;
-    struct leaf leaf = {.index = index, .child = child, .field = field};
+    struct map_leaf leaf = {.index = index, .child = child, .field = field};
     if (child < 0) {
         leaf.path = field->name;
     } else {
@@ -560,13 +210,13 @@ static int add_leaf(struct maker *k, const struct schema_field *parent, const st
         memcpy(path + parent->name_len + 1, field->name, field->name_len + 1u);
         leaf.path = path;
     }
-    struct span id = doc_part(field->doc, 2);
+    struct span id = map_doc_part(field->doc, 2);
     if (!id.n && parent)
-        id = doc_part(parent->doc, 2);
+        id = map_doc_part(parent->doc, 2);
     leaf.field_id = keep(m, id);
-    if (!leaf_of(m, k->t, parent, &leaf))
+    if (!map_place_leaf(m->config, k->t, parent, &leaf, &m->arena))
         return 0;
-    int source = source_of(m, k->t, k->schema, &leaf, k->remarks, k->e);
+    int source = map_source_of(k->t, k->schema, &leaf, &m->arena, k->remarks, k->e);
     if (source < 0)
         return -1;
     uint32_t column = k->t->sources[source].column;
@@ -575,7 +225,7 @@ static int add_leaf(struct maker *k, const struct schema_field *parent, const st
                               .field = leaf.path,
                               .type = k->t->columns[column].type,
                               .member = leaf.member != NULL,
-                              .multi = span_equal_str(doc_part(field->doc, 1), "MultiEnum"),
+                              .multi = span_equal_str(map_doc_part(field->doc, 1), "MultiEnum"),
                               .kind = field->kind,
                               .config = leaf.config};
     if (k->n == k->cap)
@@ -599,7 +249,7 @@ static int add_field(struct maker *k, uint32_t index)
     return 0;
 }
 
-static int make_slots(struct map *m, struct table *t, struct made *made, struct buf *remarks, struct err *e)
+static int make_slots(struct map *m, struct map_table *t, struct made *made, struct buf *remarks, struct err *e)
 {
     struct maker k = {.m = m, .t = t, .schema = made->schema, .remarks = remarks, .e = e};
     uint32_t columns = t->pub.n_columns, sources = t->pub.n_sources;
@@ -647,7 +297,7 @@ static int make(struct map *m, struct made *made, struct buf *remarks, struct er
         made->filtered = true;
         return 0;
     }
-    struct table *t = table_of(m, made->entity, config, made->schema, e);
+    struct map_table *t = table_of(m, made->entity, config, made->schema, e);
     if (!t || make_slots(m, t, made, remarks, e) != 0)
         return -1;
     made->pub.table = &t->pub;

@@ -1,9 +1,9 @@
 /*
  * map_parts: what the files of map share: the rule of one field, and the steps of a conversion.
  *
- * map.c finds tables, columns and slots; coerce.c turns a value into its column's type; texts.c writes a value of any
- * shape as text or JSON; clean.c tidies texts that people typed; moment.c reads and makes dates and times. Everything
- * but map.c is pure.
+ * map.c (with map_table.h) finds tables, columns and slots; coerce.c turns a value into its column's type; texts.c
+ * writes a value of any shape as text or JSON; clean.c tidies texts that people typed; moment.c reads and makes dates
+ * and times. Everything but map.c is pure.
  *
  * Ownership: results live in the arena given, or point into the event. Thread: any.
  * Errors: false with `why`, a text that follows "cannot be …" or stands alone; see each.
