@@ -220,9 +220,9 @@ MUST_CHECK int source_lose_position(struct intake *in, struct source *s, const c
 int64_t org_back_off_ms(const struct org_config *org, unsigned attempt, enum pubsub_reaction reaction);
 
 /* --- connect.c: from a token to an open stream */
-/* Try now: opens a stream, or leaves the source waiting, refused, or without its position. */
 /* GetTopic once more, for the stream that is open. */
 void source_ask_topic(struct source *s, int64_t now);
+/* Try now: opens a stream, or leaves the source waiting, refused, or without its position. */
 MUST_CHECK int source_connect(struct intake *in, struct source *s, int64_t now, struct err *e);
 
 /* Where a new stream begins: the resume point; else what `start` says, minding the hole of `latest`. */

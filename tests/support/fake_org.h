@@ -59,6 +59,7 @@ static struct fake_org {
     const char *schema; /* what GetSchema gives; NULL: the calls wait for fake_org_answer */
     /* what was seen */
     uint64_t refused_serial; /* the greatest that auth_refused was given */
+    size_t topics_asked;     /* calls of GetTopic */
     struct fake_schema_call calls[16];
     size_t n_calls;
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
@@ -78,6 +79,7 @@ static inline void fake_org_reset(void)
     fake.on_free = NULL;
     fake.schema = NULL;
     fake.refused_serial = 0;
+    fake.topics_asked = 0;
     fake.n_calls = 0;
 }
 
@@ -127,6 +129,17 @@ static inline bool fake_org_cancelled(struct pubsub_stream *s)
     bool cancelled = s->cancelled;
     pthread_mutex_unlock(&fake.lock);
     return cancelled;
+}
+
+/* Wait for the n-th GetTopic, from 1. False: it was not asked so often. */
+static inline bool fake_org_topics_asked(size_t n)
+{
+    pthread_mutex_lock(&fake.lock);
+    while (fake.topics_asked < n && fake_org_wait())
+        ;
+    bool asked = fake.topics_asked >= n;
+    pthread_mutex_unlock(&fake.lock);
+    return asked;
 }
 
 static inline void fake_org_end_with(struct pubsub_stream *s, const struct pubsub_status *status)
@@ -345,6 +358,8 @@ void __wrap_pubsub_get_topic_async(struct pubsub *p, const struct auth_token *to
     pthread_mutex_lock(&fake.lock);
     struct pubsub_status failed = fake.topic_status;
     bool silent = fake.topic_silent;
+    fake.topics_asked++;
+    pthread_cond_broadcast(&fake.changed);
     pthread_mutex_unlock(&fake.lock);
     if (silent) {
         free(ctx); /* what intake allocates for one call */

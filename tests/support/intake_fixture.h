@@ -26,7 +26,7 @@
 
 #include <cmocka.h>
 
-enum { DEADLINE_MS = 60 * 1000, ROUND_MS = 2 };
+enum { DEADLINE_MS = 60 * 1000, ROUND_MS = 2, MOST_ROUNDS = DEADLINE_MS / ROUND_MS };
 
 static const char schema[] = "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[" HEADER_FIELD "]}";
 static const int64_t noon = 1778068800000; /* 2026-05-06T12:00:00Z */

@@ -4,6 +4,8 @@
  */
 #include "intake_fixture.h"
 
+#include "intake/source.h"
+
 /* --- positions -------------------------------------------------------------------------------------- */
 
 /* I1: cut inside a group, a stream goes on before the group; what comes again is dropped. */
@@ -259,6 +261,7 @@ static void order_replay(struct fixture *f, const char *from)
 static void a_replay_is_under_way_until_it_has_caught_up(void **state)
 {
     struct fixture *f = *state;
+    clock_hold(1000000, noon); /* nothing is quiet for long */
     fake.server_time_ms = noon;
     start(f);
     struct sent event = {.event_id = "a", .replay_id = 10, .record_id = "1", .stamp = noon};
@@ -288,6 +291,7 @@ static void a_replay_without_a_position_is_not_through(void **state)
 {
     struct fixture *f = *state;
     f->subscriptions[0].start = START_LATEST;
+    clock_hold(1000000, noon);
     fake.server_time_ms = noon;
     start(f);
     send_keepalive(fake_org_stream(0), 10);
@@ -295,6 +299,8 @@ static void a_replay_without_a_position_is_not_through(void **state)
     order_replay(f, "earliest");
     assert_non_null(fake_org_stream(1));
     wait_state(f, 0, SOURCE_CATCHING_UP);
+    clock_advance(60 * 1000);
+    intake_wake(f->in);
     wait_state(f, 0, SOURCE_LIVE);
     fake_org_end(fake_org_stream(1), PUBSUB_RECONNECT, "cut");
     assert_int_equal(fake_org_stream(2)->from, PUBSUB_EARLIEST);
@@ -390,7 +396,6 @@ static void unsettled_events_stop_intake_and_nothing_else(void **state)
     assert_non_null(strstr(v.reason, "a sink does not keep up"));
     put_sink(f, 60); /* it keeps up from now on */
     fake_org_end(fake_org_stream(fake_org_stream_count() - 1), PUBSUB_RECONNECT, "cancelled");
-    wait_state(f, 0, SOURCE_CATCHING_UP);
     publish_large(f, 60, span_of(bytes, 300000), false, NULL);
     assert_int_equal(head_of(f), 60);
     assert_int_equal(record_of(f, 1).journaled, 60);
@@ -453,6 +458,7 @@ static void a_limit_told_by_get_topic_is_heeded(void **state)
     start(f);
     assert_true(fake_org_cancelled(fake_org_stream(0)));
     fake_org_end(fake_org_stream(0), PUBSUB_RECONNECT, "cancelled");
+    wait_state(f, 0, SOURCE_BACKING_OFF);
     assert_no_stream_follows(f, 1);
     struct source_view v;
     intake_describe(f->in, 0, &v);
@@ -468,7 +474,8 @@ static void a_topic_that_cannot_be_described_holds_no_events_back(void **state)
     fake.topic_status = (struct pubsub_status){
         .grpc_code = 14, .reaction = PUBSUB_RECONNECT, .text = "metadata is away"};
     start(f);
-    assert_no_stream_follows(f, 1);
+    assert_true(fake_org_topics_asked(5)); /* a turn between two of them has shown what the first brought */
+    assert_int_equal(fake_org_stream_count(), 1);
     assert_false(fake_org_is(&fake_org_stream(0)->cancelled));
     struct source_view v;
     intake_describe(f->in, 0, &v);
@@ -477,7 +484,7 @@ static void a_topic_that_cannot_be_described_holds_no_events_back(void **state)
     pthread_mutex_lock(&fake.lock);
     fake.topic_status = (struct pubsub_status){0};
     pthread_mutex_unlock(&fake.lock);
-    for (int i = 0; i < 2000 && !v.caught_up_possible; i++) {
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; !v.caught_up_possible && clock_mono_ms() < until;) {
         wait_a_round(f);
         intake_describe(f->in, 0, &v);
     }
