@@ -710,11 +710,12 @@ static void commits_of_unknown_fate_count_once(void **state)
 static void what_is_owed_is_noted_once_and_all(void **state)
 {
     struct fixture *f = *state;
-    fail_commits(FAKE_LOST, 3);
+    fail_commits(FAKE_LOST, ARRAY_LEN(fake.commits)); /* until the batch has grown */
     SAY(f, {UPDATE, 10, A1, "a"});
     start(f);
     wait_state(f, DELIVERY_BACKING_OFF);
     SAY(f, {UPDATE, 11, A2, "b"}, {GAP_UPDATE, 12, A3});
+    fail_commits(FAKE_LOST, 1);
     settle(f);
     assert_int_equal(incidents(f).repairs, 3);
     assert_counts(f, 3, 0, 0, 0);
