@@ -185,7 +185,8 @@ struct mirror_ops {
     struct mirror *(*new)(const struct sink_config *config);
     /* Connect, and make or check our own tables. */
     MUST_CHECK int (*open)(struct mirror *m, struct buf *notice, struct err *e);
-    /* Raise the owner epoch, durably, then read what is held (I7). */
+    /* Raise the owner epoch, durably, then read what is held (I7). What is held under the name that the sink had
+     * before (renamed_from) is taken over, unless there is something under its own. */
     MUST_CHECK int (*fence)(struct mirror *m, struct mirror_authority *held, struct err *e);
     /* All of _tidemark_fields, into the arena. */
     MUST_CHECK int (*fields)(struct mirror *m, struct arena *a, struct mirror_field **out, size_t *n,

@@ -149,6 +149,48 @@ static void sinks_of_other_names_have_cursors_of_their_own(struct mirror_stand *
     buf_release(&notice);
 }
 
+/* All that is held of it goes on under the new name, and whoever still runs under the old one is stopped. */
+static void a_sink_under_a_new_name_is_the_same_sink(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    static char name[] = "archive";
+    struct sink_config renamed = t->config;
+    struct mirror_authority held;
+    struct buf notice = BUF_INIT;
+    size_t gone = 0;
+    with_one_account(t, &table);
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "001B", MIRROR_DELETE, 0, NULL, NULL, "deleted"));
+    commit_at(t, 7);
+    t->ops->free(t->second);
+    renamed.renamed_from = t->config.name;
+    renamed.name = name;
+    t->second = t->ops->new(&renamed);
+    OK(t->ops->open(t->second, &notice, &t->e));
+    for (int i = 0; i < 2; i++) { /* the configuration goes on saying it */
+        OK(t->ops->fence(t->second, &held, &t->e));
+        assert_true(held.known);
+        assert_int_equal(held.cursor, 7);
+        assert_memory_equal(held.store_id, stand_store, MIRROR_STORE_ID);
+        assert_true(span_equal_str(held.state, "counts"));
+    }
+    FAILS(t->ops->begin(t->m, &t->e), ERR_REJECTED);
+    OK(t->ops->begin(t->second, &t->e));
+    OK(t->ops->forget(t->second, 2, 0, 10, &gone, &t->e));
+    assert_int_equal(gone, 1);
+    OK(t->ops->commit(t->second, stand_store, 8, span_of(NULL, 0), &t->e));
+    OK(t->ops->fence(t->m, &t->held, &t->e));
+    assert_false(t->held.known);
+    /* the old name is in use again: it is another sink, and keeps what it holds */
+    OK(t->ops->begin(t->m, &t->e));
+    commit_at(t, 3);
+    OK(t->ops->fence(t->second, &held, &t->e));
+    assert_int_equal(held.cursor, 8);
+    OK(t->ops->begin(t->m, &t->e));
+    t->ops->rollback(t->m);
+    buf_release(&notice);
+}
+
 static void a_second_owner_fences_the_first(struct mirror_stand *t)
 {
     const struct mirror_table table = account(MIRROR_HARD);
@@ -959,6 +1001,7 @@ static void over_every_kind(void (*promise)(struct mirror_stand *))
 
 PROMISE(a_new_target_knows_nobody_and_remembers_us)
 PROMISE(sinks_of_other_names_have_cursors_of_their_own)
+PROMISE(a_sink_under_a_new_name_is_the_same_sink)
 PROMISE(a_second_owner_fences_the_first)
 PROMISE(a_rollback_leaves_nothing)
 PROMISE(an_update_touches_only_what_it_names)
@@ -990,6 +1033,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_new_target_knows_nobody_and_remembers_us),
         cmocka_unit_test(test_sinks_of_other_names_have_cursors_of_their_own),
+        cmocka_unit_test(test_a_sink_under_a_new_name_is_the_same_sink),
         cmocka_unit_test(test_a_second_owner_fences_the_first),
         cmocka_unit_test(test_a_rollback_leaves_nothing),
         cmocka_unit_test(test_an_update_touches_only_what_it_names),

@@ -93,6 +93,24 @@ int pg_own_tables(struct mirror *m, struct buf *notice, struct err *e)
 
 /* --- the fence --------------------------------------------------------------------------------------- */
 
+/* Both or none: what is sent up to pg_finish is one transaction. Whoever runs under the old name is fenced by it. */
+static int take_over_name(struct mirror *m, struct err *e)
+{
+    static const char sinks[] = "UPDATE \"_tidemark_sinks\" SET sink = $1 WHERE sink = $2"
+                                " AND NOT EXISTS (SELECT FROM \"_tidemark_sinks\" WHERE sink = $1)";
+    static const char tombstones[] =
+        "UPDATE \"_tidemark_tombstones\" SET sink = $1 WHERE sink = $2"
+        " AND NOT EXISTS (SELECT FROM \"_tidemark_sinks\" WHERE sink = $2)";
+    if (!m->renamed_from)
+        return 0;
+    pg_params_clear(&m->params);
+    pg_param_text(&m->params, span_of_str(m->name));
+    pg_param_text(&m->params, span_of_str(m->renamed_from));
+    if (pg_send(&m->pg, sinks, &m->params, false, e) != 0 || pg_send(&m->pg, tombstones, &m->params, false, e) != 0)
+        return -1;
+    return pg_finish(&m->pg, NULL, NULL, e);
+}
+
 int pg_fence(struct mirror *m, struct mirror_authority *held, struct err *e)
 {
     static const char sql[] = "INSERT INTO \"_tidemark_sinks\" AS s (sink, layout, epoch, cursor, state)"
@@ -102,6 +120,8 @@ int pg_fence(struct mirror *m, struct mirror_authority *held, struct err *e)
     if (!m->open)
         return err_set(e, ERR_RETRY, origin, 0, "not connected to PostgreSQL");
     BUG_IF(m->in_transaction);
+    if (take_over_name(m, e) != 0)
+        return err_prefix(e, "taking over sink \"%s\", which is \"%s\" now", m->renamed_from, m->name);
     pg_params_clear(&m->params);
     pg_param_text(&m->params, span_of_str(m->name));
     pg_param_int8(&m->params, LAYOUT);

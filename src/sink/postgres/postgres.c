@@ -10,6 +10,7 @@ static struct mirror *pg_new(const struct sink_config *config)
 {
     struct mirror *m = xcalloc(1, sizeof *m);
     m->name = xstrdup(config->name);
+    m->renamed_from = config->renamed_from ? xstrdup(config->renamed_from) : NULL;
     m->dsn = xstrdup(config->dsn ? config->dsn : "");
     pg_init(&m->pg);
     return m;
@@ -56,6 +57,7 @@ static void pg_free(struct mirror *m)
     wipe(m->dsn, strlen(m->dsn));
     free(m->dsn);
     free(m->name);
+    free(m->renamed_from);
     free(m);
 }
 

@@ -63,6 +63,7 @@ struct pg_table {
 
 struct mirror {
     char *name, *dsn;
+    char *renamed_from; /* the name it had before; NULL: none */
     struct pg pg;
     bool open, in_transaction;
     uint64_t epoch;

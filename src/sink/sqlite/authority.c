@@ -51,6 +51,23 @@ static int read_authority(struct mirror *m, struct mirror_authority *held, struc
     return 0;
 }
 
+/* Whoever runs under the old name finds its row gone, and is fenced. */
+static int take_over_name(struct mirror *m, struct err *e)
+{
+    sqlite3_stmt *stmt;
+    if (!m->renamed_from)
+        return 0;
+    if (sqlite_own(m, OWN_RENAME, &stmt, e) != 0)
+        return -1;
+    sqlite_bind_span(stmt, 1, span_of_str(m->name));
+    sqlite_bind_span(stmt, 2, span_of_str(m->renamed_from));
+    int code = sqlite3_step(stmt);
+    if (code != SQLITE_DONE)
+        sqlite_error(m, code, "take over the sink's old name", e);
+    sqlite3_reset(stmt);
+    return code == SQLITE_DONE ? 0 : -1;
+}
+
 static int raise_epoch(struct mirror *m, struct err *e)
 {
     sqlite3_stmt *stmt;
@@ -103,7 +120,7 @@ int sqlite_fence(struct mirror *m, struct mirror_authority *held, struct err *e)
 {
     if (start_transaction(m, "take over the sink", e) != 0)
         return -1;
-    if (raise_epoch(m, e) != 0 || read_authority(m, held, e) != 0) {
+    if (take_over_name(m, e) != 0 || raise_epoch(m, e) != 0 || read_authority(m, held, e) != 0) {
         sqlite_rollback(m);
         return -1;
     }

@@ -17,6 +17,7 @@ struct mirror *sqlite_new(const struct sink_config *config)
 {
     struct mirror *m = xcalloc(1, sizeof *m);
     m->name = xstrdup(config->name);
+    m->renamed_from = config->renamed_from ? xstrdup(config->renamed_from) : NULL;
     /* ":memory:" is a file like any other here. */
     m->path = config->path[0] == '/' ? xstrdup(config->path) : xasprintf("./%s", config->path);
     if (pthread_mutex_init(&m->db_lock, NULL) != 0)
@@ -100,6 +101,8 @@ static const char *const own_sql[N_OWN] = {
     [OWN_SAVEPOINT] = "SAVEPOINT rows",
     [OWN_RELEASE] = "RELEASE rows",
     [OWN_ROLLBACK_TO] = "ROLLBACK TO rows",
+    [OWN_RENAME] = "UPDATE _tidemark_sinks SET name=?1 WHERE name=?2"
+                   " AND NOT EXISTS(SELECT 1 FROM _tidemark_sinks WHERE name=?1)",
     [OWN_FENCE] = "INSERT INTO _tidemark_sinks(name,epoch,layout) VALUES(?1,1,?2)"
                   " ON CONFLICT(name) DO UPDATE SET epoch=epoch+1,layout=?2",
     [OWN_AUTHORITY] = "SELECT epoch,store_id,cursor,state FROM _tidemark_sinks WHERE name=?1",
@@ -321,6 +324,7 @@ void sqlite_free(struct mirror *m)
     buf_release(&m->text);
     pthread_mutex_destroy(&m->db_lock);
     free(m->name);
+    free(m->renamed_from);
     free(m->path);
     free(m);
 }

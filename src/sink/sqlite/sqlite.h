@@ -37,6 +37,7 @@ enum own_statement {
     OWN_SAVEPOINT,
     OWN_RELEASE,
     OWN_ROLLBACK_TO,
+    OWN_RENAME,
     OWN_FENCE,
     OWN_AUTHORITY,
     OWN_CURSOR,
@@ -82,7 +83,8 @@ struct column_statement {
 };
 
 struct mirror {
-    char *name; /* of the sink */
+    char *name;         /* of the sink */
+    char *renamed_from; /* the one it had before; NULL: none */
     char *path;
     sqlite3 *db;
     pthread_mutex_t db_lock; /* db may be closed only while nobody interrupts it */
