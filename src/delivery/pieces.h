@@ -73,6 +73,7 @@ struct record {
     struct record_state state; /* with what was decided since */
     enum conflict_row pending; /* what is to be written of it */
     bool refused, unreadable;
+    const char *why; /* refused */
     uint64_t *set; /* bits of columns that have a value to be written */
     struct mirror_value *values;
     const struct patch *patches;

@@ -34,7 +34,7 @@ struct records {
     struct tables tables;
     struct pieces pieces;
     struct mirror_remarks remarks;
-    uint64_t poisoned[8];  /* settle.h */
+    struct poisoned poisoned[POISONED_MOST]; /* settle.h */
     bool fenced;           /* another has taken over: only a person can tell whether it is gone */
     uint64_t head;         /* of the journal when it last grew … */
     int64_t head_mono_ms;  /* … and when that was */
@@ -314,8 +314,8 @@ static int write_target(struct delivery_loop *d, struct err *why)
                        .mirror = r->mirror,
                        .pieces = &r->pieces,
                        .arena = &b->arena,
+                       .poisoned = r->poisoned,
                        .atomic = d->options.sink->transactions == TRANSACTIONS_ATOMIC};
-    memcpy(s.poisoned, r->poisoned, sizeof s.poisoned);
     pieces_find(&r->pieces, b, r->map, &r->tables, d->subject);
     const bool horizon = has_horizon(r);
     if (horizon)
@@ -326,7 +326,6 @@ static int write_target(struct delivery_loop *d, struct err *why)
     if (settle_load(&s, why) != 0)
         return -1;
     int rc = settle_pieces(&s, why);
-    memcpy(r->poisoned, s.poisoned, sizeof s.poisoned);
     if (rc == SETTLE_DONE)
         memset(r->poisoned, 0, sizeof r->poisoned);
     if (rc == SETTLE_DONE && r->forgetting && horizon) {

@@ -121,24 +121,27 @@ static int settle_best_effort(struct settle *s, struct piece *const *pieces, siz
 
 static void park_group(struct settle *s, struct piece *const *pieces, size_t n, const char *why)
 {
+    const char *detail = copy_text(s, why);
     for (size_t i = 0; i < n; i++) {
         if (pieces[i]->outcome == OUTCOME_PARKED)
             continue;
+        const bool own = pieces[i]->of->outcome == OUTCOME_PARKED; /* it is what the others are parked for */
         pieces[i]->outcome = OUTCOME_PARKED;
         pieces[i]->owes = false;
-        pieces[i]->reason = "transaction refused";
-        pieces[i]->detail = copy_text(s, why);
+        pieces[i]->reason = own ? pieces[i]->of->reason : "transaction refused";
+        pieces[i]->detail = own ? pieces[i]->of->why.text : detail;
         pieces[i]->record->refused = false;
         settle_revert(pieces[i]->record);
     }
 }
 
-static bool is_poisoned(const struct settle *s, uint64_t seq)
+/* Why; NULL: it is not. */
+static const char *poison_of(const struct settle *s, uint64_t seq)
 {
-    for (size_t i = 0; i < ARRAY_LEN(s->poisoned); i++)
-        if (s->poisoned[i] == seq)
-            return true;
-    return false;
+    for (size_t i = 0; i < POISONED_MOST; i++)
+        if (s->poisoned[i].seq == seq)
+            return s->poisoned[i].why;
+    return NULL;
 }
 
 /* 0: none of these was refused so far; 1: one was, *why says so; -1. */
@@ -148,7 +151,7 @@ static int decide_group(struct settle *s, struct piece *const *pieces, size_t n,
         if (settle_apply(s, pieces[i], e) != 0)
             return -1;
         if (pieces[i]->outcome == OUTCOME_PARKED || pieces[i]->record->refused) {
-            *why = pieces[i]->detail ? pieces[i]->detail : "a row of it was refused";
+            *why = pieces[i]->outcome == OUTCOME_PARKED ? pieces[i]->detail : pieces[i]->record->why;
             return 1;
         }
     }
@@ -184,9 +187,9 @@ static bool is_broken(const struct settle *s, uint32_t group)
 static int settle_group(struct settle *s, struct piece *const *pieces, size_t n, bool any_parked, struct err *e)
 {
     const uint64_t first = pieces[0]->of->d->ev->seq;
-    const char *why = "a row of it was refused";
+    const char *why = poison_of(s, first);
     s->unwritten = false;
-    int rc = is_poisoned(s, first) ? 1 : 0;
+    int rc = why ? 1 : 0;
     if (rc == 0 && any_parked && is_broken(s, pieces[0]->of->group)) {
         why = "another event of the transaction is parked";
         rc = 1;
@@ -201,9 +204,10 @@ static int settle_group(struct settle *s, struct piece *const *pieces, size_t n,
         park_group(s, pieces, n, why);
         return SETTLE_DONE;
     }
-    for (size_t i = 0; i < ARRAY_LEN(s->poisoned); i++)
-        if (s->poisoned[i] == 0) {
-            s->poisoned[i] = first;
+    for (size_t i = 0; i < POISONED_MOST; i++)
+        if (s->poisoned[i].seq == 0) {
+            s->poisoned[i].seq = first;
+            snprintf(s->poisoned[i].why, sizeof s->poisoned[i].why, "%s", why);
             return SETTLE_AGAIN;
         }
     return err_set(e, ERR_RETRY, "delivery", 0,

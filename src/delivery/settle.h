@@ -20,6 +20,13 @@
 
 #include "delivery/pieces.h"
 
+/* atomic: a group that is parked whole, and why. */
+struct poisoned {
+    uint64_t seq; /* of its first event; 0: none */
+    char why[200];
+};
+enum { POISONED_MOST = 8 };
+
 struct settle {
     const struct mirror_ops *ops;
     struct mirror *mirror;
@@ -27,7 +34,7 @@ struct settle {
     struct arena *arena;
     bool atomic;
     struct version horizon; /* VERSION_NONE: none is known */
-    uint64_t poisoned[8];   /* atomic: first seq of groups that are parked whole; 0: none */
+    struct poisoned *poisoned; /* POISONED_MOST */
     bool unwritten;         /* within a group: a row was written that the group's refusal could not undo */
 };
 

@@ -250,7 +250,7 @@ static void note_missed_text(struct settle *s, const struct mapped *m, struct co
 {
     struct conflict_change gap = {.kind = CONFLICT_GAP, .version = m->change.version};
     struct conflict_decision missed;
-    if (!m->misses_text || d->next.existence == RECORD_DELETED)
+    if (!m->misses_text)
         return;
     conflict_decide(&d->next, &gap, s->arena, &missed);
     if (missed.row == CONFLICT_ROW_NONE)
@@ -259,7 +259,7 @@ static void note_missed_text(struct settle *s, const struct mapped *m, struct co
     d->owes |= missed.owes;
     if (d->row == CONFLICT_ROW_NONE)
         d->row = CONFLICT_ROW_STATE;
-    d->superseded = false;
+    d->superseded &= d->next.existence == RECORD_DELETED;
 }
 
 /* The row goes, or comes back, and what was decided before is not written yet: that first. */
@@ -268,11 +268,10 @@ static int write_before(struct settle *s, struct piece *piece, const struct conf
     struct record *r = piece->record;
     const bool turns = (d->row == CONFLICT_ROW_DELETE && r->pending == CONFLICT_ROW_UPSERT) ||
                        (d->row == CONFLICT_ROW_UPSERT && r->pending == CONFLICT_ROW_DELETE);
-    const char *why;
     if (!turns)
         return 0;
     s->unwritten = true;
-    return settle_write_one(s, r, &r->refused, &why, e);
+    return settle_write_one(s, r, &r->refused, &r->why, e);
 }
 
 int settle_apply(struct settle *s, struct piece *piece, struct err *e)

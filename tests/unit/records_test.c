@@ -63,6 +63,7 @@ struct say {
     const char *id, *name, *phone, *rating;
     const char *id2, *id3, *key;
     int64_t sequence, at_ms; /* at_ms: commit time, T0 + commit when 0 */
+    bool diff;               /* the name is a difference to the one before */
 };
 
 struct fixture {
@@ -237,7 +238,8 @@ static struct span payload_of(const struct say *s, struct arena *a)
                                   .commit_timestamp = at,
                                   .commit_number = s->commit,
                                   .changed = update ? changed_list : NULL,
-                                  .nulled = update && null ? nulled_list : NULL};
+                                  .nulled = update && null ? nulled_list : NULL,
+                                  .diff = s->diff ? (const char *const[]){"0x02", NULL} : NULL};
         put_header(&b, &h);
         for (unsigned i = 0; i < 3; i++)
             put_text(&b, values[i]);
@@ -375,14 +377,15 @@ static const char *row(const char *id)
 
 struct seen_letters {
     size_t n;
-    char ids[16][20], reasons[16][40];
+    char ids[16][20], reasons[16][40], details[16][100];
 };
 
 static int see_letter(void *ctx, const struct dead_letter *d)
 {
     struct seen_letters *s = ctx;
     snprintf(s->ids[s->n], sizeof s->ids[0], "%.*s", SPAN_ARG(d->record_id));
-    snprintf(s->reasons[s->n++], sizeof s->reasons[0], "%.*s", SPAN_ARG(d->reason));
+    snprintf(s->reasons[s->n], sizeof s->reasons[0], "%.*s", SPAN_ARG(d->reason));
+    snprintf(s->details[s->n++], sizeof s->details[0], "%.*s", SPAN_ARG(d->detail));
     return 0;
 }
 
@@ -493,6 +496,19 @@ static void a_value_newer_than_a_deletion_outlives_the_row(void **state)
     assert_string_equal(row(A1), "Back|4|Cold");
 }
 
+/* The text that it lacks is as missing when the row comes back as it is in a row that never went. */
+static void a_difference_that_is_newer_than_a_deletion_is_owed(void **state)
+{
+    struct fixture *f = *state;
+    f->sink.batch_events = 1;
+    SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {DELETE, 20, A1}, {UPDATE, 40, A1, "no difference", "4", .diff = true},
+        {UNDELETE, 30, A1, "Back", "3", "Cold"}, {UPDATE, 15, A1, "too old to matter", .diff = true});
+    settle(f);
+    assert_string_equal(row(A1), "Back|4|Cold (incomplete)");
+    assert_incident(f, "text_difference", 1);
+    assert_counts(f, 3, 2, 0, 0);
+}
+
 static void a_row_that_goes_and_comes_is_the_same_however_batches_are_cut(void **state)
 {
     struct fixture *f = *state;
@@ -589,11 +605,18 @@ static void platform_events_are_appended_once(void **state)
 
 /* --- transactions ----------------------------------------------------------------------------------- */
 
+static char phone_name[] = "Phone";
+
 static void an_atomic_transaction_goes_in_whole_or_is_parked_whole(void **state)
 {
     struct fixture *f = *state;
     f->sink.transactions = TRANSACTIONS_ATOMIC;
     f->sink.on_delete = DELETE_SOFT;
+    struct field_config phone = {.field = phone_name, .max_length = 6};
+    f->entity = (struct entity_config){
+        .entity = names[3], .key = names[4], .n_fields = 1, .fields = &phone, .on_delete = DELETE_SOFT};
+    f->sink.n_entities = 1;
+    f->sink.entities = &f->entity;
     fake.poison = "poison";
     SAY(f, {CREATE, 10, A1, "a", "1", "Hot", .key = "t1"},
         {UPDATE, 20, A1, "a2", .key = "t2", .sequence = 1},
@@ -604,13 +627,25 @@ static void an_atomic_transaction_goes_in_whole_or_is_parked_whole(void **state)
         {CREATE, 30, A2, "b", "poison", "", .key = "t3", .sequence = 3},
         {UPDATE, 40, A1, NULL, "4", .key = "t4"},
         /* a kind of change that nobody knows */
-        {UPDATE, 50, A1, "a5", .key = "t5", .sequence = 1}, {RENAME, 50, A1, .key = "t5", .sequence = 2});
+        {UPDATE, 50, A1, "a5", .key = "t5", .sequence = 1}, {RENAME, 50, A1, .key = "t5", .sequence = 2},
+        /* a value that the mapping refuses */
+        {UPDATE, 60, A1, "a6", .key = "t6", .sequence = 1},
+        {UPDATE, 60, A1, NULL, "1234567", .key = "t6", .sequence = 2});
     settle(f);
     assert_string_equal(row(A1), "a|4|Hot");
     assert_null(row(A2));
     assert_null(row(A3));
-    assert_counts(f, 2, 0, 0, 7);
-    assert_int_equal(letters(f).n, 7);
+    assert_counts(f, 2, 0, 0, 9);
+    struct seen_letters s = letters(f);
+    assert_int_equal(s.n, 9);
+    for (size_t i = 0; i < 5; i++) { /* all say why */
+        assert_string_equal(s.reasons[i], "transaction refused");
+        assert_string_equal(s.details[i], "the target does not like it");
+    }
+    assert_string_equal(s.reasons[6], "unknown change type");
+    assert_string_equal(s.reasons[7], "transaction refused");
+    assert_string_equal(s.reasons[8], "mapping");
+    assert_non_null(strstr(s.details[8], "Phone"));
 }
 
 /* The cursor stands between transactions only: a batch that would end within one takes the rest of it in. */
@@ -1125,6 +1160,7 @@ int main(int argc, char **argv)
         TEST(nulls_are_written_and_what_is_not_named_is_left),
         TEST(the_deleted_stay_deleted),
         TEST(a_value_newer_than_a_deletion_outlives_the_row),
+        TEST(a_difference_that_is_newer_than_a_deletion_is_owed),
         TEST(a_row_that_goes_and_comes_is_the_same_however_batches_are_cut),
         TEST(partial_rows_are_incomplete_and_owed_once),
         TEST(gaps_and_unnamed_records_are_owed),
