@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The image and docker/compose.yaml, built and run: healthy, drained, killed, locked down."""
-# suite: timeout=600 takes=220
+# suite: timeout=1500 takes=220
 import json
 import os
 import pathlib

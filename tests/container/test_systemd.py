@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """config/tidemark.service under a real systemd: ready, sandboxed, restarted, watched, stopped."""
-# suite: timeout=600 takes=150
+# suite: timeout=1500 takes=150
 import json
 import os
 import pathlib

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=600
+# suite: timeout=900 takes=40
 """Mirrors in SQLite and PostgreSQL: after whatever happens, the rows are what the simulated company holds."""
 import shutil
 import unittest

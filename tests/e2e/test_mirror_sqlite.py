@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=600
+# suite: timeout=900 takes=25
 """What can happen to a SQLite file: its writer dies, others lock it, its disk is full, it is taken back or lost.
 
 Mirrors of both kinds are in test_mirror.py; the verdict here is that of scripts/demo (scripts/compare-mirror).

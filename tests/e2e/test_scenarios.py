@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=600 takes=40
+# suite: timeout=1200 takes=40
 """Every file of scenarios/: what the service does, and that each published event is accounted for.
 
 Two scenarios are played at a time; each has an org, a daemon and a store of its own.

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# suite: timeout=600 takes=170
+# suite: timeout=2400 takes=300
 """clang-tidy over src, with the project's .clang-tidy. One case per folder."""
 import concurrent.futures
 import json
