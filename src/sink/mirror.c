@@ -4,6 +4,7 @@
 #include "sink/mirrors.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct mirror_ops *const mirrors[] = {
     [SINK_KIND_SQLITE] = &mirror_sqlite_ops,
@@ -35,6 +36,23 @@ bool mirror_type_of_name(struct span name, enum mirror_type *out)
             return true;
         }
     return false;
+}
+
+const struct mirror_field *mirror_find_field(const struct mirror_table *table, const struct mirror_source *source,
+                                             const struct mirror_field *fields, size_t n)
+{
+    const char *column = table->columns[source->column].name;
+    const struct mirror_field *found = NULL;
+    for (size_t i = 0; i < n; i++) {
+        const struct mirror_field *f = &fields[i];
+        if (!span_equal_str(f->column, column) || !span_equal_str(f->field, source->field))
+            continue;
+        if (span_equal_str(f->field_id, source->field_id))
+            return f;
+        if (f->field_id.n == 0 || !*source->field_id)
+            found = f;
+    }
+    return found;
 }
 
 static void add_quoted(struct buf *out, struct span text, char quote)
@@ -86,5 +104,15 @@ bool mirror_time_text(const struct mirror_value *value, char out[MIRROR_TIME_ROO
         return true;
     default:
         BUG("a %s is no time", mirror_type_name(value->type));
+    }
+}
+
+void mirror_add_findings(struct buf *findings, const char *how, const struct buf *lines)
+{
+    const char *line = (const char *)lines->data;
+    while (line && *line) {
+        size_t n = strcspn(line, "\n");
+        buf_addf(findings, "%s: %.*s\n", how, (int)n, line);
+        line += n + (line[n] == '\n');
     }
 }

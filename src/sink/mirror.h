@@ -252,6 +252,16 @@ void mirror_add_identifier(struct buf *out, const char *name);
 void mirror_add_literal(struct buf *out, struct span text);
 
 /*
+ * What a target remembers of a source, among the fields of its table: the same field in the same column, as far as ids
+ * are told; of several, the one whose id is the same. NULL: nothing.
+ */
+const struct mirror_field *mirror_find_field(const struct mirror_table *table, const struct mirror_source *source,
+                                             const struct mirror_field *fields, size_t n);
+
+/* For inspect: a finding for each line of remarks, "how: line". */
+void mirror_add_findings(struct buf *findings, const char *how, const struct buf *lines);
+
+/*
  * Times as both kinds of target read them: "2026-05-06T14:30:00.123Z", "2026-05-06", "14:30:00.123". False: the
  * value is outside the years 1 to 9999, or not within a day.
  */

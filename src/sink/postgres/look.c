@@ -136,18 +136,6 @@ static int inspect_rights(struct mirror *m, const char *name, struct buf *findin
     return 0;
 }
 
-static void add_lines(struct buf *findings, bool fine, const struct buf *lines)
-{
-    const char *at = (const char *)lines->data;
-    for (size_t left = lines->len; left > 0;) {
-        size_t n = strcspn(at, "\n");
-        finding(findings, fine, "%.*s", (int)n, at);
-        n += at[n] == '\n';
-        at += n;
-        left -= n;
-    }
-}
-
 static int inspect_table(struct mirror *m, const struct mirror_table *table, bool may_create, struct buf *findings,
                          struct err *e)
 {
@@ -164,7 +152,7 @@ static int inspect_table(struct mirror *m, const struct mirror_table *table, boo
         uint32_t missing = 0;
         for (uint32_t i = 0; i < table->n_columns; i++)
             missing += !t->columns[i].there;
-        add_lines(findings, true, &remarks.odd);
+        mirror_add_findings(findings, "ok", &remarks.odd);
         finding(findings, true, "table \"%s\": %u columns are there, %u will be added", table->name,
                 (unsigned)(table->n_columns - missing), (unsigned)missing);
     } else if (rc == 0) {

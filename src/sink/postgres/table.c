@@ -437,6 +437,44 @@ out:
 
 /* --- _tidemark_fields -------------------------------------------------------------------------------- */
 
+/* Fields of one table, or (NULL) of all. */
+static int read_fields(struct mirror *m, const char *table, struct arena *a, struct mirror_field **out, size_t *n,
+                       struct err *e)
+{
+    static const char sql[] = "SELECT number, \"table\", \"column\", field, field_id, type FROM \"_tidemark_fields\""
+                              " WHERE \"table\" = $1 OR $1 IS NULL ORDER BY \"table\", number";
+    PGresult *r;
+    pg_params_clear(&m->params);
+    if (table)
+        pg_param_text(&m->params, span_of_str(table));
+    else
+        pg_param_null(&m->params, PG_TEXT);
+    if (pg_ask(&m->pg, sql, &m->params, true, &r, e) != 0)
+        return -1;
+    int rc = 0;
+    *n = (size_t)PQntuples(r);
+    *out = arena_alloc(a, (*n + 1) * sizeof **out);
+    for (int row = 0; row < PQntuples(r) && rc == 0; row++) {
+        struct mirror_field *f = &(*out)[row];
+        f->number = (uint32_t)pg_cell_int8(r, row, 0);
+        f->table = arena_copy(a, pg_cell(r, row, 1));
+        f->column = arena_copy(a, pg_cell(r, row, 2));
+        f->field = arena_copy(a, pg_cell(r, row, 3));
+        f->field_id = arena_copy(a, pg_cell(r, row, 4));
+        if (!mirror_type_of_name(pg_cell(r, row, 5), &f->type))
+            rc = err_set(e, ERR_REJECTED, origin, 0,
+                         "_tidemark_fields knows a type '%.*s': it was written by a newer version, or by hand",
+                         SPAN_ARG(pg_cell(r, row, 5)));
+    }
+    PQclear(r);
+    return rc;
+}
+
+int pg_fields(struct mirror *m, struct arena *a, struct mirror_field **out, size_t *n, struct err *e)
+{
+    return read_fields(m, NULL, a, out, n, e);
+}
+
 enum source_news { SOURCE_KNOWN, SOURCE_NEW, SOURCE_HAS_ID };
 
 /* Write down sources: new ones, and ids of fields whose schema tells them only now. */
@@ -469,50 +507,32 @@ static int store_sources(struct mirror *m, const struct mirror_table *table, con
     return pg_finish(&m->pg, NULL, NULL, e);
 }
 
-/* The same field in the same column, as far as ids are told; of several, the one whose id is the same. */
-static int find_source(const struct mirror_table *table, const struct mirror_source *s, const PGresult *r)
-{
-    int found = -1;
-    for (int row = 0; row < PQntuples(r); row++) {
-        struct span id = pg_cell(r, row, 3);
-        if (!span_equal_str(pg_cell(r, row, 1), table->columns[s->column].name) ||
-            !span_equal_str(pg_cell(r, row, 2), s->field))
-            continue;
-        if (span_equal_str(id, s->field_id))
-            return row;
-        if (id.n == 0 || !*s->field_id)
-            found = row;
-    }
-    return found;
-}
-
 /* A number for each source: the one it has, or the next free one; none is ever given to another. */
 static int number_sources(struct mirror *m, const struct mirror_table *table, struct pg_table *t, struct err *e)
 {
-    static const char sql[] = "SELECT number, \"column\", field, field_id FROM \"_tidemark_fields\" WHERE \"table\" = $1"
-                              " ORDER BY number";
-    PGresult *r;
-    pg_params_clear(&m->params);
-    pg_param_text(&m->params, span_of_str(table->name));
-    if (pg_ask(&m->pg, sql, &m->params, true, &r, e) != 0)
+    struct arena a = ARENA_INIT;
+    struct mirror_field *fields;
+    size_t n;
+    if (read_fields(m, table->name, &a, &fields, &n, e) != 0) {
+        arena_release(&a);
         return -1;
-    int rows = PQntuples(r);
-    int64_t last = rows ? pg_cell_int8(r, rows - 1, 0) : 0;
+    }
+    int64_t last = n ? fields[n - 1].number : 0;
     uint8_t *news = xcalloc(table->n_sources + 1, sizeof *news);
     bool any = false;
     free(t->numbers);
     t->numbers = xcalloc(table->n_sources + 1, sizeof *t->numbers);
     t->n_numbers = table->n_sources;
     for (uint32_t i = 0; i < table->n_sources; i++) {
-        int row = find_source(table, &table->sources[i], r);
-        t->numbers[i] = (uint32_t)(row >= 0 ? pg_cell_int8(r, row, 0) : ++last);
-        if (row < 0)
+        const struct mirror_field *known = mirror_find_field(table, &table->sources[i], fields, n);
+        t->numbers[i] = known ? known->number : (uint32_t)++last;
+        if (!known)
             news[i] = SOURCE_NEW;
-        else if (PQgetlength(r, row, 3) == 0 && *table->sources[i].field_id)
+        else if (known->field_id.n == 0 && *table->sources[i].field_id)
             news[i] = SOURCE_HAS_ID;
         any = any || news[i] != SOURCE_KNOWN;
     }
-    PQclear(r);
+    arena_release(&a);
     int rc = 0;
     if (last >= INT32_MAX)
         rc = err_set(e, ERR_CONFIG, origin, 0, "_tidemark_fields: no more numbers for table \"%s\"", table->name);
@@ -544,30 +564,4 @@ int pg_prepare(struct mirror *m, const struct mirror_table *table, uint32_t *num
     if (numbers && table->n_sources)
         memcpy(numbers, t->numbers, table->n_sources * sizeof *numbers);
     return 0;
-}
-
-int pg_fields(struct mirror *m, struct arena *a, struct mirror_field **out, size_t *n, struct err *e)
-{
-    static const char sql[] = "SELECT number, \"table\", \"column\", field, field_id, type FROM \"_tidemark_fields\""
-                              " ORDER BY \"table\", number";
-    PGresult *r;
-    if (pg_ask(&m->pg, sql, NULL, true, &r, e) != 0)
-        return -1;
-    int rc = 0;
-    *n = (size_t)PQntuples(r);
-    *out = arena_alloc(a, (*n + 1) * sizeof **out);
-    for (int row = 0; row < PQntuples(r) && rc == 0; row++) {
-        struct mirror_field *f = &(*out)[row];
-        f->number = (uint32_t)pg_cell_int8(r, row, 0);
-        f->table = arena_copy(a, pg_cell(r, row, 1));
-        f->column = arena_copy(a, pg_cell(r, row, 2));
-        f->field = arena_copy(a, pg_cell(r, row, 3));
-        f->field_id = arena_copy(a, pg_cell(r, row, 4));
-        if (!mirror_type_of_name(pg_cell(r, row, 5), &f->type))
-            rc = err_set(e, ERR_REJECTED, origin, 0,
-                         "_tidemark_fields knows a type '%.*s': it was written by a newer version, or by hand",
-                         SPAN_ARG(pg_cell(r, row, 5)));
-    }
-    PQclear(r);
-    return rc;
 }

@@ -107,16 +107,6 @@ int sqlite_row(struct mirror *m, const struct mirror_table *table, struct span i
 
 /* --- findings for doctor --------------------------------------------------------------------------- */
 
-static void add_lines(struct buf *findings, const char *how, const struct buf *lines)
-{
-    const char *line = (const char *)lines->data;
-    while (line && *line) {
-        size_t n = strcspn(line, "\n");
-        buf_addf(findings, "%s%.*s\n", how, (int)n, line);
-        line += n + (line[n] == '\n');
-    }
-}
-
 /* What prepare would find, in a transaction that is rolled back. */
 static void inspect_tables(struct mirror *m, const struct mirror_table *tables, size_t n, struct buf *findings)
 {
@@ -135,8 +125,8 @@ static void inspect_tables(struct mirror *m, const struct mirror_table *tables, 
             buf_addf(findings, "bad: %s\n", e.text);
         else if (remarks.notice.len == 0)
             buf_addf(findings, "ok: table \"%s\" has its columns\n", tables[i].name);
-        add_lines(findings, "ok: will do: ", &remarks.notice);
-        add_lines(findings, "bad: ", &remarks.odd);
+        mirror_add_findings(findings, "ok: will do", &remarks.notice);
+        mirror_add_findings(findings, "bad", &remarks.odd);
         free(numbers);
         buf_release(&remarks.notice);
         buf_release(&remarks.odd);

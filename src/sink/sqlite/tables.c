@@ -141,18 +141,6 @@ int sqlite_fields(struct mirror *m, struct arena *a, struct mirror_field **out, 
     return read_fields(m, NULL, a, out, n, e);
 }
 
-/* The field of a source among those known: the same column made from the same field, not from one made anew. */
-static struct mirror_field *find_field(const struct mirror_table *table, const struct mirror_source *source,
-                                       struct mirror_field *fields, size_t n)
-{
-    const char *column = table->columns[source->column].name;
-    for (size_t i = 0; i < n; i++)
-        if (span_equal_str(fields[i].field, source->field) && span_equal_str(fields[i].column, column) &&
-            (!*source->field_id || fields[i].field_id.n == 0 || span_equal_str(fields[i].field_id, source->field_id)))
-            return &fields[i];
-    return NULL;
-}
-
 static int put_field(struct mirror *m, const struct mirror_table *table, const struct mirror_source *source,
                      uint32_t number, struct err *e)
 {
@@ -185,7 +173,7 @@ static int number_sources(struct mirror *m, const struct mirror_table *table, ui
     uint32_t last = rc == 0 && n ? fields[n - 1].number : 0;
     for (uint32_t i = 0; rc == 0 && i < table->n_sources; i++) {
         const struct mirror_source *source = &table->sources[i];
-        const struct mirror_field *known = find_field(table, source, fields, n);
+        const struct mirror_field *known = mirror_find_field(table, source, fields, n);
         numbers[i] = known ? known->number : ++last;
         if (!known || (known->field_id.n == 0 && *source->field_id))
             rc = put_field(m, table, source, numbers[i], e);
