@@ -2,22 +2,15 @@
  * Delivery between a journal filled by hand and real sinks: every event is delivered, filtered or parked,
  * once, in order, and the sums hold (I9), wherever the process dies and however often a target is away.
  */
-#include "delivery/delivery.h"
+#include "delivery_fixture.h"
 
 #include "avro_bytes.h"
-#include "base/clock.h"
 #include "base/exit_code.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "base/random.h"
 #include "store/codec.h"
 #include "store/dead_letters.h"
 #include "store/incidents.h"
-#include "store/journal.h"
-#include "store/schemas.h"
-#include "store/sinks.h"
-#include "store/subscriptions.h"
-#include "store_folder.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -29,95 +22,17 @@
 
 #include <cmocka.h>
 
-enum { DEADLINE_MS = 60 * 1000, MOST_KILLS = 500 };
+enum { MOST_KILLS = 500 };
 
 static const char schema[] = "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[" HEADER_FIELD "]}";
 
-struct fixture {
-    struct store_folder folder, output;
-    char path[200], elsewhere[240];
-    uint32_t both[2];
-    struct subscription_config subscriptions[2];
-    struct sink_config sinks[2];
-    struct config config;
-    struct store *st;
-    struct schema_cache *schemas;
-    struct journal_signal signal;
-    struct delivery_loop *d;
-    struct err e, fatal;
-    atomic_bool failed;
-};
-
+static char elsewhere[240]; /* a file whose folder is not there yet */
 static char names[][24] = {"log", "x", "y", "/data/XChangeEvent", "/data/YChangeEvent", "other"};
-
-static void on_fatal(void *ctx, const struct err *e)
-{
-    struct fixture *f = ctx;
-    f->fatal = *e;
-    f->failed = true;
-}
-
-static void begin(struct fixture *f, bool write, struct store_txn *txn)
-{
-    if (store_begin(f->st, write, txn, &f->e) != 0)
-        fail_msg("%s", f->e.text);
-}
-
-static void commit(struct fixture *f, struct store_txn *txn)
-{
-    if (store_commit(txn, &f->e) != 0)
-        fail_msg("%s", f->e.text);
-}
-
-static struct journal_bounds bounds_of(struct fixture *f)
-{
-    struct store_txn txn;
-    struct journal_bounds b;
-    begin(f, false, &txn);
-    assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
-    store_abort(&txn);
-    return b;
-}
-
-static void open_store(struct fixture *f)
-{
-    if (store_open(f->folder.path, STORE_DAEMON, 64 << 20, &f->st, &f->e) != 0)
-        fail_msg("%s", f->e.text);
-    journal_signal_init(&f->signal, bounds_of(f).head);
-    f->schemas = schema_cache_new(schema_load_from, f->st);
-}
-
-static void close_store(struct fixture *f)
-{
-    delivery_stop(f->d);
-    f->d = NULL;
-    schema_cache_free(f->schemas);
-    store_close(f->st);
-    f->st = NULL;
-    journal_signal_release(&f->signal);
-}
-
-static void make_subscriptions(struct fixture *f)
-{
-    struct store_txn txn;
-    begin(f, true, &txn);
-    for (int i = 0; i < 2; i++) {
-        struct subscription_record r = {.org_id = "00Dxx0000001gEREAY"};
-        snprintf(r.topic, sizeof r.topic, "%s", names[3 + i]);
-        snprintf(r.name, sizeof r.name, "%s", names[1 + i]);
-        assert_int_equal(subscription_create(&txn, &r, &f->e), 0);
-    }
-    assert_int_equal(
-        schema_save(&txn, span_of_str("00Dxx0000001gEREAY"), span_of_str("held"), span_of_str(schema), &f->e),
-        0);
-    commit(f, &txn);
-}
 
 static void configure(struct fixture *f)
 {
     snprintf(f->path, sizeof f->path, "%s/out.ndjson", f->output.path);
-    snprintf(f->elsewhere, sizeof f->elsewhere, "%s/later/out.ndjson", f->output.path);
-    f->both[1] = 1;
+    snprintf(elsewhere, sizeof elsewhere, "%s/later/out.ndjson", f->output.path);
     for (int i = 0; i < 2; i++)
         f->subscriptions[i] = (struct subscription_config){.name = names[1 + i], .topic = names[3 + i]};
     f->sinks[0] = (struct sink_config){.name = names[0],
@@ -126,39 +41,35 @@ static void configure(struct fixture *f)
                                        .fsync = true,
                                        .batch_events = 1000,
                                        .n_subscriptions = 2,
-                                       .subscriptions = f->both};
+                                       .subscriptions = f->numbers};
     f->sinks[1] = (struct sink_config){.name = names[5],
                                        .kind = SINK_KIND_NULL,
                                        .batch_events = 7,
                                        .n_subscriptions = 2,
-                                       .subscriptions = f->both};
+                                       .subscriptions = f->numbers};
     f->config = (struct config){
         .n_subscriptions = 2, .subscriptions = f->subscriptions, .n_sinks = 1, .sinks = f->sinks};
 }
 
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
-    store_folder_make(&f->folder);
-    store_folder_make(&f->output);
+    struct fixture *f = fixture_new();
     configure(f);
     open_store(f);
     make_subscriptions(f);
+    hold_schema(f, "held", schema);
     *state = f;
     return 0;
 }
+
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    close_store(f);
-    store_folder_remove(&f->folder);
-    unlink(f->elsewhere);
+    unlink(elsewhere);
     unlink(f->path);
-    *strrchr(f->elsewhere, '/') = '\0';
-    rmdir(f->elsewhere);
-    store_folder_remove(&f->output);
-    free(f);
+    *strrchr(elsewhere, '/') = '\0';
+    rmdir(elsewhere);
+    fixture_free(f);
     return 0;
 }
 
@@ -204,58 +115,7 @@ static void append(struct fixture *f, size_t n, uint32_t subscription)
     free(events);
 }
 
-/* --- running ---------------------------------------------------------------------------------------- */
-
-static void start(struct fixture *f, uint32_t sink)
-{
-    struct delivery_options o = {.config = &f->config,
-                                 .sink = &f->sinks[sink],
-                                 .store = f->st,
-                                 .schemas = f->schemas,
-                                 .signal = &f->signal,
-                                 .on_fatal = on_fatal,
-                                 .ctx = f};
-    if (delivery_register(f->st, &f->config, &f->e) != 0 || delivery_start(&o, &f->d, &f->e) != 0)
-        fail_msg("%s", f->e.text);
-}
-
-static void wait_settled(struct fixture *f)
-{
-    for (int64_t until = clock_mono_ms() + DEADLINE_MS; !delivery_settled(f->d);) {
-        journal_signal_wait(&f->signal, UINT64_MAX, 2);
-        if (clock_mono_ms() > until)
-            fail_msg("not settled in time");
-    }
-}
-
-static void wait_state(struct fixture *f, enum delivery_state state)
-{
-    struct delivery_view v = {0};
-    for (int64_t until = clock_mono_ms() + DEADLINE_MS; clock_mono_ms() < until;) {
-        delivery_describe(f->d, &v);
-        if (v.state == state)
-            return;
-        journal_signal_wait(&f->signal, UINT64_MAX, 2);
-    }
-    fail_msg("still %s (%s)", delivery_state_name(v.state), v.reason);
-}
-
-static struct sink_record record_of(struct fixture *f, const char *name)
-{
-    struct sink_record r;
-    struct store_txn txn;
-    struct journal_bounds b;
-    begin(f, false, &txn);
-    if (sink_record_get(&txn, name, &r, &f->e) != 0)
-        fail_msg("no record of %s", name);
-    assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
-    store_abort(&txn);
-    sink_record_release(&r);
-    /* I9 */
-    assert_int_equal(b.head - r.base,
-                     r.delivered + r.superseded + r.filtered + r.parked + (b.head - sink_counted(&r)));
-    return r;
-}
+/* --- what came of it ---------------------------------------------------------------------------------- */
 
 static int count_letter(void *ctx, const struct dead_letter *d)
 {
@@ -341,19 +201,19 @@ static void what_is_not_subscribed_is_filtered(void **state)
 static void a_target_that_is_away_is_waited_for(void **state)
 {
     struct fixture *f = *state;
-    f->sinks[0].path = f->elsewhere;
+    f->sinks[0].path = elsewhere;
     append(f, 30, 1);
     start(f, 0);
     wait_state(f, DELIVERY_BACKING_OFF);
     assert_int_equal(record_of(f, "log").cursor, 0);
     assert_int_equal(dead_letters(f), 0);
-    char *slash = strrchr(f->elsewhere, '/');
+    char *slash = strrchr(elsewhere, '/');
     *slash = '\0';
-    assert_int_equal(mkdir(f->elsewhere, 0700), 0);
+    assert_int_equal(mkdir(elsewhere, 0700), 0);
     *slash = '/';
     wait_settled(f);
     assert_int_equal(record_of(f, "log").delivered, 24);
-    check_file(f, f->elsewhere, 1, 30);
+    check_file(f, elsewhere, 1, 30);
 }
 
 static const char *self; /* this program: a run that is to die is a process of its own */
@@ -361,9 +221,7 @@ static const char *self; /* this program: a run that is to die is a process of i
 /* `delivery_test run STORE OUTPUT`: deliver what is journaled, and end. */
 static int run_once(char **folders)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    snprintf(f->folder.path, sizeof f->folder.path, "%s", folders[0]);
-    snprintf(f->output.path, sizeof f->output.path, "%s", folders[1]);
+    struct fixture *f = fixture_over(folders[0], folders[1]);
     configure(f);
     f->sinks[0].batch_events = 7;
     open_store(f);
@@ -411,8 +269,7 @@ static void what_is_parked_is_parked_once(void **state)
     for (int64_t until = clock_mono_ms() + 1000; clock_mono_ms() < until;) /* two or three more tries */
         journal_signal_wait(&f->signal, UINT64_MAX, 10);
     rc |= store_space(f->st, &after, &f->e);
-    delivery_stop(f->d);
-    f->d = NULL;
+    stop(f);
     dup2(real, 1);
     close(real);
     assert_int_equal(rc, 0);

@@ -3,29 +3,21 @@
  * where newest wins says, each event counts once whatever happens between the two commits (I9), and a target
  * or a store that was rolled back is noticed and healed (I7). A real SQLite mirror is killed at every point.
  */
-#include "delivery/delivery.h"
+#include "delivery_fixture.h"
 
 #include "avro_bytes.h"
-#include "base/clock.h"
 #include "base/exit_code.h"
-#include "base/log.h"
 #include "delivery/authority.h"
 #include "delivery/redeliver.h"
 #include "delivery/transaction.h"
 #include "fake_mirror.h"
 #include "store/dead_letters.h"
 #include "store/incidents.h"
-#include "store/journal.h"
 #include "store/repairs.h"
-#include "store/schemas.h"
-#include "store/sinks.h"
-#include "store/subscriptions.h"
-#include "store_folder.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,13 +26,12 @@
 /* Histories are written short. */
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
-enum { DEADLINE_MS = 60 * 1000, MOST_KILLS = 400 };
+enum { MOST_KILLS = 400 };
 static const int64_t T0 = 1778068800000;
 
-#define ORG "00Dxx0000001gEREAY"
-#define A1  "001000000000001AAA"
-#define A2  "001000000000002AAA"
-#define A3  "001000000000003AAA"
+#define A1 "001000000000001AAA"
+#define A2 "001000000000002AAA"
+#define A3 "001000000000003AAA"
 
 static const char change_schema[] = "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[" HEADER_FIELD
                                     ",{\"name\":\"Name\",\"type\":[\"null\",\"string\"],\"default\":null}"
@@ -66,26 +57,11 @@ struct say {
     bool diff;               /* the name is a difference to the one before */
 };
 
-struct fixture {
-    struct store_folder folder, output;
-    char path[200];
-    uint32_t one[1];
-    struct subscription_config subscription;
-    struct sink_config sink;
-    struct entity_config entity;
-    struct config config;
-    struct store *st;
-    struct schema_cache *schemas;
-    struct journal_signal signal;
-    struct delivery_loop *d;
-    struct err e, fatal;
-    atomic_bool failed;
-    uint64_t said;
-    uint32_t in; /* the subscription that events come in; 0: the first */
-};
-
 static char names[][24] = {"mirror", "x", "/data/ChangeEvents", "X", "id", "last_modified_date"};
 static bool real_mirror;
+static struct entity_config entity;
+static uint64_t said;
+static uint32_t said_in; /* the subscription that events come in */
 
 const struct mirror_ops *__real_mirror_ops_of(enum sink_kind kind);
 const struct mirror_ops *__wrap_mirror_ops_of(enum sink_kind kind);
@@ -94,109 +70,42 @@ const struct mirror_ops *__wrap_mirror_ops_of(enum sink_kind kind)
     return real_mirror ? __real_mirror_ops_of(kind) : &fake_mirror_ops;
 }
 
-/* --- the stand ------------------------------------------------------------------------------------- */
-
-static void on_fatal(void *ctx, const struct err *e)
-{
-    struct fixture *f = ctx;
-    f->fatal = *e;
-    f->failed = true;
-}
-
-static void begin(struct fixture *f, bool write, struct store_txn *txn)
-{
-    if (store_begin(f->st, write, txn, &f->e) != 0)
-        fail_msg("%s", f->e.text);
-}
-
-static void commit(struct fixture *f, struct store_txn *txn)
-{
-    if (store_commit(txn, &f->e) != 0)
-        fail_msg("%s", f->e.text);
-}
-
-static struct journal_bounds bounds_of(struct fixture *f)
-{
-    struct store_txn txn;
-    struct journal_bounds b;
-    begin(f, false, &txn);
-    assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
-    store_abort(&txn);
-    return b;
-}
-
-static void open_store(struct fixture *f)
-{
-    if (store_open(f->folder.path, STORE_DAEMON, 256 << 20, &f->st, &f->e) != 0)
-        fail_msg("%s", f->e.text);
-    journal_signal_init(&f->signal, bounds_of(f).head);
-    f->schemas = schema_cache_new(schema_load_from, f->st);
-}
-
-static void close_store(struct fixture *f)
-{
-    delivery_stop(f->d);
-    f->d = NULL;
-    if (!f->st)
-        return;
-    schema_cache_free(f->schemas);
-    store_close(f->st);
-    f->st = NULL;
-    journal_signal_release(&f->signal);
-}
-
-static void fill_store(struct fixture *f)
-{
-    struct store_txn txn;
-    begin(f, true, &txn);
-    struct subscription_record r = {.org_id = ORG};
-    snprintf(r.topic, sizeof r.topic, "%s", names[2]);
-    snprintf(r.name, sizeof r.name, "%s", names[1]);
-    assert_int_equal(subscription_create(&txn, &r, &f->e), 0);
-    assert_int_equal(
-        schema_save(&txn, span_of_str(ORG), span_of_str("change"), span_of_str(change_schema), &f->e), 0);
-    assert_int_equal(
-        schema_save(&txn, span_of_str(ORG), span_of_str("platform"), span_of_str(platform_schema), &f->e), 0);
-    commit(f, &txn);
-}
+/* --- the fixture ----------------------------------------------------------------------------------- */
 
 static void configure(struct fixture *f)
 {
     snprintf(f->path, sizeof f->path, "%s/mirror.db", f->output.path);
-    f->subscription = (struct subscription_config){.name = names[1], .topic = names[2]};
-    f->sink = (struct sink_config){.name = names[0],
-                                   .kind = SINK_KIND_SQLITE,
-                                   .path = f->path,
-                                   .batch_events = 1000,
-                                   .n_subscriptions = 1,
-                                   .subscriptions = f->one,
-                                   .on_delete = DELETE_HARD};
+    f->subscriptions[0] = (struct subscription_config){.name = names[1], .topic = names[2]};
+    f->sinks[0] = (struct sink_config){.name = names[0],
+                                       .kind = SINK_KIND_SQLITE,
+                                       .path = f->path,
+                                       .batch_events = 1000,
+                                       .n_subscriptions = 1,
+                                       .subscriptions = f->numbers,
+                                       .on_delete = DELETE_HARD};
     f->config = (struct config){
-        .n_subscriptions = 1, .subscriptions = &f->subscription, .n_sinks = 1, .sinks = &f->sink};
+        .n_subscriptions = 1, .subscriptions = f->subscriptions, .n_sinks = 1, .sinks = f->sinks};
 }
 
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
-    store_folder_make(&f->folder);
-    store_folder_make(&f->output);
+    struct fixture *f = fixture_new();
     configure(f);
     open_store(f);
-    fill_store(f);
+    make_subscriptions(f);
+    hold_schema(f, "change", change_schema);
+    hold_schema(f, "platform", platform_schema);
     fake_reset();
+    said = 0;
+    said_in = 1;
     *state = f;
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    struct fixture *f = *state;
-    close_store(f);
-    store_folder_remove(&f->folder);
-    store_folder_remove(&f->output);
+    fixture_free(*state);
     real_mirror = false;
-    free(f);
     return 0;
 }
 
@@ -264,8 +173,8 @@ static void say_all(struct fixture *f, const struct say *say, size_t n)
     for (size_t i = 0; i < n; i++) {
         char *id = arena_alloc(&a, 24);
         /* a platform event says its own id */
-        snprintf(id, 24, "e%" PRIu64, say[i].type == PLATFORM ? (uint64_t)say[i].commit : 1000 + f->said);
-        f->said++;
+        snprintf(id, 24, "e%" PRIu64, say[i].type == PLATFORM ? (uint64_t)say[i].commit : 1000 + said);
+        said++;
         events[i] = (struct event_data){.event_id = span_of_str(id),
                                         .replay_id = span_of_str(id),
                                         .schema_id = span_of_str(say[i].type == PLATFORM ? "platform" : "change"),
@@ -273,7 +182,7 @@ static void say_all(struct fixture *f, const struct say *say, size_t n)
     }
     begin(f, true, &txn);
     for (size_t i = 0; i < n; i += JOURNAL_MAX_BLOCK_EVENTS) {
-        struct journal_block block = {.subscription = f->in ? f->in : 1, .epoch = 1, .received_ms = T0, .source_ms = T0};
+        struct journal_block block = {.subscription = said_in, .epoch = 1, .received_ms = T0, .source_ms = T0};
         size_t some = n - i < JOURNAL_MAX_BLOCK_EVENTS ? n - i : JOURNAL_MAX_BLOCK_EVENTS;
         assert_int_equal(journal_append(&txn, &block, events + i, some, &first, &f->e), 0);
         first += some - 1;
@@ -292,66 +201,19 @@ static void say_all(struct fixture *f, const struct say *say, size_t n)
 
 /* --- running ---------------------------------------------------------------------------------------- */
 
-static void start(struct fixture *f)
-{
-    struct delivery_options o = {.config = &f->config,
-                                 .sink = &f->sink,
-                                 .store = f->st,
-                                 .schemas = f->schemas,
-                                 .signal = &f->signal,
-                                 .on_fatal = on_fatal,
-                                 .ctx = f};
-    if (delivery_register(f->st, &f->config, &f->e) != 0 || delivery_start(&o, &f->d, &f->e) != 0)
-        fail_msg("%s", f->e.text);
-}
-
-static void stop(struct fixture *f)
-{
-    delivery_stop(f->d);
-    f->d = NULL;
-}
-
-static void wait_state(struct fixture *f, enum delivery_state state)
-{
-    struct delivery_view v = {0};
-    for (int64_t until = clock_mono_ms() + DEADLINE_MS; clock_mono_ms() < until;) {
-        delivery_describe(f->d, &v);
-        if (v.state == state)
-            return;
-        journal_signal_wait(&f->signal, UINT64_MAX, 2);
-    }
-    fail_msg("still %s (%s)", delivery_state_name(v.state), v.reason);
-}
-
 static void settle(struct fixture *f)
 {
     if (!f->d)
-        start(f);
+        start(f, 0);
     wait_state(f, DELIVERY_RUNNING); /* it has compared what the target holds */
-    for (int64_t until = clock_mono_ms() + DEADLINE_MS; !delivery_settled(f->d);) {
-        journal_signal_wait(&f->signal, UINT64_MAX, 2);
-        if (clock_mono_ms() > until)
-            fail_msg("not settled in time");
-    }
+    wait_settled(f);
     if (f->failed)
         fail_msg("%s", f->fatal.text);
 }
 
-/* The record, after the sums were checked (I9). */
 static struct sink_record counts(struct fixture *f)
 {
-    struct sink_record r;
-    struct store_txn txn;
-    struct journal_bounds b;
-    begin(f, false, &txn);
-    if (sink_record_get(&txn, names[0], &r, &f->e) != 0)
-        fail_msg("no record");
-    assert_int_equal(journal_bounds(&txn, &b, &f->e), 0);
-    store_abort(&txn);
-    sink_record_release(&r);
-    assert_int_equal(b.head - r.base,
-                     r.delivered + r.superseded + r.filtered + r.parked + (b.head - sink_counted(&r)));
-    return r;
+    return record_of(f, names[0]);
 }
 
 static void assert_counts(struct fixture *f, uint64_t delivered, uint64_t superseded, uint64_t filtered, uint64_t parked)
@@ -489,7 +351,7 @@ static void the_deleted_stay_deleted(void **state)
 static void a_value_newer_than_a_deletion_outlives_the_row(void **state)
 {
     struct fixture *f = *state;
-    f->sink.batch_events = 1;
+    f->sinks[0].batch_events = 1;
     SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {UPDATE, 40, A1, NULL, "4"}, {DELETE, 20, A1},
         {UNDELETE, 30, A1, "Back", "3", "Cold"});
     settle(f);
@@ -500,7 +362,7 @@ static void a_value_newer_than_a_deletion_outlives_the_row(void **state)
 static void a_difference_that_is_newer_than_a_deletion_is_owed(void **state)
 {
     struct fixture *f = *state;
-    f->sink.batch_events = 1;
+    f->sinks[0].batch_events = 1;
     SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {DELETE, 20, A1}, {UPDATE, 40, A1, "no difference", "4", .diff = true},
         {UNDELETE, 30, A1, "Back", "3", "Cold"}, {UPDATE, 15, A1, "too old to matter", .diff = true});
     settle(f);
@@ -512,7 +374,7 @@ static void a_difference_that_is_newer_than_a_deletion_is_owed(void **state)
 static void a_row_that_goes_and_comes_is_the_same_however_batches_are_cut(void **state)
 {
     struct fixture *f = *state;
-    f->sink.on_delete = DELETE_SOFT;
+    f->sinks[0].on_delete = DELETE_SOFT;
     SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {DELETE, 20, A1}, {CREATE, 10, A2, "B", "1", "Hot"},
         {DELETE, 20, A2}, {UNDELETE, 30, A2, "B again", "1", ""});
     settle(f);
@@ -582,7 +444,7 @@ static void one_refused_of_a_merged_event_parks_one(void **state)
 static void what_is_configured_away_is_filtered(void **state)
 {
     struct fixture *f = *state;
-    f->sink.on_delete = DELETE_IGNORE;
+    f->sinks[0].on_delete = DELETE_IGNORE;
     SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {DELETE, 20, A1});
     settle(f);
     assert_string_equal(row(A1), "a|1|Hot");
@@ -610,13 +472,13 @@ static char phone_name[] = "Phone";
 static void an_atomic_transaction_goes_in_whole_or_is_parked_whole(void **state)
 {
     struct fixture *f = *state;
-    f->sink.transactions = TRANSACTIONS_ATOMIC;
-    f->sink.on_delete = DELETE_SOFT;
+    f->sinks[0].transactions = TRANSACTIONS_ATOMIC;
+    f->sinks[0].on_delete = DELETE_SOFT;
     struct field_config phone = {.field = phone_name, .max_length = 6};
-    f->entity = (struct entity_config){
+    entity = (struct entity_config){
         .entity = names[3], .key = names[4], .n_fields = 1, .fields = &phone, .on_delete = DELETE_SOFT};
-    f->sink.n_entities = 1;
-    f->sink.entities = &f->entity;
+    f->sinks[0].n_entities = 1;
+    f->sinks[0].entities = &entity;
     fake.poison = "poison";
     SAY(f, {CREATE, 10, A1, "a", "1", "Hot", .key = "t1"},
         {UPDATE, 20, A1, "a2", .key = "t2", .sequence = 1},
@@ -652,7 +514,7 @@ static void an_atomic_transaction_goes_in_whole_or_is_parked_whole(void **state)
 static void batches_end_where_transactions_end(void **state)
 {
     struct fixture *f = *state;
-    f->sink.batch_events = 3;
+    f->sinks[0].batch_events = 3;
     SAY(f, {CREATE, 10, A1, "a", "1", "", .key = "t1"}, {CREATE, 20, A2, "b", .key = "t2"},
         {CREATE, 20, A3, "c", .key = "t2", .sequence = 2}, {UPDATE, 20, A1, "a2", .key = "t2", .sequence = 3},
         {UPDATE, 20, A1, NULL, "2", .key = "t2", .sequence = 4}, {UPDATE, 30, A1, NULL, "3", .key = "t3"});
@@ -747,7 +609,7 @@ static void what_is_owed_is_noted_once_and_all(void **state)
     struct fixture *f = *state;
     fail_commits(FAKE_LOST, ARRAY_LEN(fake.commits)); /* until the batch has grown */
     SAY(f, {UPDATE, 10, A1, "a"});
-    start(f);
+    start(f, 0);
     wait_state(f, DELIVERY_BACKING_OFF);
     SAY(f, {UPDATE, 11, A2, "b"}, {GAP_UPDATE, 12, A3});
     fail_commits(FAKE_LOST, 1);
@@ -779,7 +641,7 @@ static void a_target_that_is_away_is_waited_for(void **state)
     struct fixture *f = *state;
     fake.away = true;
     SAY(f, {CREATE, 10, A1, "a", "1", "Hot"});
-    start(f);
+    start(f, 0);
     wait_state(f, DELIVERY_BACKING_OFF);
     assert_counts(f, 0, 0, 0, 0);
     fake.away = false;
@@ -865,7 +727,7 @@ static void a_store_rolled_back_stays_noticed(void **state)
     stop(f);
     target_stands_at(f, 5);
     fail_commits(FAKE_LOST, 1);
-    start(f);
+    start(f, 0);
     wait_state(f, DELIVERY_BACKING_OFF);
     stop(f);
     SAY(f, {UPDATE, 30, A1, "c"}, {UPDATE, 40, A1, NULL, "4"}, {UPDATE, 50, A1, NULL, NULL, "Cold"},
@@ -913,10 +775,10 @@ static void a_redelivery_goes_through_the_conflict_check(void **state)
 static void a_value_that_was_written_last_is_not_written_again(void **state)
 {
     struct fixture *f = *state;
-    f->entity = (struct entity_config){
+    entity = (struct entity_config){
         .entity = names[3], .key = names[4], .skip_unchanged = true, .on_delete = DELETE_HARD};
-    f->sink.n_entities = 1;
-    f->sink.entities = &f->entity;
+    f->sinks[0].n_entities = 1;
+    f->sinks[0].entities = &entity;
     SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "1", "Hot"});
     settle(f);
     stop(f);
@@ -988,13 +850,13 @@ static void orgs_have_no_horizon_in_common(void **state)
     assert_int_equal(journal_trim(&txn, 2, 0, true, 1, &removed, &f->e), 0);
     assert_int_equal(removed, 1);
     commit(f, &txn);
-    f->in = r.number;
+    said_in = r.number;
     SAY(f, {CREATE, 7, A3, "c", .at_ms = T0 + 5 * days});
     settle(f);
     assert_string_equal(row(A3), "c||");
     assert_int_equal(incidents(f).n, 0);
     stop(f);
-    f->in = 1; /* and no more for the first */
+    said_in = 1; /* and no more for the first */
     SAY(f, {UPDATE, 900, A1, NULL, NULL, "Cold", .at_ms = T0 + 5 * days});
     settle(f);
     assert_int_equal(incidents(f).n, 0);
@@ -1023,14 +885,14 @@ static void edits_of_the_target_are_respected_as_configured(void **state)
                  {CONFLICT_SOURCE_WINS, "old|1|Hot", "new|1|Hot", 0, 0},
                  {CONFLICT_TARGET_WINS, "edited|1|Hot", "edited|1|Hot", 2, 0},
                  {CONFLICT_PARK, "edited|1|Hot", "edited|1|Hot", 0, 2}};
-    f->entity = (struct entity_config){
+    entity = (struct entity_config){
         .entity = names[3], .key = names[4], .last_modified_column = names[5], .on_delete = DELETE_HARD};
-    f->sink.n_entities = 1;
-    f->sink.entities = &f->entity;
+    f->sinks[0].n_entities = 1;
+    f->sinks[0].entities = &entity;
     uint64_t superseded = 0, parked = 0;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const int64_t base = 1000 * ((int64_t)i + 1);
-        f->entity.conflict = cases[i].policy;
+        entity.conflict = cases[i].policy;
         superseded += cases[i].superseded;
         parked += cases[i].parked;
         fake_reset();
@@ -1068,13 +930,10 @@ static void order_of_events(struct fixture *f)
 /* `records_test run STORE OUTPUT`: deliver what is journaled, and end. */
 static int run_once(char **folders)
 {
-    struct fixture *f = calloc(1, sizeof *f);
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    struct fixture *f = fixture_over(folders[0], folders[1]);
     real_mirror = true;
-    snprintf(f->folder.path, sizeof f->folder.path, "%s", folders[0]);
-    snprintf(f->output.path, sizeof f->output.path, "%s", folders[1]);
     configure(f);
-    f->sink.batch_events = 3;
+    f->sinks[0].batch_events = 3;
     open_store(f);
     settle(f);
     close_store(f);
@@ -1105,7 +964,7 @@ static void assert_database(struct fixture *f)
     struct err e = ERR_INIT;
     struct arena a = ARENA_INIT;
     const struct mirror_ops *ops = __real_mirror_ops_of(SINK_KIND_SQLITE);
-    struct mirror *m = ops->new (&f->sink);
+    struct mirror *m = ops->new (&f->sinks[0]);
     static const struct mirror_table table = {.name = "x", .key = "id"}, orders = {.name = "order__e", .key = "event_id"};
     struct mirror_cell *cells = NULL;
     size_t n = 0;
