@@ -1,13 +1,29 @@
 #include "delivery/authority.h"
 
+#include "base/digest.h"
 #include "store/codec.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { STATE_FORMAT = 1 };
+enum { STATE_FORMAT = 2, STATE_WITHOUT_MARK = 1 };
 
-void authority_state(const struct sink_record *record, struct buf *out)
+uint64_t authority_mark(const struct event_data *ev)
+{
+    struct buf all = BUF_INIT;
+    uint8_t digest[32];
+    uint64_t mark;
+    put_u32(&all, ev->subscription);
+    put_span(&all, ev->event_id);
+    put_span(&all, ev->replay_id);
+    put_span(&all, ev->payload);
+    digest_sha256(buf_span(&all), digest);
+    buf_release(&all);
+    memcpy(&mark, digest, sizeof mark);
+    return mark ? mark : 1;
+}
+
+void authority_state(const struct sink_record *record, uint64_t mark, struct buf *out)
 {
     put_u8(out, STATE_FORMAT);
     put_u32(out, record->generation);
@@ -19,12 +35,15 @@ void authority_state(const struct sink_record *record, struct buf *out)
     put_u64(out, record->redelivered);
     put_u64(out, record->redeliver_to);
     put_i64(out, record->redeliver_from_ms);
+    put_u64(out, mark);
 }
 
-static bool read_state(struct span bytes, struct sink_record *out)
+static bool read_state(struct span bytes, struct sink_record *out, uint64_t *mark)
 {
     struct reader r = {bytes, false};
-    if (get_u8(&r) != STATE_FORMAT)
+    const uint8_t format = get_u8(&r);
+    *mark = 0;
+    if (format != STATE_FORMAT && format != STATE_WITHOUT_MARK)
         return false;
     out->generation = get_u32(&r);
     out->base = get_u64(&r);
@@ -35,6 +54,8 @@ static bool read_state(struct span bytes, struct sink_record *out)
     out->redelivered = get_u64(&r);
     out->redeliver_to = get_u64(&r);
     out->redeliver_from_ms = get_i64(&r);
+    if (format == STATE_FORMAT)
+        *mark = get_u64(&r);
     return reader_ok(&r);
 }
 
@@ -53,6 +74,16 @@ static enum authority_verdict begin_anew(const struct journal_bounds *bounds, st
 {
     go_back(record, bounds->oldest - 1);
     return AUTHORITY_INCIDENT;
+}
+
+/* Until the target is told, its cursor stands above events that it was never given: the generation says so. */
+static enum authority_verdict rolled_back(const struct journal_bounds *bounds, uint32_t told,
+                                          struct sink_record *record, struct authority_finding *finding)
+{
+    finding->kind = "store_rolled_back";
+    if (record->generation <= told)
+        record->generation = told + 1;
+    return begin_anew(bounds, record);
 }
 
 /* The target is ahead: we died between its commit and ours. */
@@ -82,24 +113,29 @@ static bool adds_up(const struct sink_record *t, uint64_t cursor)
 }
 
 static enum authority_verdict same_store(const struct mirror_authority *held, const struct journal_bounds *bounds,
-                                         struct sink_record *record, struct authority_finding *finding)
+                                         uint64_t mark, struct sink_record *record,
+                                         struct authority_finding *finding)
 {
     struct sink_record totals = {.state = BUF_INIT};
-    const bool known = read_state(held->state, &totals) && adds_up(&totals, held->cursor);
+    uint64_t told;
+    const bool known = read_state(held->state, &totals, &told) && adds_up(&totals, held->cursor);
     if (held->cursor > bounds->head) {
-        /* Until the target is told, its cursor stands above events that are still to come: they are not its own. */
-        if (known && record->generation <= totals.generation)
-            record->generation = totals.generation + 1;
-        finding->kind = "store_rolled_back";
         snprintf(finding->text, sizeof finding->text,
                  "the target holds seq %" PRIu64 ", beyond the journal's newest, %" PRIu64
                  ": this store was rolled back",
                  held->cursor, bounds->head);
-        return begin_anew(bounds, record);
+        return rolled_back(bounds, known ? totals.generation : 0, record, finding);
     }
     /* A re-delivery was ordered, or begun, since the target last heard of us: the store knows better. */
     if (known && totals.generation < record->generation && record->cursor <= held->cursor)
         return AUTHORITY_AGREES;
+    if (known && told && mark && told != mark) {
+        snprintf(finding->text, sizeof finding->text,
+                 "the target was given another event as seq %" PRIu64 " than the journal holds there: this store was "
+                 "rolled back, and has gone on since",
+                 held->cursor);
+        return rolled_back(bounds, totals.generation, record, finding);
+    }
     if (held->cursor == record->cursor)
         return AUTHORITY_AGREES;
     if (held->cursor + 1 < bounds->oldest) {
@@ -123,8 +159,8 @@ static enum authority_verdict same_store(const struct mirror_authority *held, co
 }
 
 enum authority_verdict authority_judge(const struct mirror_authority *held, const uint8_t *store_id,
-                                       const struct journal_bounds *bounds, struct sink_record *record,
-                                       struct authority_finding *finding)
+                                       const struct journal_bounds *bounds, uint64_t mark,
+                                       struct sink_record *record, struct authority_finding *finding)
 {
     *finding = (struct authority_finding){.kind = NULL};
     if (!held->known) {
@@ -138,7 +174,7 @@ enum authority_verdict authority_judge(const struct mirror_authority *held, cons
         return begin_anew(bounds, record);
     }
     if (memcmp(held->store_id, store_id, MIRROR_STORE_ID) == 0)
-        return same_store(held, bounds, record, finding);
+        return same_store(held, bounds, mark, record, finding);
     finding->kind = "other_store";
     snprintf(finding->text, sizeof finding->text,
              "the target was written from another store, up to its seq %" PRIu64

@@ -5,7 +5,8 @@
  * commit whose fate is unknown, what it holds is compared with the store's record:
  *   the same store, within the journal     the target is right: the record follows, forward with the target's
  *                                          totals, or back, to deliver again what the target lost;
- *   beyond the head                        our store was rolled back;
+ *   beyond the head, or at a seq where the journal has another event than it was given
+ *                                          our store was rolled back;
  *   before what the journal holds          the target was rolled back, or is new though we delivered to it;
  *   another store                          never compared.
  * The last three are incidents: what the journal holds is delivered again, and the rest is owed.
@@ -20,8 +21,11 @@
 #include "store/journal.h"
 #include "store/sinks.h"
 
-/* What commit keeps beside the cursor. */
-void authority_state(const struct sink_record *record, struct buf *out);
+/* What tells an event from others that may stand under its seq in another history of the store. Never 0. */
+uint64_t authority_mark(const struct event_data *ev);
+
+/* What commit keeps beside the cursor. `mark`: of the event at the cursor; 0: not known. */
+void authority_state(const struct sink_record *record, uint64_t mark, struct buf *out);
 
 enum authority_verdict {
     AUTHORITY_AGREES,   /* the record stands */
@@ -34,8 +38,9 @@ struct authority_finding {
     char text[300];   /* for people; "" when there is nothing to say */
 };
 
+/* `mark`: of the event that the journal holds where the target stands; 0: it holds none there. */
 enum authority_verdict authority_judge(const struct mirror_authority *held, const uint8_t *store_id,
-                                       const struct journal_bounds *bounds, struct sink_record *record,
-                                       struct authority_finding *finding);
+                                       const struct journal_bounds *bounds, uint64_t mark,
+                                       struct sink_record *record, struct authority_finding *finding);
 
 #endif

@@ -118,12 +118,33 @@ static int read_bounds(struct delivery_loop *d, struct journal_bounds *bounds, s
     return rc;
 }
 
+/* The bounds, and the mark of what the journal holds at this seq; 0: nothing. */
+static int read_mark(struct delivery_loop *d, uint64_t seq, struct journal_bounds *bounds, uint64_t *mark,
+                     struct err *e)
+{
+    struct store_txn txn;
+    struct arena a = ARENA_INIT;
+    struct event_data *events;
+    size_t n = 0;
+    *mark = 0;
+    if (store_begin(d->options.store, false, &txn, e) != 0)
+        return -1;
+    int rc = journal_bounds(&txn, bounds, e);
+    if (rc == 0 && seq >= bounds->oldest && seq <= bounds->head)
+        rc = journal_read(&txn, seq, 1, 1, &a, &events, &n, e);
+    store_abort(&txn);
+    if (rc == 0 && n)
+        *mark = authority_mark(&events[0]);
+    arena_release(&a);
+    return rc;
+}
+
 /* The target is ours from now on, and stands where the record stands. 0, or -1 with why: the target failed. */
 static int claim(struct delivery_loop *d, struct err *why)
 {
     struct records *r = d->target;
     struct buf state = BUF_INIT;
-    authority_state(&d->record, &state);
+    authority_state(&d->record, 0, &state);
     int rc = r->ops->begin(r->mirror, why);
     if (rc == 0)
         rc = r->ops->commit(r->mirror, store_id(d->options.store), d->record.cursor, buf_span(&state), why);
@@ -137,12 +158,13 @@ static int compare(struct delivery_loop *d, const struct mirror_authority *held,
     struct journal_bounds bounds;
     struct authority_finding finding;
     struct sink_record next = d->record;
-    if (read_bounds(d, &bounds, e) != 0)
+    uint64_t mark;
+    if (read_mark(d, held->known ? held->cursor : 0, &bounds, &mark, e) != 0)
         return -1;
     next.state = (struct buf)BUF_INIT;
     buf_add_span(&next.state, buf_span(&d->record.state));
     enum authority_verdict verdict =
-        authority_judge(held, store_id(d->options.store), &bounds, &next, &finding);
+        authority_judge(held, store_id(d->options.store), &bounds, mark, &next, &finding);
     if (finding.text[0])
         log_warn(d->subject, "%s", finding.text);
     if (verdict == AUTHORITY_AGREES) {
@@ -434,7 +456,7 @@ static int commit_both(struct delivery_loop *d, const enum outcome *outcomes, st
     count_events(&next, &d->batch, outcomes);
     const bool noted = see_horizon(d, next.cursor);
     horizon_write(&r->horizon, &next.state);
-    authority_state(&next, &state);
+    authority_state(&next, authority_mark(&d->batch.events[d->batch.n_events - 1]), &state);
     KILLPOINT("records.before_commit");
     int rc = r->ops->commit(r->mirror, store_id(d->options.store), next.cursor, buf_span(&state), &why);
     KILLPOINT("records.after_commit");

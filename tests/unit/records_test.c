@@ -704,14 +704,14 @@ static void a_store_that_was_rolled_back_is_noticed(void **state)
     assert_incident(f, "store_rolled_back", 1);
 }
 
-/* What the target holds of a sink that has come to this seq, and counted all of it. */
-static void target_stands_at(struct fixture *f, uint64_t cursor)
+/* What the target holds of a sink that has come to this seq, and counted all of it. `mark`: of the event there. */
+static void target_stands_at(struct fixture *f, uint64_t cursor, uint64_t mark)
 {
     struct sink_record r = counts(f);
     struct buf totals = BUF_INIT;
     r.cursor = cursor;
     r.delivered = cursor - r.base - r.superseded - r.filtered - r.parked;
-    authority_state(&r, &totals);
+    authority_state(&r, mark, &totals);
     memcpy(fake.held.state, totals.data, totals.len);
     fake.held.n_state = totals.len;
     fake.held.cursor = cursor;
@@ -725,7 +725,7 @@ static void a_store_rolled_back_stays_noticed(void **state)
     SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 20, A1, "b"});
     settle(f);
     stop(f);
-    target_stands_at(f, 5);
+    target_stands_at(f, 5, 0);
     fail_commits(FAKE_LOST, 1);
     start(f, 0);
     wait_state(f, DELIVERY_BACKING_OFF);
@@ -737,6 +737,25 @@ static void a_store_rolled_back_stays_noticed(void **state)
     assert_string_equal(row(A2), "d||");
     assert_counts(f, 6, 0, 0, 0);
     assert_incident(f, "store_rolled_back", 1);
+}
+
+/* The journal has grown beyond the target's cursor by the time that the target can be asked. */
+static void a_store_rolled_back_and_gone_on_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 20, A1, "b"});
+    settle(f);
+    stop(f);
+    target_stands_at(f, 4, 4711);
+    SAY(f, {UPDATE, 30, A1, "c"}, {UPDATE, 40, A1, NULL, "4"}, {UPDATE, 50, A1, NULL, NULL, "Cold"});
+    settle(f);
+    stop(f);
+    assert_string_equal(row(A1), "c|4|Cold");
+    assert_counts(f, 5, 0, 0, 0);
+    assert_incident(f, "store_rolled_back", 1);
+    settle(f); /* what it holds now agrees */
+    assert_incident(f, "store_rolled_back", 1);
+    assert_int_equal(counts(f).redelivered, 2);
 }
 
 static void another_store_is_never_compared(void **state)
@@ -1038,6 +1057,7 @@ int main(int argc, char **argv)
         TEST(a_target_made_anew_gets_all_that_is_held),
         TEST(a_store_that_was_rolled_back_is_noticed),
         TEST(a_store_rolled_back_stays_noticed),
+        TEST(a_store_rolled_back_and_gone_on_is_noticed),
         TEST(another_store_is_never_compared),
         TEST(a_redelivery_goes_through_the_conflict_check),
         TEST(a_value_that_was_written_last_is_not_written_again),
