@@ -115,10 +115,11 @@ static int fake_open(struct mirror *m, struct buf *notice, struct err *e)
     (void)m;
     (void)notice;
     pthread_mutex_lock(&fake.lock);
-    fake.is_open = !fake.away;
+    const bool away = fake.away;
+    fake.is_open = !away;
     fake.opens++;
     pthread_mutex_unlock(&fake.lock);
-    return fake.away ? fake_err(e, ERR_RETRY, "the target is away") : 0;
+    return away ? fake_err(e, ERR_RETRY, "the target is away") : 0;
 }
 
 static int fake_fence(struct mirror *m, struct mirror_authority *held, struct err *e)

@@ -644,7 +644,9 @@ static void a_target_that_is_away_is_waited_for(void **state)
     start(f, 0);
     wait_state(f, DELIVERY_BACKING_OFF);
     assert_counts(f, 0, 0, 0, 0);
+    pthread_mutex_lock(&fake.lock);
     fake.away = false;
+    pthread_mutex_unlock(&fake.lock);
     settle(f);
     assert_counts(f, 1, 0, 0, 0);
 }
