@@ -212,6 +212,7 @@ int source_lose_position(struct intake *in, struct source *s, const char *why, s
     memcpy(incident.old_replay_id, s->record.resume, s->record.resume_len);
     incident.old_replay_id_len = s->record.resume_len;
     next.lost_position = true;
+    next.acknowledged_len = 0; /* it may count no more than the position does, and must not be committed again */
     if (s->config->on_lost_position == LOST_LATEST)
         next.started_source_ms = 0; /* it begins anew, and its hole with it */
     next.epoch = s->org->record.epoch;

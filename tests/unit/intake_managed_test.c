@@ -332,7 +332,9 @@ static void a_position_lost_beside_is_an_incident(void **state)
     struct fixture *f = *state;
     start(f);
     send_keepalive(managed_stream(0), 10);
-    wait_resume(f, 10);
+    wait_commit(f, managed_stream(0), 1, 10);
+    answer(managed_stream(0), 1, 10, NULL);
+    wait_answers(f, 1, 0);
     fake_org_end(managed_stream(0), PUBSUB_RECONNECT, "cut");
     struct pubsub_stream *m = managed_stream(1), *b = fake_org_stream(2);
     assert_from_id(b, 10);
@@ -342,6 +344,7 @@ static void a_position_lost_beside_is_an_incident(void **state)
     managed_stream(3);
     b = beside_stream(4, PUBSUB_EARLIEST);
     assert_int_equal(open_incidents(f), 1);
+    assert_int_equal(record_of(f, 1).acknowledged_len, 0); /* nothing that counts here may be committed again */
     send_one(b, "a", 100);
     send_keepalive(b, 110);
     assert_true(fake_org_cancelled(b));
@@ -452,17 +455,24 @@ static void a_replay_is_read_beside(void **state)
     assert_from_id(b, 10);
     send_keepalive(m, 30);
     send_one(m, "c", 40);
-    wait_head(f, 3);
+    some_rounds(f);
     struct subscription_record r = record_of(f, 1);
     assert_true(r.prior_generation < r.generation); /* not confirmed */
     send_one(b, "b", 20);
-    send_one(b, "c", 40);
-    assert_true(fake_org_cancelled(b));
+    wait_head(f, 3);
+    send_one(m, "d", 50);
     wait_head(f, 4);
     r = record_of(f, 1);
     assert_int_equal(r.generation, 1);
     assert_int_equal(r.prior_generation, 1);
-    assert_journal(f, "a b c b");
+    send_one(b, "c", 40);
+    wait_head(f, 5);
+    assert_false(fake_org_is(&b->cancelled)); /* between b and d only this stream has brought all */
+    send_one(b, "d", 50);
+    assert_true(fake_org_cancelled(b));
+    send_one(m, "e", 60);
+    wait_head(f, 6);
+    assert_journal(f, "a b b d c e");
 }
 
 static void a_replay_that_is_refused_leaves_the_position(void **state)
@@ -474,14 +484,27 @@ static void a_replay_that_is_refused_leaves_the_position(void **state)
     assert_int_equal(order(f, "000000000000000a0000"), REPLAY_ORDERED);
     struct pubsub_stream *m = managed_stream(1), *b = fake_org_stream(2);
     assert_from_id(b, 10);
-    send_one(m, "c", 40);
-    wait_head(f, 1);
+    send_one(m, "c", 40); /* belongs to no generation yet */
+    some_rounds(f);
     fake_org_end(b, PUBSUB_LOST_POSITION, "that id is too old");
     assert_true(fake_org_cancelled(m));
     fake_org_end(m, PUBSUB_RECONNECT, "cancelled");
     managed_stream(3);
-    assert_from_id(fake_org_stream(4), 25);
+    b = fake_org_stream(4);
+    assert_from_id(b, 25);
     assert_int_equal(open_incidents(f), 1);
+    send_one(b, "c", 40);
+    send_one(b, "d", 50);
+    wait_resume(f, 40);
+    assert_journal(f, "c d");
+    /* The generation that was undone is another now, and holds nothing. */
+    assert_int_equal(order(f, "000000000000000f0000"), REPLAY_ORDERED); /* after 15 */
+    b = fake_org_stream(6);
+    assert_from_id(b, 15);
+    send_one(b, "c", 40);
+    send_one(b, "d", 50);
+    wait_head(f, 4);
+    assert_journal(f, "c d c d");
 }
 
 static pthread_t answering;
