@@ -9,7 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 
-from lib import case, org as orgs, verdict, waiting
+from lib import case, mirrors, org as orgs, verdict, waiting
 import tap_print
 
 ACCOUNTS, CONTACTS = "data_accountchangeevent", "data_contactchangeevent"
@@ -180,6 +180,42 @@ class Reload(case.Case):
         self.assertEqual(self.program.terminate(), 0)
         verdict.check_output(other.ledger(), self.lines("others"), [orgs.ACCOUNTS])
         verdict.check_output(self.bus.ledger(), self.lines("first"), [orgs.ACCOUNTS])
+
+    def test_mirror_and_managed(self):
+        """a mirror and a managed subscription change under load, which then is managed no more, and is again: each event once"""
+        events, managed = 900, "Account_feed"
+        self.start("--rate", 150, "--count", events, "--managed", f"{managed}={orgs.ACCOUNTS},earliest",
+                   "--managed-commit-delay", 0.05, "--keepalive", 0.3)
+        target = mirrors.Sqlite(self.folder / "mirror.db")
+        sub, sinks = self.tm.config["subscriptions"][0], self.tm.config["sinks"]
+        sinks.append(target.sink(on_delete="hard"))
+        self.assertRegex(self.reload(), "sink sqlite added$")
+        waiting.until(lambda: target.rows("account"), self.program.tail)
+        sub["managed"] = managed
+        self.assertRegex(self.reload(), f"subscription {ACCOUNTS} changed$")
+        accepted = lambda: (self.state("subscriptions", ACCOUNTS)["managed"] or {}).get("commits_accepted", 0)
+        waiting.until(lambda: accepted() > 0, self.program.tail)
+        sinks[1]["batch"] = {"events": 20}
+        sub["watchdog"] = "200s"
+        self.assertRegex(self.reload(), f"subscription {ACCOUNTS} changed, sink sqlite changed$")
+        waiting.until(lambda: accepted() > 0, self.program.tail)  # of a stream of its own
+        del sub["managed"]
+        self.reload()
+        self.assertIsNone(self.state("subscriptions", ACCOUNTS)["managed"])
+        sinks[1]["batch"] = {"events": 300}
+        self.assertRegex(self.reload(), "sink sqlite changed$")
+        sub["managed"] = managed
+        self.reload()
+        self.bus.wait_published(events, 60)
+        waiting.until(lambda: accepted() > 0, self.program.tail)
+        wanted = sorted(verdict.expected(self.bus.ledger(), orgs.ACCOUNTS))
+        waiting.until(lambda: all(sink["lag"] == 0 for sink in self.tm.status()["sinks"]) and
+                      len(self.tm.lines()) >= len(wanted), self.program.tail, 40)
+        self.assertEqual(self.program.terminate(), 0)
+        self.assertIsNone(verdict.difference(wanted, sorted(verdict.identity(line) for line in self.tm.lines())))
+        verdict.check_accounts(self.tm.status())
+        state = {"Account": mirrors.org_state(self.bus)["Account"]}
+        self.assertEqual(mirrors.differences(state, target), "")
 
     def test_token(self):
         """the admin token and the log change in place"""
