@@ -118,7 +118,7 @@ static void check_org(struct doctor *d, uint32_t org)
     struct org_client client = {0};
     struct err e = ERR_INIT;
     check_ways(d, config);
-    if (org_client_open(&client, config, &e) != 0) {
+    if (org_client_open(&client, d->config, org, NULL, &e) != 0) {
         doctor_bad(d, EXIT_USAGE, "login", config->name, "check tls.ca_file and pubsub_endpoint", "%s", e.text);
     } else if (org_client_login(&client, &e) != 0) {
         doctor_bad(d, EXIT_SOURCE, "login", config->name, advice_for_login(e.class), "%s", e.text);

@@ -40,9 +40,10 @@ static int ask_topic(struct org_client *c, const char *topic, struct asked *aske
     return rc;
 }
 
-static int ask_org(const struct config *config, const struct sink_config *sink, uint32_t org, struct asked *asked,
-                   struct err *e)
+static int ask_org(const struct delivery_options *o, uint32_t org, struct asked *asked, struct err *e)
 {
+    const struct config *config = o->config;
+    const struct sink_config *sink = o->sink;
     struct org_client client = {0};
     bool opened = false;
     int rc = 0;
@@ -51,7 +52,7 @@ static int ask_org(const struct config *config, const struct sink_config *sink, 
         if (sub->org != org)
             continue;
         if (!opened)
-            rc = org_client_open(&client, &config->orgs[org], e);
+            rc = org_client_open(&client, config, org, o->store, e);
         opened = true;
         if (rc == 0)
             rc = ask_topic(&client, sub->topic, asked, e);
@@ -61,14 +62,14 @@ static int ask_org(const struct config *config, const struct sink_config *sink, 
     return rc;
 }
 
-static int ask_orgs(const struct config *config, const struct sink_config *sink, struct asked *asked, struct err *e)
+static int ask_orgs(const struct delivery_options *o, struct asked *asked, struct err *e)
 {
     int rc = 0;
-    asked->plans = xcalloc((size_t)sink->n_subscriptions + 1, sizeof(struct avro_plan *));
-    asked->schemas = xcalloc((size_t)sink->n_subscriptions + 1, sizeof *asked->schemas);
+    asked->plans = xcalloc((size_t)o->sink->n_subscriptions + 1, sizeof(struct avro_plan *));
+    asked->schemas = xcalloc((size_t)o->sink->n_subscriptions + 1, sizeof *asked->schemas);
     org_client_setup();
-    for (uint32_t i = 0; rc == 0 && i < config->n_orgs; i++)
-        rc = ask_org(config, sink, i, asked, e);
+    for (uint32_t i = 0; rc == 0 && i < o->config->n_orgs; i++)
+        rc = ask_org(o, i, asked, e);
     org_client_teardown();
     return rc;
 }
@@ -93,7 +94,7 @@ static int show_sink(const struct delivery_options *o)
     int code = EXIT_OK;
     int rc = dry_run(o, NULL, 0, &out, &n, &e);
     if (rc == 0 && n == 0) {
-        if (ask_orgs(o->config, o->sink, &asked, &e) != 0) {
+        if (ask_orgs(o, &asked, &e) != 0) {
             cli_fail(&e);
             code = EXIT_SOURCE;
         }

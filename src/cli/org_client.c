@@ -2,6 +2,8 @@
 
 #include "base/http.h"
 #include "cli/interrupt.h"
+#include "cli/look.h"
+#include "intake/logins.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +22,32 @@ void org_client_teardown(void)
     pubsub_teardown();
 }
 
-int org_client_open(struct org_client *c, const struct org_config *config, struct err *e)
+/* A store that cannot be looked at says nothing about logins: others say what is wrong with it. */
+static void keep_pause(struct org_client *c, struct store *st)
 {
-    *c = (struct org_client){.config = config, .auth = auth_new(config)};
-    c->pubsub = pubsub_new(config, e);
-    return c->pubsub ? 0 : err_prefix(e, "org '%s'", config->name);
+    struct store_txn txn;
+    struct auth_memory before;
+    struct err unused = ERR_INIT;
+    if (!st || store_begin(st, false, &txn, &unused) != 0)
+        return;
+    int rc = logins_recall(&txn, c->config->name, &before, &unused);
+    store_abort(&txn);
+    if (rc == 0)
+        auth_remember(c->auth, &before, NULL, NULL);
+}
+
+int org_client_open(struct org_client *c, const struct config *config, uint32_t org, struct store *st, struct err *e)
+{
+    const struct org_config *its = &config->orgs[org];
+    struct store *looked = NULL;
+    struct err unused = ERR_INIT;
+    *c = (struct org_client){.config = its, .auth = auth_new(its)};
+    if (!st && look_open(config, &looked, &unused) == 0)
+        st = looked;
+    keep_pause(c, st);
+    store_close(looked);
+    c->pubsub = pubsub_new(its, e);
+    return c->pubsub ? 0 : err_prefix(e, "org '%s'", its->name);
 }
 
 void org_client_refused(struct org_client *c)

@@ -1,7 +1,8 @@
 /*
  * org_client: one org, asked directly: login and unary calls for schema, topics and tail.
  *
- * Guarantees: a token that the service refuses is replaced once; everything that fails says which org it was.
+ * Guarantees: a token that the service refuses is replaced once; everything that fails says which org it was. A pause
+ * that the daemon's failed logins have earned is kept: no login of ours, and an error that says how long.
  *
  * Calling order: org_client_setup once -> org_client_open -> org_client_topic / org_client_schema … ->
  * org_client_close -> org_client_teardown.
@@ -13,6 +14,7 @@
 #define CLI_ORG_CLIENT_H
 
 #include "pubsub/pubsub.h"
+#include "store/store.h"
 
 struct org_client {
     const struct org_config *config;
@@ -25,8 +27,10 @@ struct org_client {
 void org_client_setup(void);
 void org_client_teardown(void);
 
-/* Does not connect yet. ERR_CONFIG: CA file, endpoint. */
-MUST_CHECK int org_client_open(struct org_client *c, const struct org_config *config, struct err *e);
+/* Does not connect yet. st: the store, where the caller has it open (twice in one process is once too much); NULL: it
+ * is looked for. ERR_CONFIG: CA file, endpoint. */
+MUST_CHECK int org_client_open(struct org_client *c, const struct config *config, uint32_t org, struct store *st,
+                               struct err *e);
 void org_client_close(struct org_client *c);
 
 /* Have a token in c->token; waits for the login. Cheap while one is held. */

@@ -48,7 +48,7 @@ static int show_schema(const struct config *config, const char *org_name, const 
         return cli_fail(&e);
     org_client_setup();
     int code = EXIT_OK;
-    if (org_client_open(&client, &config->orgs[org], &e) != 0)
+    if (org_client_open(&client, config, org, NULL, &e) != 0)
         code = cli_fail(&e);
     else if (fetch(&client, what, &json, &e) == 0)
         print_schema(&json);

@@ -364,7 +364,7 @@ static int add_stream(struct run *run, uint32_t org, const char *topic, struct e
     for (size_t i = 0; i < run->n_streams; i++)
         if (run->streams[i].client == client && strcmp(run->streams[i].topic, topic) == 0)
             return 0; /* several subscriptions may have one topic */
-    if (!client->config && org_client_open(client, &run->config->orgs[org], e) != 0)
+    if (!client->config && org_client_open(client, run->config, org, NULL, e) != 0)
         return -1;
     struct stream *s = &run->streams[run->n_streams++];
     s->run = run;

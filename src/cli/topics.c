@@ -85,7 +85,7 @@ static int list_topics(const struct config *config, bool json)
     heading(&l);
     for (uint32_t org = 0; org < config->n_orgs && code == EXIT_OK; org++) {
         struct org_client client = {0};
-        if (org_client_open(&client, &config->orgs[org], &e) != 0)
+        if (org_client_open(&client, config, org, NULL, &e) != 0)
             code = cli_fail(&e);
         for (uint32_t i = 0; code == EXIT_OK && i < config->n_subscriptions; i++)
             if (config->subscriptions[i].org == org)

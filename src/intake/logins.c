@@ -1,6 +1,5 @@
-/*
- * What an org's logins leave behind, between auth, which knows it, and the store, which keeps it.
- */
+#include "intake/logins.h"
+
 #include "intake/source.h"
 
 #include "store/logins.h"
@@ -68,17 +67,24 @@ static void keep(void *ctx, const struct auth_memory *now)
         o->on_fatal(o->ctx, &e);
 }
 
+int logins_recall(struct store_txn *txn, const char *org_name, struct auth_memory *out, struct err *e)
+{
+    struct login_record r;
+    int rc = login_record_get(txn, org_name, &r, e);
+    *out = memory_of(&r);
+    return rc;
+}
+
 int logins_remember(struct org_run *org, struct err *e)
 {
     struct store_txn txn;
-    struct login_record r;
+    struct auth_memory before;
     if (store_begin(org->store, false, &txn, e) != 0)
         return -1;
-    int rc = login_record_get(&txn, org->config->name, &r, e);
+    int rc = logins_recall(&txn, org->config->name, &before, e);
     store_abort(&txn);
     if (rc < 0)
         return -1;
-    struct auth_memory before = memory_of(&r);
     auth_remember(org->auth, rc == 0 ? &before : NULL, keep, org);
     return 0;
 }

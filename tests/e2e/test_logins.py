@@ -101,6 +101,8 @@ class Logins(case.Case):
         self.start(tidemark, "no further login", FAST).kill()
         for _ in range(3):
             self.start(tidemark, "before this start.*no further login", FAST).kill()
+        for command in (["topics"], ["schema", orgs.ACCOUNTS], ["tail", "-n", "1"], ["doctor"]):
+            self.expect(tidemark.call(*command), 4, "no further login, or the account would be locked")
         self.assertEqual(self.requests(), 2)
         self.assertEqual(self.org_of(tidemark)["next_login_at"], "never")
         self.run_daemon(tidemark).wait_for("running: ")
