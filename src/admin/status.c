@@ -66,6 +66,7 @@ static json_t *managed_json(const struct snapshot_subscription *sub)
     json_object_set_new(o, "commits_refused", number(m->refused));
     json_object_set_new(o, "commit_error", text_or_null(m->trouble[0] ? m->trouble : NULL));
     json_object_set_new(o, "reading_beside", json_boolean(m->beside));
+    json_object_set_new(o, "brings", text_or_null(m->brings[0] ? m->brings : NULL));
     return o;
 }
 

@@ -143,6 +143,8 @@ static void add_managed(const json_t *list, bool colour, struct buf *out)
         table_cell(&t, "%" PRId64, number_of(m, "commits_refused"));
         if (*text_of(m, "commit_error"))
             table_cell(&t, "the newest was refused: %s", text_of(m, "commit_error"));
+        else if (*text_of(m, "brings"))
+            table_cell(&t, "brings %s, topic is %s", text_of(m, "brings"), text_of(sub, "topic"));
         else
             table_cell(&t, "%s", json_is_true(json_object_get(m, "reading_beside")) ? "reading beside it" : "");
     }

@@ -116,6 +116,8 @@ static bool prepare(struct intake *in, struct source *s, const struct pubsub_eve
         fetch_others(in, s, now);
         return false;
     }
+    if (plan && s->config->managed && !source_is_beside(s, s->current))
+        managed_compare(s, plan);
     struct change_header *header = arena_alloc(&in->arena, sizeof *header);
     if (plan && avro_decode_header(plan, event->payload, &in->arena, header, NULL) == 0)
         a->header = header;

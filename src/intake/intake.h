@@ -60,6 +60,7 @@ struct managed_view {
     bool beside;                /* what the store may lack is being read on a plain stream */
     uint64_t accepted, refused; /* commits, since the start */
     char trouble[200];          /* why the newest commit was refused; "": it was not */
+    char brings[100];           /* events of another topic than the configured one; "": as far as seen, of that one */
 };
 
 /* A subscription as it stands now, for status and readiness. */

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "base/text.h"
 
+#include <fnmatch.h>
 #include <stdio.h>
 
 enum {
@@ -64,7 +65,7 @@ bool managed_on_refusal(struct source *s, const struct pubsub_status *status, in
 void managed_begin(struct source *s, bool whole)
 {
     struct managed_run *m = &s->managed;
-    *m = (struct managed_run){.whole = whole,
+    *m = (struct managed_run){.whole = whole && !m->view.brings[0],
                               .view = m->view,
                               .answer_unsaved = m->answer_unsaved,
                               .refused_since_ms = m->refused_since_ms};
@@ -126,10 +127,39 @@ static int open_beside(struct intake *in, struct source *s, int64_t now, struct 
     return rc;
 }
 
+/* "AccountChangeEvent" is what /data/AccountChangeEvent carries; what a channel carries only the org knows. */
+static bool may_carry(const char *topic, const char *event)
+{
+    const char *name = strrchr(topic, '/');
+    name = name ? name + 1 : topic;
+    return fnmatch("*__chn", name, 0) == 0 || strcmp(name, "ChangeEvents") == 0 || strcmp(name, event) == 0;
+}
+
+void managed_compare(struct source *s, const struct avro_plan *plan)
+{
+    struct managed_run *m = &s->managed;
+    const char *event = avro_plan_schema(plan)->root.name;
+    if (plan == m->compared)
+        return;
+    m->compared = plan;
+    if (may_carry(s->config->topic, event)) {
+        m->view.brings[0] = '\0';
+        return;
+    }
+    m->whole = false;
+    if (strncmp(m->view.brings, event, sizeof m->view.brings - 1) == 0)
+        return;
+    snprintf(m->view.brings, sizeof m->view.brings, "%s", event);
+    log_warn(s->subject,
+             "the managed subscription %s brings %s, and topic is %s: make them the same; until then a plain stream "
+             "brings what topic names",
+             s->config->managed, m->view.brings, s->config->topic);
+}
+
 void managed_journaled(struct intake *in, struct source *s, const struct pubsub_response *r)
 {
     struct meeting *m = &s->managed.meeting;
-    if (s->managed.whole)
+    if (s->managed.whole || s->managed.view.brings[0])
         return;
     if (source_is_beside(s, r) ? meeting_beside(m, r) : meeting_managed(m, r)) {
         s->managed.whole = true;

@@ -44,6 +44,7 @@ struct managed_run {
     /* Since the start. */
     struct managed_view view;
     bool answer_unsaved; /* the record knows more than the store */
+    const struct avro_plan *compared; /* of the newest event: is it one of the topic? */
 
     int64_t refused_since_ms; /* monotonic: the slot taken, or the name unknown, without a break; 0: not */
 };
@@ -65,6 +66,12 @@ void managed_quieten(struct intake *in, struct source *s);
 bool managed_on_refusal(struct source *s, const struct pubsub_status *status, int64_t now);
 /* The answer to a commit, if there is one in the response. */
 void managed_take_answer(struct source *s, const struct pubsub_response *r);
+/*
+ * The managed stream brings an event of this schema. Nothing compares the org's definition with our topic: one of
+ * another topic would bring that instead, and what topic names would be missing once the plain stream is closed. So
+ * it is said, and the plain stream stays.
+ */
+void managed_compare(struct source *s, const struct avro_plan *plan);
 /* All of this response is in the batch. */
 void managed_journaled(struct intake *in, struct source *s, const struct pubsub_response *r);
 /* What the store holds now may be committed. Returns when to ask again, monotonic. */

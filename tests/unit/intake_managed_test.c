@@ -352,6 +352,39 @@ static void a_position_lost_beside_is_an_incident(void **state)
     assert_int_equal(open_incidents(f), 1);
 }
 
+/* The definition in the org is of another topic than ours. What ours brings comes on the plain stream, for good. */
+static void another_topic_than_ours_is_said(void **state)
+{
+    struct fixture *f = *state;
+    struct source_view v;
+    f->subscriptions[0].topic = f->subscriptions[1].topic; /* /data/YChangeEvent */
+    f->subscriptions[0].start = START_EARLIEST;
+    start(f);
+    struct pubsub_stream *m = managed_stream(0), *b = beside_stream(1, PUBSUB_EARLIEST);
+    send_one(m, "a", 10);
+    wait_head(f, 1);
+    send_keepalive(b, 15);
+    wait_resume(f, 15);
+    send_keepalive(m, 20);
+    send_one(m, "b", 30);
+    send_keepalive(m, 40);
+    wait_head(f, 2);
+    some_rounds(f);
+    struct subscription_record r = record_of(f, 1);
+    assert_true(resumes_at(&r, 15));
+    assert_false(fake_org_is(&b->cancelled));
+    intake_describe(f->in, 0, &v);
+    assert_string_equal(v.managed.brings, "XChangeEvent");
+    fake_org_end(m, PUBSUB_RECONNECT, "cut"); /* and is not forgotten */
+    assert_true(fake_org_cancelled(b));
+    b = fake_org_stream(3);
+    assert_from_id(b, 15);
+    send_keepalive(b, 50);
+    wait_resume(f, 50);
+    some_rounds(f);
+    assert_false(fake_org_is(&b->cancelled));
+}
+
 static struct pubsub_status slot_is_taken(void)
 {
     return (struct pubsub_status){.grpc_code = 6,
@@ -563,6 +596,7 @@ int main(void)
         MANAGED_TEST(what_is_missing_comes_without_get_topic),
         MANAGED_TEST(one_stream_does_not_go_on_without_the_other),
         MANAGED_TEST(a_position_lost_beside_is_an_incident),
+        MANAGED_TEST(another_topic_than_ours_is_said),
         MANAGED_TEST(a_slot_is_waited_for),
         MANAGED_TEST(a_new_name_takes_minutes_to_be_known),
         MANAGED_TEST(a_replay_is_read_beside),
