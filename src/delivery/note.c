@@ -2,6 +2,7 @@
 
 #include "delivery/owed.h"
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/killpoint.h"
 #include "base/log.h"
@@ -14,7 +15,7 @@ enum { PARKS_LOGGED = 5 };
 struct note {
     struct delivery_loop *d;
     const struct pieces *pieces;
-    uint64_t through; /* noted before */
+    struct noted *noted;
     struct store_txn txn;
     bool begun;
     size_t parked;
@@ -88,6 +89,38 @@ static const char *kind_of(const struct piece *piece)
     return piece->of->n_texts ? "text_difference" : "incomplete_rows";
 }
 
+void noted_clear(struct noted *n)
+{
+    n->n = n->before = n->next = 0;
+}
+
+void noted_release(struct noted *n)
+{
+    free(n->all);
+    *n = (struct noted){.n = 0};
+}
+
+/* Enter it; false: it was there. A batch that comes again asks in the same order, mostly. */
+static bool is_new(struct noted *n, uint64_t seq, struct span record_id)
+{
+    struct noted_task task = {seq, 0xcbf29ce484222325};
+    for (size_t i = 0; i < record_id.n; i++)
+        task.record = (task.record ^ record_id.p[i]) * 0x100000001b3;
+    for (size_t i = 0; i < n->before; i++) {
+        const size_t at = (n->next + i) % n->before;
+        if (n->all[at].seq != task.seq || n->all[at].record != task.record)
+            continue;
+        n->next = at + 1;
+        return false;
+    }
+    if (n->n == n->cap) {
+        n->cap = n->cap ? 2 * n->cap : 64;
+        n->all = xrealloc(n->all, n->cap * sizeof *n->all);
+    }
+    n->all[n->n++] = task;
+    return true;
+}
+
 static int note_owed(struct note *n, struct err *e)
 {
     const struct pieces *p = n->pieces;
@@ -96,11 +129,12 @@ static int note_owed(struct note *n, struct err *e)
     size_t count = 0;
     for (size_t i = 0; i < p->n_mapped; i++)
         if (p->mapped[i].owes_entity && p->mapped[i].outcome == OUTCOME_DELIVERED &&
-            p->mapped[i].d->ev->seq > n->through)
+            is_new(n->noted, p->mapped[i].d->ev->seq, span_of(NULL, 0)))
             owed[count++] = owed_of(&p->mapped[i], "entity_reread", span_of(NULL, 0));
     for (size_t i = 0; i < p->n; i++) {
         const struct piece *piece = &p->pieces[i];
-        if (piece->owes && piece->outcome != OUTCOME_PARKED && piece->of->d->ev->seq > n->through)
+        if (piece->owes && piece->outcome != OUTCOME_PARKED &&
+            is_new(n->noted, piece->of->d->ev->seq, piece->record->id))
             owed[count++] = owed_of(piece->of, kind_of(piece), piece->record->id);
     }
     if (count == 0)
@@ -110,8 +144,6 @@ static int note_owed(struct note *n, struct err *e)
 
 static int note_remarks(struct note *n, struct mirror_remarks *remarks, struct err *e)
 {
-    uint64_t number;
-    bool opened;
     if (remarks->notice.len)
         log_info(n->d->subject, "%s", (char *)remarks->notice.data);
     buf_clear(&remarks->notice);
@@ -120,17 +152,23 @@ static int note_remarks(struct note *n, struct mirror_remarks *remarks, struct e
     log_warn(n->d->subject, "%s", (char *)remarks->odd.data);
     if (begin_note(n, e) != 0)
         return -1;
-    int rc = owed_incident(&n->txn, &n->d->options, "column_type", "went_on", (char *)remarks->odd.data, &number,
-                           &opened, e);
+    int rc = 0;
+    for (char *line = (char *)remarks->odd.data, *next; rc == 0 && *line; line = next) {
+        const size_t length = strcspn(line, "\n");
+        next = line + length + (line[length] == '\n');
+        line[length] = '\0';
+        if (length)
+            rc = owed_look(&n->txn, &n->d->options, "column_type", line, e);
+    }
     buf_clear(&remarks->odd);
     return rc;
 }
 
-int note_batch(struct delivery_loop *d, const struct pieces *pieces, struct mirror_remarks *remarks, uint64_t *through,
+int note_batch(struct delivery_loop *d, const struct pieces *pieces, struct mirror_remarks *remarks, struct noted *noted,
                struct err *e)
 {
-    const uint64_t last = d->batch.events[d->batch.n_events - 1].seq;
-    struct note n = {.d = d, .pieces = pieces, .through = *through};
+    struct note n = {.d = d, .pieces = pieces, .noted = noted};
+    noted->before = noted->n;
     if (note_remarks(&n, remarks, e) != 0 || park_all(&n, e) != 0 || note_owed(&n, e) != 0) {
         if (n.begun)
             store_abort(&n.txn);
@@ -139,9 +177,5 @@ int note_batch(struct delivery_loop *d, const struct pieces *pieces, struct mirr
     if (!n.begun)
         return 0;
     KILLPOINT("records.before_park");
-    if (store_commit(&n.txn, e) != 0)
-        return -1;
-    if (last > *through)
-        *through = last;
-    return 0;
+    return store_commit(&n.txn, e);
 }

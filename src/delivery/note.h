@@ -12,8 +12,19 @@
 #include "delivery/loop.h"
 #include "delivery/pieces.h"
 
-/* `remarks` are told and cleared; *through: what is owed up to this seq was noted before, and is afterwards. */
+/* What of the batch in hand was noted as owed already: to be emptied (noted_clear) once the target has settled it. */
+struct noted {
+    struct noted_task {
+        uint64_t seq, record; /* a digest of its id */
+    } *all;
+    size_t n, cap;
+    size_t before, next; /* of those noted before this batch came again: how many; where it is at */
+};
+void noted_clear(struct noted *n);
+void noted_release(struct noted *n);
+
+/* `remarks` are told and cleared. */
 MUST_CHECK int note_batch(struct delivery_loop *d, const struct pieces *pieces, struct mirror_remarks *remarks,
-                          uint64_t *through, struct err *e);
+                          struct noted *noted, struct err *e);
 
 #endif

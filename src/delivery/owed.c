@@ -55,6 +55,16 @@ int owed_incident(struct store_txn *txn, const struct delivery_options *o, const
     return rc;
 }
 
+int owed_look(struct store_txn *txn, const struct delivery_options *o, const char *kind, const char *text,
+              struct err *e)
+{
+    char whole[sizeof((struct incident *)0)->text];
+    bool opened;
+    snprintf(whole, sizeof whole, "%s", text);
+    struct lookup l = {.kind = kind, .begins = span_of_str(whole)};
+    return find_or_open(txn, o, &l, "went_on", whole, 0, &opened, e);
+}
+
 /* --- tasks ---------------------------------------------------------------------------------------- */
 
 static const char *says(const char *kind)

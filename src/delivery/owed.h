@@ -9,7 +9,8 @@
  *   column_type       a column of the target is of another type: a look is needed
  *   and those of I7   what lies before the journal, of whole subscriptions
  *
- * One incident is open per sink, kind and entity; each record that is owed is a task of its own.
+ * One incident is open per sink, kind and entity (column_type: per column); each record that is owed is a task of
+ * its own.
  *
  * Ownership: borrows. Thread: the sink's, in a write transaction of the store. Errors: -1 with err,
  * ERR_STORE.
@@ -33,6 +34,9 @@ MUST_CHECK int owed_add(struct store_txn *txn, const struct delivery_options *o,
 /* An incident of the sink with this text, unless one of its kind is open; *opened says which. */
 MUST_CHECK int owed_incident(struct store_txn *txn, const struct delivery_options *o, const char *kind,
                              const char *policy, const char *text, uint64_t *number, bool *opened, struct err *e);
+/* An incident that asks a person to look, unless one with this text is open. */
+MUST_CHECK int owed_look(struct store_txn *txn, const struct delivery_options *o, const char *kind, const char *text,
+                         struct err *e);
 /* Everything of the sink's subscriptions, since nobody knows when. */
 MUST_CHECK int owed_all(struct store_txn *txn, const struct delivery_options *o, uint64_t incident, struct err *e);
 

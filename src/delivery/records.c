@@ -38,7 +38,7 @@ struct records {
     bool fenced;           /* another has taken over: only a person can tell whether it is gone */
     uint64_t head;         /* of the journal when it last grew … */
     int64_t head_mono_ms;  /* … and when that was */
-    uint64_t noted_through; /* what is parked and owed up to this seq is stored */
+    struct noted noted;
     uint64_t splits;
     struct horizon horizon; /* what it was made of … */
     struct version below;   /* … and the version; VERSION_NONE: none */
@@ -75,6 +75,7 @@ static void records_free(struct delivery_loop *d)
     r->ops->free(r->mirror);
     map_free(r->map);
     tables_release(&r->tables);
+    noted_release(&r->noted);
     buf_release(&r->remarks.notice);
     buf_release(&r->remarks.odd);
     free(r);
@@ -467,6 +468,7 @@ static int commit_both(struct delivery_loop *d, const enum outcome *outcomes, st
         return 0;
     }
     d->failures = 0;
+    noted_clear(&r->noted);
     const bool again = d->record.redeliver_to != 0;
     if (store_begin(d->options.store, true, &txn, e) != 0) {
         sink_record_release(&next);
@@ -501,7 +503,7 @@ static int records_deliver(struct delivery_loop *d, struct err *e)
         return 0;
     }
     const enum outcome *outcomes = judge_events(d);
-    if (note_batch(d, &r->pieces, &r->remarks, &r->noted_through, e) != 0) {
+    if (note_batch(d, &r->pieces, &r->remarks, &r->noted, e) != 0) {
         r->ops->rollback(r->mirror);
         return -1;
     }

@@ -41,7 +41,13 @@ struct fake_data {
     uint64_t cursor, epoch;
 };
 
-enum fake_commit { FAKE_COMMIT, FAKE_LOST, FAKE_UNKNOWN_APPLIED, FAKE_UNKNOWN_LOST };
+enum fake_commit {
+    FAKE_COMMIT,
+    FAKE_LOST,
+    FAKE_LOST_AND_RELENTS, /* and what was refused is refused no more */
+    FAKE_UNKNOWN_APPLIED,
+    FAKE_UNKNOWN_LOST,
+};
 
 static struct fake_target {
     pthread_mutex_t lock;
@@ -53,6 +59,7 @@ static struct fake_target {
     enum fake_commit commits[16]; /* what the next commits do; then they succeed */
     size_t n_commits, next_commit;
     const char *poison; /* a row with this value is refused */
+    const char *odd;    /* what prepare finds odd */
     size_t writes, opens, refusals;
     int64_t forgotten; /* the last horizon that forget was given */
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -170,8 +177,9 @@ static int fake_prepare(struct mirror *m, const struct mirror_table *table, uint
                         struct mirror_remarks *remarks, struct err *e)
 {
     (void)m;
-    (void)remarks;
     (void)e;
+    if (fake.odd)
+        buf_add_str(&remarks->odd, fake.odd);
     struct fake_data *d = &fake.work;
     for (uint32_t i = 0; i < table->n_sources; i++) {
         const char *column = table->columns[table->sources[i].column].name;
@@ -329,6 +337,8 @@ static int fake_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID]
     const bool fenced = fake.epoch != fake.held.epoch;
     enum fake_commit what = fake.next_commit < fake.n_commits ? fake.commits[fake.next_commit++] : FAKE_COMMIT;
     fake.working = false;
+    if (what == FAKE_LOST_AND_RELENTS)
+        fake.poison = NULL;
     if (!fenced && (what == FAKE_COMMIT || what == FAKE_UNKNOWN_APPLIED)) {
         fake.work.known = true;
         fake.work.cursor = cursor;
@@ -343,7 +353,8 @@ static int fake_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID]
         return fake_err(e, ERR_REJECTED, "another owner has fenced us");
     if (what == FAKE_COMMIT)
         return 0;
-    return what == FAKE_LOST ? fake_err(e, ERR_RETRY, "the commit was not applied")
+    return what == FAKE_LOST || what == FAKE_LOST_AND_RELENTS
+                             ? fake_err(e, ERR_RETRY, "the commit was not applied")
                              : fake_err(e, ERR_UNKNOWN, "the connection was lost during the commit");
 }
 
@@ -393,7 +404,7 @@ static void fake_reset(void)
     memset(&fake.held, 0, sizeof fake.held);
     fake.is_open = fake.working = fake.away = false;
     fake.n_commits = fake.next_commit = fake.writes = fake.opens = fake.refusals = 0;
-    fake.poison = NULL;
+    fake.poison = fake.odd = NULL;
     fake.forgotten = 0;
 }
 

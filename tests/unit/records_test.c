@@ -413,6 +413,21 @@ static void gaps_and_unnamed_records_are_owed(void **state)
     assert_counts(f, 6, 0, 0, 0);
 }
 
+/* Each of them is to be looked at, however many come at once, and none is told twice. */
+static void columns_of_other_types_are_incidents_of_their_own(void **state)
+{
+    struct fixture *f = *state;
+    fake.odd = "column \"name\" is of another type\ncolumn \"phone\" is of another type\n";
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"});
+    settle(f);
+    stop(f);
+    assert_int_equal(incidents(f).n, 2);
+    fake.odd = "column \"phone\" is of another type\ncolumn \"rating\" is of another type";
+    SAY(f, {UPDATE, 20, A1, "b"});
+    settle(f);
+    assert_int_equal(incidents(f).n, 3);
+}
+
 /* --- outcomes --------------------------------------------------------------------------------------- */
 
 static void one_refused_of_a_merged_event_parks_one(void **state)
@@ -616,6 +631,19 @@ static void what_is_owed_is_noted_once_and_all(void **state)
     settle(f);
     assert_int_equal(incidents(f).repairs, 3);
     assert_counts(f, 3, 0, 0, 0);
+}
+
+/* What was refused, and owed nothing then, goes in when the batch comes again. */
+static void what_is_owed_at_the_second_try_only_is_noted(void **state)
+{
+    struct fixture *f = *state;
+    fake.poison = "poison";
+    fail_commits(FAKE_LOST_AND_RELENTS, 1);
+    SAY(f, {UPDATE, 10, A1, "poison"}, {UPDATE, 11, A2, "b"});
+    settle(f);
+    assert_string_equal(row(A1), "poison|| (incomplete)");
+    assert_counts(f, 2, 0, 0, 0);
+    assert_incident(f, "incomplete_rows", 2);
 }
 
 static void who_is_fenced_does_not_fight(void **state)
@@ -1044,6 +1072,7 @@ int main(int argc, char **argv)
         TEST(a_row_that_goes_and_comes_is_the_same_however_batches_are_cut),
         TEST(partial_rows_are_incomplete_and_owed_once),
         TEST(gaps_and_unnamed_records_are_owed),
+        TEST(columns_of_other_types_are_incidents_of_their_own),
         TEST(one_refused_of_a_merged_event_parks_one),
         TEST(what_is_configured_away_is_filtered),
         TEST(platform_events_are_appended_once),
@@ -1053,6 +1082,7 @@ int main(int argc, char **argv)
         TEST(transactions_of_subscriptions_lie_in_one_another),
         TEST(what_is_owed_is_noted_once_and_all),
         TEST(commits_of_unknown_fate_count_once),
+        TEST(what_is_owed_at_the_second_try_only_is_noted),
         TEST(who_is_fenced_does_not_fight),
         TEST(a_target_that_is_away_is_waited_for),
         TEST(a_target_restored_from_a_backup_gets_what_it_lost),

@@ -44,7 +44,7 @@ static void add_modified(const struct mirror_table *table, bool readable, struct
     mirror_add_identifier(sql, table->last_modified);
     buf_add_str(sql, ") THEN floor(extract(epoch FROM t.");
     mirror_add_identifier(sql, table->last_modified);
-    buf_add_str(sql, ") * 1000)::bigint END");
+    buf_add_str(sql, ")::numeric * 1000)::bigint END"); /* before PostgreSQL 14 it is binary, and a millisecond short */
 }
 
 static void add_flag(const struct mirror_table *table, const struct pg_table *t, enum pg_own own, const char *otherwise,
