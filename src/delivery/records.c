@@ -34,7 +34,7 @@ struct records {
     struct tables tables;
     struct pieces pieces;
     struct mirror_remarks remarks;
-    struct poisoned poisoned[POISONED_MOST]; /* settle.h */
+    struct poisoned poisoned;
     bool fenced;           /* another has taken over: only a person can tell whether it is gone */
     uint64_t head;         /* of the journal when it last grew … */
     int64_t head_mono_ms;  /* … and when that was */
@@ -76,6 +76,7 @@ static void records_free(struct delivery_loop *d)
     map_free(r->map);
     tables_release(&r->tables);
     noted_release(&r->noted);
+    free(r->poisoned.all);
     buf_release(&r->remarks.notice);
     buf_release(&r->remarks.odd);
     free(r);
@@ -337,7 +338,7 @@ static int write_target(struct delivery_loop *d, struct err *why)
                        .mirror = r->mirror,
                        .pieces = &r->pieces,
                        .arena = &b->arena,
-                       .poisoned = r->poisoned,
+                       .poisoned = &r->poisoned,
                        .atomic = d->options.sink->transactions == TRANSACTIONS_ATOMIC};
     pieces_find(&r->pieces, b, r->map, &r->tables, d->subject);
     const bool horizon = has_horizon(r);
@@ -350,7 +351,7 @@ static int write_target(struct delivery_loop *d, struct err *why)
         return -1;
     int rc = settle_pieces(&s, why);
     if (rc == SETTLE_DONE)
-        memset(r->poisoned, 0, sizeof r->poisoned);
+        r->poisoned.n = 0;
     if (rc == SETTLE_DONE && r->forgetting && horizon) {
         size_t n;
         if (r->ops->forget(r->mirror, r->below.epoch, r->below.commit, FORGET_MOST, &n, why) != 0)

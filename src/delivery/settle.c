@@ -1,5 +1,6 @@
 #include "delivery/settle.h"
 
+#include "base/alloc.h"
 #include "base/killpoint.h"
 
 #include <stdio.h>
@@ -138,10 +139,21 @@ static void park_group(struct settle *s, struct piece *const *pieces, size_t n, 
 /* Why; NULL: it is not. */
 static const char *poison_of(const struct settle *s, uint64_t seq)
 {
-    for (size_t i = 0; i < POISONED_MOST; i++)
-        if (s->poisoned[i].seq == seq)
-            return s->poisoned[i].why;
+    for (size_t i = 0; i < s->poisoned->n; i++)
+        if (s->poisoned->all[i].seq == seq)
+            return s->poisoned->all[i].why;
     return NULL;
+}
+
+static void poison(struct poisoned *p, uint64_t seq, const char *why)
+{
+    if (p->n == p->cap) {
+        p->cap = p->cap ? 2 * p->cap : 8;
+        p->all = xrealloc(p->all, p->cap * sizeof *p->all);
+    }
+    struct poisoned_group *group = &p->all[p->n++];
+    group->seq = seq;
+    snprintf(group->why, sizeof group->why, "%s", why);
 }
 
 /* 0: none of these was refused so far; 1: one was, *why says so; -1. */
@@ -204,14 +216,8 @@ static int settle_group(struct settle *s, struct piece *const *pieces, size_t n,
         park_group(s, pieces, n, why);
         return SETTLE_DONE;
     }
-    for (size_t i = 0; i < POISONED_MOST; i++)
-        if (s->poisoned[i].seq == 0) {
-            s->poisoned[i].seq = first;
-            snprintf(s->poisoned[i].why, sizeof s->poisoned[i].why, "%s", why);
-            return SETTLE_AGAIN;
-        }
-    return err_set(e, ERR_RETRY, "delivery", 0,
-                   "too many transactions of one batch were refused half-way; lower batch.events");
+    poison(s->poisoned, first, why);
+    return SETTLE_AGAIN;
 }
 
 /* --- all ------------------------------------------------------------------------------------------ */

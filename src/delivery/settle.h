@@ -20,12 +20,14 @@
 
 #include "delivery/pieces.h"
 
-/* atomic: a group that is parked whole, and why. */
+/* atomic: the groups of a batch that are parked whole, and why. */
 struct poisoned {
-    uint64_t seq; /* of its first event; 0: none */
-    char why[200];
+    struct poisoned_group {
+        uint64_t seq; /* of its first event */
+        char why[200];
+    } *all;
+    size_t n, cap;
 };
-enum { POISONED_MOST = 8 };
 
 struct settle {
     const struct mirror_ops *ops;
@@ -34,7 +36,7 @@ struct settle {
     struct arena *arena;
     bool atomic;
     struct version horizon; /* VERSION_NONE: none is known */
-    struct poisoned *poisoned; /* POISONED_MOST */
+    struct poisoned *poisoned;
     bool unwritten;         /* within a group: a row was written that the group's refusal could not undo */
 };
 

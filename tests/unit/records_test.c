@@ -525,6 +525,30 @@ static void an_atomic_transaction_goes_in_whole_or_is_parked_whole(void **state)
     assert_non_null(strstr(s.details[8], "Phone"));
 }
 
+/* Every one of them is found out only after a row of it was written. */
+static void any_number_of_transactions_of_a_batch_may_be_refused(void **state)
+{
+    struct fixture *f = *state;
+    enum { GROUPS = 20 };
+    static char keys[GROUPS][8];
+    struct say say[3 * GROUPS];
+    f->sinks[0].transactions = TRANSACTIONS_ATOMIC;
+    fake.poison = "poison";
+    for (int i = 0; i < GROUPS; i++) {
+        snprintf(keys[i], sizeof keys[i], "t%d", i);
+        say[3 * i] = (struct say){CREATE, 10 + i, A1, "a", .key = keys[i], .sequence = 1};
+        say[3 * i + 1] = (struct say){DELETE, 10 + i, A1, .key = keys[i], .sequence = 2};
+        say[3 * i + 2] = (struct say){CREATE, 10 + i, A2, "poison", .key = keys[i], .sequence = 3};
+    }
+    say_all(f, say, ARRAY_LEN(say));
+    SAY(f, {CREATE, 100, A3, "c", .key = "last"});
+    settle(f);
+    assert_null(row(A1));
+    assert_null(row(A2));
+    assert_string_equal(row(A3), "c||");
+    assert_counts(f, 1, 0, 0, 3 * GROUPS);
+}
+
 /* The cursor stands between transactions only: a batch that would end within one takes the rest of it in. */
 static void batches_end_where_transactions_end(void **state)
 {
@@ -1077,6 +1101,7 @@ int main(int argc, char **argv)
         TEST(what_is_configured_away_is_filtered),
         TEST(platform_events_are_appended_once),
         TEST(an_atomic_transaction_goes_in_whole_or_is_parked_whole),
+        TEST(any_number_of_transactions_of_a_batch_may_be_refused),
         TEST(batches_end_where_transactions_end),
         TEST(a_transaction_without_end_is_split),
         TEST(transactions_of_subscriptions_lie_in_one_another),
