@@ -189,13 +189,15 @@ void call_message(struct call *c, struct buf *out)
     grpc_byte_buffer_reader reader;
     grpc_slice slice;
     buf_clear(out);
-    if (!grpc_byte_buffer_reader_init(&reader, c->received))
-        return;
-    while (grpc_byte_buffer_reader_next(&reader, &slice)) {
-        buf_add_span(out, slice_span(&slice));
-        grpc_slice_unref(slice);
+    if (grpc_byte_buffer_reader_init(&reader, c->received)) {
+        while (grpc_byte_buffer_reader_next(&reader, &slice)) {
+            buf_add_span(out, slice_span(&slice));
+            grpc_slice_unref(slice);
+        }
+        grpc_byte_buffer_reader_destroy(&reader);
     }
-    grpc_byte_buffer_reader_destroy(&reader);
+    grpc_byte_buffer_destroy(c->received);
+    c->received = NULL;
 }
 
 void failure_set(struct failure *f, grpc_status_code status, const char *code, const struct call *c,

@@ -102,7 +102,7 @@ void call_fault_failure(const struct call *c, struct failure *f);
 
 /* The value of a metadata key (lower case); p is NULL when it is missing. */
 struct span call_metadata(const struct call *c, const char *key);
-/* All bytes of the received message. */
+/* All bytes of the received message, which is taken from the call. */
 void call_message(struct call *c, struct buf *out);
 void failure_set(struct failure *f, grpc_status_code status, const char *code, const struct call *c,
                  const char *fmt, ...) PRINTF_LIKE(5, 6);

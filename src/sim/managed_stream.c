@@ -8,12 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void end_with(struct call *c, const struct failure *f)
-{
-    log_info("stream", "%llu ends: %s", (unsigned long long)c->number, f->text);
-    call_fail_after_write(c, f);
-}
-
 /* --- the first request ---------------------------------------------------------------------------- */
 
 static struct managed *find(struct sim *s, struct call *c, const Eventbus__V1__ManagedFetchRequest *request,
@@ -96,28 +90,22 @@ static int first_request(struct sim *s, struct call *c, const Eventbus__V1__Mana
                          int64_t now_ms)
 {
     struct failure f;
-    c->number = ++s->streams;
-    c->flow.cap = (int32_t)s->options->cap;
-    c->batches.state = s->options->workload.seed ^ c->number * 0x9e3779b97f4a7c15ull;
-    if (!call_allowed(c, &s->session, &c->failure)) {
-        c->fails = true;
-        c->due_ms = now_ms + s->options->auth_delay_ms;
+    if (!stream_begin(s, c, now_ms))
         return 0;
-    }
     struct managed *m = find(s, c, request, &f);
     if (!m || check_usable(m, c, now_ms, &f) < 0) {
-        end_with(c, &f);
+        stream_end(c, &f);
         return -1;
     }
     if (request->commit_replay_id_request) {
         failure_set(&f, GRPC_STATUS_INVALID_ARGUMENT,
                     "managed.subscription.fetch.request.commit.request.restricted", c,
                     "The first request can't contain a commit.");
-        end_with(c, &f);
+        stream_end(c, &f);
         return -1;
     }
     if (ask(c, request->num_requested, false, now_ms, &f) < 0) {
-        end_with(c, &f);
+        stream_end(c, &f);
         return -1;
     }
     c->topic = m->topic;
@@ -216,7 +204,7 @@ int64_t managed_advance(struct sim *s, struct call *c, int64_t now_ms)
         return -1;
     if (c->managed->stopped) {
         check_usable(c->managed, c, now_ms, &f);
-        end_with(c, &f);
+        stream_end(c, &f);
         return -1;
     }
     if (c->commit.waits && c->commit.due_ms <= now_ms) {
@@ -229,7 +217,7 @@ int64_t managed_advance(struct sim *s, struct call *c, int64_t now_ms)
         snprintf(f.text, sizeof f.text,
                  "No CommitReplayRequests sent in the last %lld seconds. Closing managed subscription. rpcId: %s",
                  (long long)(s->options->managed_deadline_ms / 1000), c->rpc_id);
-        end_with(c, &f);
+        stream_end(c, &f);
         return -1;
     }
     int64_t left = subscribe_advance(s, c, now_ms);
@@ -258,7 +246,7 @@ static int handle(struct sim *s, struct call *c, const Eventbus__V1__ManagedFetc
     if (!c->active) /* a refusal is on its way */
         return 0;
     if (ask(c, request->num_requested, wanted != NULL, now_ms, &f) < 0) {
-        end_with(c, &f);
+        stream_end(c, &f);
         return -1;
     }
     if (wanted)
@@ -274,21 +262,14 @@ void managed_request(struct sim *s, struct call *c, int64_t now_ms)
         return;
     }
     struct buf bytes = BUF_INIT;
-    struct failure f;
     call_message(c, &bytes);
-    grpc_byte_buffer_destroy(c->received);
-    c->received = NULL;
     Eventbus__V1__ManagedFetchRequest *request = eventbus__v1__managed_fetch_request__unpack(NULL, bytes.len,
                                                                                              bytes.data);
     buf_release(&bytes);
     int rc = -1;
-    if (!c->ending && !c->fails && request) {
-        rc = handle(s, c, request, now_ms);
-    } else if (!request && !c->ending && !c->fails) {
-        failure_set(&f, GRPC_STATUS_INVALID_ARGUMENT, "managed.subscription.fetch.request.invalid", c,
-                    "The request is malformed.");
-        end_with(c, &f);
-    }
+    if (!c->ending && !c->fails)
+        rc = request ? handle(s, c, request, now_ms)
+                     : stream_malformed(c, "managed.subscription.fetch.request.invalid");
     if (request)
         eventbus__v1__managed_fetch_request__free_unpacked(request, NULL);
     if (rc < 0)

@@ -62,6 +62,34 @@ static struct span feed_head(const struct sim *s, const struct call *c, uint8_t 
     return s->bench ? bench_replay_id(s->bench, c->at, id) : bus_head_replay_id(&s->bus, id);
 }
 
+/* --- what every stream does ---------------------------------------------------------------------- */
+
+bool stream_begin(struct sim *s, struct call *c, int64_t now_ms)
+{
+    c->number = ++s->streams;
+    c->flow.cap = (int32_t)s->options->cap;
+    c->batches.state = s->options->workload.seed ^ c->number * 0x9e3779b97f4a7c15ull;
+    if (call_allowed(c, &s->session, &c->failure))
+        return true;
+    c->fails = true;
+    c->due_ms = now_ms + s->options->auth_delay_ms;
+    return false;
+}
+
+void stream_end(struct call *c, const struct failure *f)
+{
+    log_info("stream", "%llu ends: %s", (unsigned long long)c->number, f->text);
+    call_fail_after_write(c, f);
+}
+
+int stream_malformed(struct call *c, const char *code)
+{
+    struct failure f;
+    failure_set(&f, GRPC_STATUS_INVALID_ARGUMENT, code, c, "The request is malformed.");
+    stream_end(c, &f);
+    return -1;
+}
+
 /* --- requests ---------------------------------------------------------------------------------- */
 
 static const char *preset_name(Eventbus__V1__ReplayPreset preset)
@@ -141,29 +169,18 @@ static int ask(struct call *c, const Eventbus__V1__FetchRequest *request, int64_
     return 0;
 }
 
-static void end_with(struct call *c, const struct failure *f)
-{
-    log_info("stream", "%llu ends: %s", (unsigned long long)c->number, f->text);
-    call_fail_after_write(c, f);
-}
-
 /* The first request of a stream: identity first, and a refusal of it comes late, as the service's does. */
 static int first_request(struct sim *s, struct call *c, const Eventbus__V1__FetchRequest *request,
                          int64_t now_ms)
 {
     struct failure f;
-    c->number = ++s->streams;
-    c->flow.cap = (int32_t)s->options->cap;
-    c->batches.state = s->options->workload.seed ^ c->number * 0x9e3779b97f4a7c15ull;
-    if (!call_allowed(c, &s->session, &c->failure)) {
+    if (!stream_begin(s, c, now_ms)) {
         log_info("stream", "%llu on %s: %s", (unsigned long long)c->number, request->topic_name,
                  c->failure.text);
-        c->fails = true;
-        c->due_ms = now_ms + s->options->auth_delay_ms;
         return 0;
     }
     if (begin(s, c, request, &f) < 0 || ask(c, request, now_ms, &f) < 0) {
-        end_with(c, &f);
+        stream_end(c, &f);
         return -1;
     }
     char id[2 * WIRE_REPLAY_ID_MAX + 1] = "";
@@ -185,7 +202,7 @@ static int handle(struct sim *s, struct call *c, const Eventbus__V1__FetchReques
     if (!c->active) /* a refusal is on its way */
         return 0;
     if (check_later(c, request, &f) < 0 || ask(c, request, now_ms, &f) < 0) {
-        end_with(c, &f);
+        stream_end(c, &f);
         return -1;
     }
     log_debug("stream", "%llu asked %d, owed %d", (unsigned long long)c->number, request->num_requested,
@@ -262,7 +279,7 @@ static int64_t meet_fault(struct call *c, int64_t now_ms)
         return -1;
     }
     call_fault_failure(c, &f);
-    end_with(c, &f);
+    stream_end(c, &f);
     return -1;
 }
 
@@ -300,22 +317,12 @@ void subscribe_request(struct sim *s, struct call *c, int64_t now_ms)
         return;
     }
     struct buf bytes = BUF_INIT;
-    struct failure f;
     call_message(c, &bytes);
-    grpc_byte_buffer_destroy(c->received);
-    c->received = NULL;
     Eventbus__V1__FetchRequest *request = eventbus__v1__fetch_request__unpack(NULL, bytes.len, bytes.data);
     buf_release(&bytes);
     int rc = -1;
-    if (!c->ending && !c->fails) {
-        if (request) {
-            rc = handle(s, c, request, now_ms);
-        } else {
-            failure_set(&f, GRPC_STATUS_INVALID_ARGUMENT, "subscription.fetch.request.invalid", c,
-                        "The request is malformed.");
-            end_with(c, &f);
-        }
-    }
+    if (!c->ending && !c->fails)
+        rc = request ? handle(s, c, request, now_ms) : stream_malformed(c, "subscription.fetch.request.invalid");
     if (request)
         eventbus__v1__fetch_request__free_unpacked(request, NULL);
     if (rc < 0)

@@ -18,4 +18,13 @@ void subscribe_request(struct sim *s, struct call *c, int64_t now_ms);
 /* Send what can be sent now. Returns ms until the stream needs to be looked at again; -1: on request only. */
 int64_t subscribe_advance(struct sim *s, struct call *c, int64_t now_ms);
 
+/* --- what every stream does: Subscribe, ManagedSubscribe ------------------------------------------------ */
+
+/* Number and flow of a stream whose first request came. false: who asks is refused, in time (c->failure). */
+bool stream_begin(struct sim *s, struct call *c, int64_t now_ms);
+/* The stream fails, once the message on its way is out. */
+void stream_end(struct call *c, const struct failure *f);
+/* A request that does not parse ends the stream: -1. */
+int stream_malformed(struct call *c, const char *code);
+
 #endif
