@@ -256,6 +256,17 @@ void reload_take(struct intake *in, struct intake_change *change);
 /* Pauses of logins go on where they were, and are kept from now on. */
 MUST_CHECK int logins_remember(struct org_run *org, struct err *e);
 
+/* --- space.c: what the store has room for (I5) */
+/* Look at the space now and then, forget old identities, trim: one step of each. *more: there is more to do at once. */
+MUST_CHECK int space_upkeep(struct intake *in, int64_t now, bool *more, struct err *e);
+/*
+ * The map has no room for this batch: with all of it in use, or because what is free lies in pieces too short
+ * for a large event. Nothing of the batch took effect, so its events are asked for again, once a tenth of
+ * what is held has made room, or after a while: pages that were freed are free for use only some commits
+ * later. Returns 0, or -1 when the error is another.
+ */
+MUST_CHECK int space_give_way(struct intake *in, struct err *e);
+
 /* --- intake.c */
 void intake_post(struct intake *in, struct note *note); /* takes the note */
 void intake_wake(void *in);
