@@ -4,6 +4,7 @@
  *   talk, connect, params, sqlstate   one connection: options, waiting, binary parameters, what errors mean
  *   authority                         _tidemark_sinks: fencing, begin, commit
  *   table                             what a table is in the target, and making it what delivery wants
+ *   fields                            _tidemark_fields: what columns were made from
  *   load                              what is held of records
  *   statement, write                  rows to bulk statements, refusals down to the row
  *   look                              reading for people: rows, doctor
@@ -82,7 +83,6 @@ MUST_CHECK int pg_table_learn(struct mirror *m, const struct mirror_table *table
                               struct err *e);
 MUST_CHECK int pg_prepare(struct mirror *m, const struct mirror_table *table, uint32_t *numbers,
                           struct mirror_remarks *remarks, struct err *e);
-MUST_CHECK int pg_fields(struct mirror *m, struct arena *a, struct mirror_field **out, size_t *n, struct err *e);
 void pg_tables_forget(struct mirror *m, bool only_changed);
 void pg_tables_release(struct mirror *m);
 
@@ -96,6 +96,11 @@ void pg_create_table(const struct mirror_table *table, bool history, struct buf 
 void pg_add_history_name(const struct mirror_table *table, struct buf *sql);
 /* The key, the mapped columns, version and seq: what it has besides _archived_at. */
 void pg_add_history_columns(const struct mirror_table *table, const char *prefix, struct buf *sql);
+
+/* fields.c */
+MUST_CHECK int pg_fields(struct mirror *m, struct arena *a, struct mirror_field **out, size_t *n, struct err *e);
+/* t->numbers, one for each source: the one it has, or the next free one; none is ever given to another. */
+MUST_CHECK int pg_number_sources(struct mirror *m, const struct mirror_table *table, struct pg_table *t, struct err *e);
 
 /* authority.c */
 MUST_CHECK int pg_own_tables(struct mirror *m, struct buf *notice, struct err *e);

@@ -10,7 +10,8 @@
  *
  *   connection.c  opening, the file, errors by class
  *   authority.c   epoch, cursor, begin and commit, the horizon
- *   tables.c      DDL, what columns were made from
+ *   tables.c      DDL: our own tables, those that are mirrored into
+ *   fields.c      _tidemark_fields: what columns were made from
  *   statements.c  prepared statements by table, kind and set of columns
  *   values.c      values in and out
  *   rows.c        load and write
@@ -136,8 +137,6 @@ MUST_CHECK int sqlite_forget(struct mirror *m, uint32_t epoch, int64_t commit, s
 MUST_CHECK int sqlite_add_own(struct mirror *m, bool *made, struct err *e); /* within a transaction */
 /* Make our own tables; *made tells whether there were none. ERR_REJECTED: a newer layout. */
 MUST_CHECK int sqlite_make_own(struct mirror *m, bool *made, struct err *e);
-MUST_CHECK int sqlite_fields(struct mirror *m, struct arena *a, struct mirror_field **out, size_t *n,
-                             struct err *e);
 MUST_CHECK int sqlite_prepare_table(struct mirror *m, const struct mirror_table *table, uint32_t *numbers,
                                     struct mirror_remarks *remarks, struct err *e);
 /* The statement that makes it, or its history table. */
@@ -146,6 +145,14 @@ void sqlite_add_create(const struct mirror_table *table, bool history, struct bu
 struct sqlite_table *sqlite_table_of(struct mirror *m, const struct mirror_table *table);
 /* Tables prepared in this transaction are known from now on (kept), or have to be prepared again. */
 void sqlite_settle_tables(struct mirror *m, bool kept);
+
+/* --- fields.c --- */
+
+MUST_CHECK int sqlite_fields(struct mirror *m, struct arena *a, struct mirror_field **out, size_t *n,
+                             struct err *e);
+/* A number for each source: the one it has, or the next free one, which is written down. */
+MUST_CHECK int sqlite_number_sources(struct mirror *m, const struct mirror_table *table, uint32_t *numbers,
+                                     struct err *e);
 
 /* --- statements.c --- */
 
@@ -165,6 +172,7 @@ MUST_CHECK bool sqlite_bind_value(sqlite3_stmt *stmt, int at, const struct mirro
 void sqlite_bind_span(sqlite3_stmt *stmt, int at, struct span s); /* as text */
 void sqlite_bind_bytes(sqlite3_stmt *stmt, int at, struct span s);
 struct span sqlite_column_span(sqlite3_stmt *stmt, int at); /* until the next step */
+struct span sqlite_column_copy(sqlite3_stmt *stmt, int at, struct arena *a);
 /* Null, too, where something stands that is no value of the type. */
 void sqlite_read_value(sqlite3_stmt *stmt, int at, enum mirror_type type, struct arena *a, struct mirror_value *out);
 /* A time as SQLite programs write them: RFC 3339, or "YYYY-MM-DD HH:MM:SS[.fff]" in UTC. */

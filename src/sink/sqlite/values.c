@@ -84,6 +84,11 @@ struct span sqlite_column_span(sqlite3_stmt *stmt, int at)
     return span_of(p, (size_t)sqlite3_column_bytes(stmt, at));
 }
 
+struct span sqlite_column_copy(sqlite3_stmt *stmt, int at, struct arena *a)
+{
+    return arena_copy(a, sqlite_column_span(stmt, at));
+}
+
 bool sqlite_parse_time(struct span text, int64_t *ms)
 {
     char plain[48];
