@@ -181,8 +181,10 @@ static bool managed_has_events(struct source *s, const struct pubsub_response *r
     if (source_is_beside(s, r) && s->managed.whole)
         return false; /* the managed stream brings it, too */
     /* Of a generation that may yet be undone nothing is journaled. The plain stream brings it, whichever it is. */
-    if (source_is_aside(s, r) && replay_unconfirmed(&s->record))
+    if (source_is_aside(s, r) && replay_unconfirmed(&s->record)) {
+        s->managed.dropped = true;
         return false;
+    }
     return r->n_events || !r->commit.is_there; /* an answer alone is no keepalive */
 }
 

@@ -197,7 +197,7 @@ int64_t managed_commit(struct intake *in, struct source *s, int64_t now)
     if (!s->stream_open)
         return INT64_MAX;
     bool waits = m->asked > m->answered && now - m->asked_mono_ms < ANSWER_MS;
-    bool news = passed.n && !span_equal(passed, mark_span(&m->sent));
+    bool news = passed.n && (m->whole || !m->dropped) && !span_equal(passed, mark_span(&m->sent));
     if (news && !waits) {
         ask_commit(in, s, passed, now);
         return now + COMMIT_AGAIN_MS;

@@ -501,9 +501,13 @@ static void a_replay_is_read_beside(void **state)
     send_one(b, "c", 40);
     wait_head(f, 5);
     assert_false(fake_org_is(&b->cancelled)); /* between b and d only this stream has brought all */
+    send_keepalive(m, 55);
+    some_rounds(f);
+    assert_int_equal(commits_of(m), 0); /* the service would be ahead of the store: c was not taken from m */
     send_one(b, "d", 50);
     assert_true(fake_org_cancelled(b));
     send_one(m, "e", 60);
+    wait_commit(f, m, 1, 55);
     wait_head(f, 6);
     assert_journal(f, "a b b d c e");
 }
