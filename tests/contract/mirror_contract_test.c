@@ -4,6 +4,7 @@
  * A new mirror adds one line to `mirror_kinds`. Everything else is the same for all.
  */
 #include "base/exit_code.h"
+#include "lives.h"
 #include "mirror_postgres.h"
 #include "mirror_sqlite.h"
 
@@ -12,7 +13,6 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -932,22 +932,9 @@ static int run_child(const char *kind, const char *dir)
  * it is a program of its own. */
 static bool run_and_die(struct mirror_stand *t, int nth)
 {
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        char text[24];
-        snprintf(text, sizeof text, "%d", nth);
-        setenv("TIDEMARK_KILL_AT", text, 1);
-        if (!freopen("/dev/null", "w", stderr))
-            _exit(1);
-        execl("/proc/self/exe", "mirror_contract_test", "--live", t->kind->name, t->dir, (char *)NULL);
-        _exit(1);
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == EXIT_KILLPOINT);
-    return WEXITSTATUS(status) == EXIT_KILLPOINT;
+    int status = live_to_visit(nth, "--live", t->kind->name, t->dir);
+    assert_true(status == 0 || status == EXIT_KILLPOINT);
+    return status == EXIT_KILLPOINT;
 }
 
 static void a_death_keeps_cursor_and_rows_together(struct mirror_stand *t)

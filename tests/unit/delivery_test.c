@@ -8,6 +8,7 @@
 #include "base/exit_code.h"
 #include "base/file.h"
 #include "base/random.h"
+#include "lives.h"
 #include "store/codec.h"
 #include "store/dead_letters.h"
 #include "store/incidents.h"
@@ -18,7 +19,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -216,8 +216,6 @@ static void a_target_that_is_away_is_waited_for(void **state)
     check_file(f, elsewhere, 1, 30);
 }
 
-static const char *self; /* this program: a run that is to die is a process of its own */
-
 /* `delivery_test run STORE OUTPUT`: deliver what is journaled, and end. */
 static int run_once(char **folders)
 {
@@ -234,19 +232,7 @@ static int run_once(char **folders)
 
 static int run_to_visit(struct fixture *f, int visit)
 {
-    char text[16];
-    int status;
-    pid_t child = fork();
-    if (child == 0) {
-        snprintf(text, sizeof text, "%d", visit);
-        setenv("TIDEMARK_KILL_AT", text, 1);
-        if (freopen("/dev/null", "w", stderr))
-            execl(self, self, "run", f->folder.path, f->output.path, (char *)NULL);
-        _exit(127);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
+    return live_to_visit(visit, "run", f->folder.path, f->output.path);
 }
 
 /* A batch that comes again because its target is away is parked once: not with every try. */
@@ -482,7 +468,6 @@ int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], "run") == 0)
         return run_once(argv + 2);
-    self = argv[0];
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(each_event_once_by_its_outcome),

@@ -11,6 +11,7 @@
 #include "delivery/redeliver.h"
 #include "delivery/transaction.h"
 #include "fake_mirror.h"
+#include "lives.h"
 #include "store/dead_letters.h"
 #include "store/incidents.h"
 #include "store/repairs.h"
@@ -18,7 +19,6 @@
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -991,8 +991,6 @@ static void edits_of_the_target_are_respected_as_configured(void **state)
 
 /* --- killed at every point, with a real database ------------------------------------------------------ */
 
-static const char *self; /* this program: a run that is to die is a process of its own */
-
 static void order_of_events(struct fixture *f)
 {
     SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "2", "Hot"}, {BROKEN, 12, A3, "x"},
@@ -1016,19 +1014,7 @@ static int run_once(char **folders)
 
 static int run_to_visit(struct fixture *f, int visit)
 {
-    char text[16];
-    int status;
-    pid_t child = fork();
-    if (child == 0) {
-        snprintf(text, sizeof text, "%d", visit);
-        setenv("TIDEMARK_KILL_AT", text, 1);
-        if (freopen("/dev/null", "w", stderr))
-            execl(self, self, "run", f->folder.path, f->output.path, (char *)NULL);
-        _exit(127);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
+    return live_to_visit(visit, "run", f->folder.path, f->output.path);
 }
 
 /* As a person would see it: the row of the database, by the mirror's own `row`. */
@@ -1083,7 +1069,6 @@ static void dying_anywhere_loses_and_repeats_nothing(void **state)
 
 int main(int argc, char **argv)
 {
-    self = argv[0];
     if (argc == 4 && strcmp(argv[1], "run") == 0)
         return run_once(argv + 2);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
