@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { STATE_FORMAT = 2, STATE_WITHOUT_MARK = 1 };
+enum { STATE_WITHOUT_MARK = 1, STATE_WITHOUT_EPOCH = 2, STATE_FORMAT = 3 };
 
 uint64_t authority_mark(const struct event_data *ev)
 {
@@ -23,7 +23,7 @@ uint64_t authority_mark(const struct event_data *ev)
     return mark ? mark : 1;
 }
 
-void authority_state(const struct sink_record *record, uint64_t mark, struct buf *out)
+void authority_state(const struct sink_record *record, uint64_t mark, uint32_t epoch, struct buf *out)
 {
     put_u8(out, STATE_FORMAT);
     put_u32(out, record->generation);
@@ -36,14 +36,16 @@ void authority_state(const struct sink_record *record, uint64_t mark, struct buf
     put_u64(out, record->redeliver_to);
     put_i64(out, record->redeliver_from_ms);
     put_u64(out, mark);
+    put_u32(out, epoch);
 }
 
-static bool read_state(struct span bytes, struct sink_record *out, uint64_t *mark)
+static bool read_state(struct span bytes, struct sink_record *out, uint64_t *mark, uint32_t *epoch)
 {
     struct reader r = {bytes, false};
     const uint8_t format = get_u8(&r);
     *mark = 0;
-    if (format != STATE_FORMAT && format != STATE_WITHOUT_MARK)
+    *epoch = 0;
+    if (format < STATE_WITHOUT_MARK || format > STATE_FORMAT)
         return false;
     out->generation = get_u32(&r);
     out->base = get_u64(&r);
@@ -54,8 +56,10 @@ static bool read_state(struct span bytes, struct sink_record *out, uint64_t *mar
     out->redelivered = get_u64(&r);
     out->redeliver_to = get_u64(&r);
     out->redeliver_from_ms = get_i64(&r);
-    if (format == STATE_FORMAT)
+    if (format >= STATE_WITHOUT_EPOCH)
         *mark = get_u64(&r);
+    if (format >= STATE_FORMAT)
+        *epoch = get_u32(&r);
     return reader_ok(&r);
 }
 
@@ -118,7 +122,8 @@ static enum authority_verdict same_store(const struct mirror_authority *held, co
 {
     struct sink_record totals = {.state = BUF_INIT};
     uint64_t told;
-    const bool known = read_state(held->state, &totals, &told) && adds_up(&totals, held->cursor);
+    uint32_t epoch;
+    const bool known = read_state(held->state, &totals, &told, &epoch) && adds_up(&totals, held->cursor);
     if (held->cursor > bounds->head) {
         snprintf(finding->text, sizeof finding->text,
                  "the target holds seq %" PRIu64 ", beyond the journal's newest, %" PRIu64
@@ -175,6 +180,10 @@ enum authority_verdict authority_judge(const struct mirror_authority *held, cons
     }
     if (memcmp(held->store_id, store_id, MIRROR_STORE_ID) == 0)
         return same_store(held, bounds, mark, record, finding);
+    struct sink_record theirs = {.state = BUF_INIT};
+    uint64_t ignored;
+    if (!read_state(held->state, &theirs, &ignored, &finding->epoch) || finding->epoch > INT32_MAX)
+        finding->epoch = 0; /* not known */
     finding->kind = "other_store";
     snprintf(finding->text, sizeof finding->text,
              "the target was written from another store, up to its seq %" PRIu64

@@ -24,8 +24,8 @@
 /* What tells an event from others that may stand under its seq in another history of the store. Never 0. */
 uint64_t authority_mark(const struct event_data *ev);
 
-/* What commit keeps beside the cursor. `mark`: of the event at the cursor; 0: not known. */
-void authority_state(const struct sink_record *record, uint64_t mark, struct buf *out);
+/* What commit keeps beside the cursor. `mark`: of the event at the cursor; 0: not known. `epoch`: the newest written. */
+void authority_state(const struct sink_record *record, uint64_t mark, uint32_t epoch, struct buf *out);
 
 enum authority_verdict {
     AUTHORITY_AGREES,   /* the record stands */
@@ -36,6 +36,7 @@ enum authority_verdict {
 struct authority_finding {
     const char *kind; /* of the incident */
     char text[300];   /* for people; "" when there is nothing to say */
+    uint32_t epoch;   /* of what another store wrote: the newest; 0: not known */
 };
 
 /* `mark`: of the event that the journal holds where the target stands; 0: it holds none there. */

@@ -194,7 +194,7 @@ static int show_batch(struct mirror *m, struct batch *b, struct map *map, struct
     struct settle s = {.ops = &show_ops, .mirror = m, .pieces = &pieces, .arena = &b->arena};
     size_t flagged = 0;
     int rc = 0;
-    pieces_find(&pieces, b, map, &tables, b->subject);
+    pieces_find(&pieces, b, 0, map, &tables, b->subject);
     for (size_t i = 0; rc == 0 && i < tables.n; i++)
         if (tables.tables[i] && tables.tables[i]->used)
             rc = table_prepare(tables.tables[i], &show_ops, m, &remarks, e);

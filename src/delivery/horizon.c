@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-enum { FORMAT = 2 }; /* 1 did not say whose the notes are: they are made anew */
+enum { FORMAT = 3 }; /* those before did not say whose the notes are: they are made anew */
 
 void horizon_read(struct horizon *h, struct span state)
 {
@@ -17,6 +17,8 @@ void horizon_read(struct horizon *h, struct span state)
     h->newest_ms = get_i64(&r);
     h->newest.epoch = get_u32(&r);
     h->newest.commit = get_i64(&r);
+    h->floor = get_u32(&r);
+    h->raise = get_u32(&r);
     h->n = get_u8(&r);
     for (uint32_t i = 0; i < h->n && i < HORIZON_NOTES; i++) {
         struct horizon_note *note = &h->notes[i];
@@ -37,6 +39,8 @@ void horizon_write(const struct horizon *h, struct buf *out)
     put_i64(out, h->newest_ms);
     put_u32(out, h->newest.epoch);
     put_i64(out, h->newest.commit);
+    put_u32(out, h->floor);
+    put_u32(out, h->raise);
     put_u8(out, (uint8_t)h->n);
     for (uint32_t i = 0; i < h->n; i++) {
         put_i64(out, h->notes[i].source_ms);
@@ -44,6 +48,13 @@ void horizon_write(const struct horizon *h, struct buf *out)
         put_u32(out, h->notes[i].epoch);
         put_i64(out, h->notes[i].commit);
     }
+}
+
+void horizon_raise(struct horizon *h, uint32_t epoch)
+{
+    if (h->floor)
+        h->raise = h->floor > epoch ? h->floor - epoch : 0;
+    h->floor = 0;
 }
 
 bool horizon_is_of(const struct horizon *h, struct span org_id)

@@ -36,8 +36,12 @@ struct horizon {
     uint32_t n;
     int64_t newest_ms; /* source time */
     struct version newest;
+    uint32_t floor; /* another store had come to this epoch: ours, which begins at 1, is to be raised to it; 0: done */
+    uint32_t raise; /* by how much: versions of the changes are those of the journal, raised */
 };
 
+/* Where the journal stands in this epoch: from now on it is known by how much to raise. */
+void horizon_raise(struct horizon *h, uint32_t epoch);
 void horizon_read(struct horizon *h, struct span state);
 void horizon_write(const struct horizon *h, struct buf *out);
 /* Whether a change of this org may be compared with what is noted. */

@@ -21,6 +21,7 @@ struct finder {
     struct map *map;
     struct tables *tables;
     const char *subject;
+    uint32_t raise;
     struct known_entity known[8];
     size_t n_known, next_known;
 };
@@ -144,7 +145,7 @@ static int kind_of(struct mapped *m)
 static void find_change(struct finder *f, struct mapped *m)
 {
     const struct change_header *h = &m->d->ch->header;
-    m->change.version = (struct version){.epoch = m->d->ev->epoch,
+    m->change.version = (struct version){.epoch = m->d->ev->epoch + f->raise,
                                          .rank = m->d->ch->kind == CHANGE_SNAPSHOT,
                                          .commit = h->commit_number,
                                          .sequence = h->sequence_number};
@@ -207,9 +208,10 @@ static size_t most_pieces(const struct batch *b)
     return n;
 }
 
-void pieces_find(struct pieces *p, struct batch *b, struct map *map, struct tables *tables, const char *subject)
+void pieces_find(struct pieces *p, struct batch *b, uint32_t raise, struct map *map, struct tables *tables,
+                 const char *subject)
 {
-    struct finder f = {.p = p, .b = b, .map = map, .tables = tables, .subject = subject};
+    struct finder f = {.p = p, .b = b, .raise = raise, .map = map, .tables = tables, .subject = subject};
     const size_t most = most_pieces(b);
     *p = (struct pieces){.mask = 15};
     while (p->mask < 2 * most)

@@ -105,7 +105,9 @@ struct pieces {
     size_t mask;
 };
 
-void pieces_find(struct pieces *p, struct batch *b, struct map *map, struct tables *tables, const char *subject);
+/* `raise`: by how much the epochs of the journal are raised (horizon.h). */
+void pieces_find(struct pieces *p, struct batch *b, uint32_t raise, struct map *map, struct tables *tables,
+                 const char *subject);
 /* Convert the values of every change. `flagged`: how many values were cut or emptied as configured. */
 void pieces_map(struct pieces *p, struct batch *b, size_t *flagged);
 

@@ -141,12 +141,17 @@ static int read_mark(struct delivery_loop *d, uint64_t seq, struct journal_bound
     return rc;
 }
 
+static uint32_t newest_epoch(const struct records *r)
+{
+    return r->horizon.floor > r->horizon.newest.epoch ? r->horizon.floor : r->horizon.newest.epoch;
+}
+
 /* The target is ours from now on, and stands where the record stands. 0, or -1 with why: the target failed. */
 static int claim(struct delivery_loop *d, struct err *why)
 {
     struct records *r = d->target;
     struct buf state = BUF_INIT;
-    authority_state(&d->record, 0, &state);
+    authority_state(&d->record, 0, newest_epoch(r), &state);
     int rc = r->ops->begin(r->mirror, why);
     if (rc == 0)
         rc = r->ops->commit(r->mirror, store_id(d->options.store), d->record.cursor, buf_span(&state), why);
@@ -172,6 +177,12 @@ static int compare(struct delivery_loop *d, const struct mirror_authority *held,
     if (verdict == AUTHORITY_AGREES) {
         sink_record_release(&next);
         return 0;
+    }
+    if (finding.epoch) {
+        struct records *r = d->target;
+        r->horizon.floor = finding.epoch;
+        buf_clear(&next.state);
+        horizon_write(&r->horizon, &next.state);
     }
     if (store_finding(d, &next, &finding, e) != 0)
         return -1;
@@ -340,7 +351,7 @@ static int write_target(struct delivery_loop *d, struct err *why)
                        .arena = &b->arena,
                        .poisoned = &r->poisoned,
                        .atomic = d->options.sink->transactions == TRANSACTIONS_ATOMIC};
-    pieces_find(&r->pieces, b, r->map, &r->tables, d->subject);
+    pieces_find(&r->pieces, b, r->horizon.raise, r->map, &r->tables, d->subject);
     const bool horizon = has_horizon(r);
     if (horizon)
         s.horizon = r->below;
@@ -458,7 +469,7 @@ static int commit_both(struct delivery_loop *d, const enum outcome *outcomes, st
     count_events(&next, &d->batch, outcomes);
     const bool noted = see_horizon(d, next.cursor);
     horizon_write(&r->horizon, &next.state);
-    authority_state(&next, authority_mark(&d->batch.events[d->batch.n_events - 1]), &state);
+    authority_state(&next, authority_mark(&d->batch.events[d->batch.n_events - 1]), newest_epoch(r), &state);
     KILLPOINT("records.before_commit");
     int rc = r->ops->commit(r->mirror, store_id(d->options.store), next.cursor, buf_span(&state), &why);
     KILLPOINT("records.after_commit");
@@ -482,6 +493,30 @@ static int commit_both(struct delivery_loop *d, const enum outcome *outcomes, st
     return noted ? raise_horizon(d, e) : 0;
 }
 
+/*
+ * Another store had written versions of an epoch that ours has not come to: those of ours would lose for ever. The
+ * newest event held tells where it stands.
+ */
+static int raise_epochs(struct delivery_loop *d, struct err *e)
+{
+    struct records *r = d->target;
+    struct store_txn txn;
+    struct journal_bounds bounds;
+    struct event_data *events;
+    size_t n = 0;
+    if (r->horizon.floor == 0)
+        return 0;
+    if (store_begin(d->options.store, false, &txn, e) != 0)
+        return -1;
+    int rc = journal_bounds(&txn, &bounds, e);
+    if (rc == 0 && bounds.head >= bounds.oldest)
+        rc = journal_read(&txn, bounds.head, 1, 1, &d->batch.arena, &events, &n, e);
+    store_abort(&txn);
+    if (rc == 0 && n)
+        horizon_raise(&r->horizon, events[0].epoch);
+    return rc;
+}
+
 static int records_deliver(struct delivery_loop *d, struct err *e)
 {
     struct records *r = d->target;
@@ -490,6 +525,8 @@ static int records_deliver(struct delivery_loop *d, struct err *e)
         return -1;
     if (d->batch.n_events == 0)
         return 0;
+    if (raise_epochs(d, e) != 0)
+        return -1;
     if (d->record.redeliver_to)
         redeliver_mark(&d->batch, &d->record);
     d->last_submit_ms = clock_mono_ms();

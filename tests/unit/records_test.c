@@ -62,6 +62,7 @@ static bool real_mirror;
 static struct entity_config entity;
 static uint64_t said;
 static uint32_t said_in; /* the subscription that events come in */
+static uint32_t epoch;
 
 const struct mirror_ops *__real_mirror_ops_of(enum sink_kind kind);
 const struct mirror_ops *__wrap_mirror_ops_of(enum sink_kind kind);
@@ -97,7 +98,7 @@ static int set_up(void **state)
     hold_schema(f, "platform", platform_schema);
     fake_reset();
     said = 0;
-    said_in = 1;
+    said_in = epoch = 1;
     *state = f;
     return 0;
 }
@@ -182,7 +183,7 @@ static void say_all(struct fixture *f, const struct say *say, size_t n)
     }
     begin(f, true, &txn);
     for (size_t i = 0; i < n; i += JOURNAL_MAX_BLOCK_EVENTS) {
-        struct journal_block block = {.subscription = said_in, .epoch = 1, .received_ms = T0, .source_ms = T0};
+        struct journal_block block = {.subscription = said_in, .epoch = epoch, .received_ms = T0, .source_ms = T0};
         size_t some = n - i < JOURNAL_MAX_BLOCK_EVENTS ? n - i : JOURNAL_MAX_BLOCK_EVENTS;
         assert_int_equal(journal_append(&txn, &block, events + i, some, &first, &f->e), 0);
         first += some - 1;
@@ -765,7 +766,7 @@ static void target_stands_at(struct fixture *f, uint64_t cursor, uint64_t mark)
     struct buf totals = BUF_INIT;
     r.cursor = cursor;
     r.delivered = cursor - r.base - r.superseded - r.filtered - r.parked;
-    authority_state(&r, mark, &totals);
+    authority_state(&r, mark, 1, &totals);
     memcpy(fake.held.state, totals.data, totals.len);
     fake.held.n_state = totals.len;
     fake.held.cursor = cursor;
@@ -825,6 +826,36 @@ static void another_store_is_never_compared(void **state)
     assert_memory_equal(fake.held.store_id, store_id(f->st), MIRROR_STORE_ID);
     assert_counts(f, 2, 0, 0, 0);
     assert_string_equal(row(A1), "b|1|Hot");
+}
+
+/* The org has been on two other instances since the target was made; a new store knows of the last one only. */
+static void a_new_store_goes_on_in_the_epoch_of_the_lost_one(void **state)
+{
+    struct fixture *f = *state;
+    epoch = 3;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 20, A1, "b"});
+    settle(f);
+    close_store(f);
+    store_folder_remove(&f->folder);
+    store_folder_make(&f->folder);
+    open_store(f);
+    make_subscriptions(f);
+    hold_schema(f, "change", change_schema);
+    epoch = 1;
+    SAY(f, {UPDATE, 30, A1, NULL, "3"}, {UPDATE, 15, A1, "older"});
+    settle(f);
+    assert_string_equal(row(A1), "b|3|Hot");
+    close_store(f); /* what it found out about that is kept */
+    open_store(f);
+    SAY(f, {UPDATE, 40, A1, "d"});
+    settle(f);
+    assert_string_equal(row(A1), "d|3|Hot");
+    epoch = 2; /* and one more: commit numbers begin anew */
+    SAY(f, {UPDATE, 1, A1, NULL, "5"});
+    settle(f);
+    assert_string_equal(row(A1), "d|5|Hot");
+    assert_counts(f, 3, 1, 0, 0);
+    assert_incident(f, "other_store", 1);
 }
 
 static void a_redelivery_goes_through_the_conflict_check(void **state)
@@ -1101,6 +1132,7 @@ int main(int argc, char **argv)
         TEST(a_store_rolled_back_stays_noticed),
         TEST(a_store_rolled_back_and_gone_on_is_noticed),
         TEST(another_store_is_never_compared),
+        TEST(a_new_store_goes_on_in_the_epoch_of_the_lost_one),
         TEST(a_redelivery_goes_through_the_conflict_check),
         TEST(a_value_that_was_written_last_is_not_written_again),
         TEST(what_is_older_than_the_horizon_folds_and_is_owed),
