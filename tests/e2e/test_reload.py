@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import copy
+import pathlib
 import re
 import signal
 import threading
@@ -218,6 +219,35 @@ class Reload(case.Case):
         verdict.check_accounts(self.tm.status())
         state = {"Account": mirrors.org_state(self.bus)["Account"]}
         self.assertEqual(mirrors.differences(state, target), "")
+
+    def held(self):
+        """What the daemon holds: its threads by name (gRPC keeps a pool of its own), and how many descriptors."""
+        proc = pathlib.Path(f"/proc/{self.program.pid}")
+        names = [task.joinpath("comm").read_text(encoding="ascii").strip() for task in proc.joinpath("task").iterdir()]
+        return (sorted(name for name in names if re.match("sink-|(intake|usage|auth|pubsub|MHD-single)$", name)),
+                len(list(proc.joinpath("fd").iterdir())))
+
+    def test_nothing_is_left(self):
+        """an org, its subscription and the sinks change again and again: no thread and no descriptor is left behind"""
+        self.start("--prefill", 50, "--count", 0)
+        orgs_, sinks = self.tm.config["orgs"], self.tm.config["sinks"]
+        sinks.append(mirrors.Sqlite(self.folder / "mirror.db").sink(on_delete="hard"))
+
+        def look():
+            """While everything runs and nothing is on its way."""
+            self.reload()
+            waiting.until(lambda: self.state("subscriptions", ACCOUNTS)["state"] in ("catching_up", "live") and
+                          all(sink["state"] == "running" and sink["lag"] == 0 for sink in self.tm.status()["sinks"]),
+                          self.program.tail, 40)
+            return self.held()
+        threads, descriptors = look()
+        for i in range(6):
+            orgs_[0]["keepalive"] = f"{70 + i}s"
+            for sink in sinks:
+                sink["batch"] = {"events": 10 + i}
+            look()
+        waiting.until(lambda: self.held()[0] == threads and self.held()[1] <= descriptors + 4, lambda: str(self.held()))
+        self.assertEqual(self.program.terminate(), 0)
 
     def test_token(self):
         """the admin token and the log change in place"""
