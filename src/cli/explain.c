@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "cli/explain_held.h"
 #include "cli/look.h"
+#include "delivery/horizon.h"
 #include "event/json_line.h"
 #include "store/dead_letters.h"
 #include "store/journal.h"
@@ -55,6 +56,7 @@ struct explaining {
     struct event_data *old; /* dead letters of events that left the journal, in old_arena */
     size_t n_old;
     struct arena old_arena;
+    uint32_t *raises;     /* per sink: of epochs */
     uint64_t undecodable; /* whether they touch the record nobody can say */
 };
 
@@ -316,13 +318,19 @@ static int place_events(struct explaining *x, struct err *e)
     if (store_begin(x->st, false, &txn, e) != 0)
         return -1;
     int rc = 0;
+    x->raises = xcalloc(x->config->n_sinks + 1, sizeof *x->raises);
     for (uint32_t k = 0; rc == 0 && k < x->config->n_sinks; k++) {
         const struct sink_config *sink = &x->config->sinks[k];
         struct sink_record r;
+        struct horizon horizon;
         if (x->options->sink && strcmp(x->options->sink, sink->name) != 0)
             continue;
         int found = sink_record_get(&txn, sink->name, &r, e);
         rc = found < 0 ? -1 : 0;
+        if (found == 0 && sink_kind_is_mirror(sink->kind)) {
+            horizon_read(&horizon, buf_span(&r.state));
+            x->raises[k] = horizon.raise;
+        }
         for (size_t i = 0; rc == 0 && i < x->n_events; i++) {
             struct standing s = standing_of(x, sink, found == 0 ? &r : NULL, &x->events[i]);
             json_t *list = json_object_get(x->events[i].json, "sinks");
@@ -353,7 +361,8 @@ static json_t *look_at_mirrors(const struct explaining *x)
     struct explain_event *events = xcalloc(x->n_events + 1, sizeof *events);
     for (size_t i = 0; i < x->n_events; i++)
         events[i] = (struct explain_event){x->events[i].seq, x->events[i].version, x->events[i].json};
-    json_t *held = explain_held(x->config, x->options->sink, x->options->record_id, events, x->n_events);
+    json_t *held = explain_held(x->config, x->options->sink, x->options->record_id, x->raises, events,
+                                x->n_events);
     free(events);
     return held;
 }
@@ -466,6 +475,7 @@ int explain(const struct config *config, const struct explain_options *options)
         free(x.parked[i].detail);
     }
     free(x.events);
+    free(x.raises);
     free(x.parked);
     free(x.old);
     arena_release(&x.old_arena);

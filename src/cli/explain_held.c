@@ -133,13 +133,19 @@ static void explain_sink(const struct sink_config *sink, const char *record_id, 
     arena_release(&a);
 }
 
-json_t *explain_held(const struct config *config, const char *sink, const char *record_id,
-                     const struct explain_event *events, size_t n)
+json_t *explain_held(const struct config *config, const char *sink, const char *record_id, const uint32_t *raises,
+                     struct explain_event *events, size_t n)
 {
     json_t *out = json_array();
-    for (uint32_t i = 0; i < config->n_sinks; i++)
-        if (sink_kind_is_mirror(config->sinks[i].kind) && (!sink || strcmp(sink, config->sinks[i].name) == 0))
-            explain_sink(&config->sinks[i], record_id, events, n, out);
+    for (uint32_t i = 0; i < config->n_sinks; i++) {
+        if (!sink_kind_is_mirror(config->sinks[i].kind) || (sink && strcmp(sink, config->sinks[i].name) != 0))
+            continue;
+        for (size_t k = 0; k < n; k++)
+            events[k].version.epoch += raises[i];
+        explain_sink(&config->sinks[i], record_id, events, n, out);
+        for (size_t k = 0; k < n; k++)
+            events[k].version.epoch -= raises[i];
+    }
     return out;
 }
 

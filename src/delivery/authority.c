@@ -146,8 +146,8 @@ static enum authority_verdict same_store(const struct mirror_authority *held, co
     if (held->cursor + 1 < bounds->oldest) {
         finding->kind = "target_rolled_back";
         snprintf(finding->text, sizeof finding->text,
-                 "the target holds seq %" PRIu64 ", the store's record says %" PRIu64 " and the journal begins at %" PRIu64
-                 ": the target was rolled back, or the sink was away for too long",
+                 "the target holds seq %" PRIu64 ", the store's record says %" PRIu64
+                 " and the journal begins at %" PRIu64 ": the target was rolled back, or the sink was away for too long",
                  held->cursor, record->cursor, bounds->oldest);
         return begin_anew(bounds, record);
     }

@@ -24,7 +24,7 @@
 /* What tells an event from others that may stand under its seq in another history of the store. Never 0. */
 uint64_t authority_mark(const struct event_data *ev);
 
-/* What commit keeps beside the cursor. `mark`: of the event at the cursor; 0: not known. `epoch`: the newest written. */
+/* What commit keeps beside the cursor. `mark`: of the event there; 0: not known. `epoch`: the newest written. */
 void authority_state(const struct sink_record *record, uint64_t mark, uint32_t epoch, struct buf *out);
 
 enum authority_verdict {
