@@ -38,6 +38,14 @@ static inline void *arena_alloc(struct arena *a, size_t n)
     return arena_alloc_slow(a, n);
 }
 
+/* The newest piece was given n bytes and needs only `used` of them: the next one begins there. */
+static inline void arena_shrink(struct arena *a, const void *newest, size_t n, size_t used)
+{
+    const size_t held = (n + 7) & ~(size_t)7, kept = (used + 7) & ~(size_t)7;
+    if (kept < held && (const uint8_t *)newest + held == a->next)
+        a->next -= held - kept;
+}
+
 /* The next n bytes come from one block, so that a batch of known size allocates once. */
 void arena_reserve(struct arena *a, size_t n);
 

@@ -93,6 +93,7 @@ static void list_winners(const struct record_state *held, const struct conflict_
     }
     while (k < held->n)
         fields[n++] = held->fields[k++];
+    arena_shrink(a, fields, (held->n + out->n_won) * sizeof *fields, n * sizeof *fields);
     out->next.fields = fields;
     out->next.n = n;
 }

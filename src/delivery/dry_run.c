@@ -182,7 +182,7 @@ static void say_outcomes(struct buf *out, const struct pieces *p)
             has_pieces = p->pieces[k].of == &p->mapped[i];
         if (!has_pieces)
             say_outcome(out, &p->mapped[i], span_of(NULL, 0), p->mapped[i].outcome, p->mapped[i].reason,
-                        p->mapped[i].why.text);
+                        p->mapped[i].why);
     }
 }
 

@@ -65,7 +65,7 @@ static int park_all(struct note *n, struct err *e)
         for (size_t k = 0; m->outcome == OUTCOME_PARKED && k < p->n && !has_pieces; k++)
             has_pieces = p->pieces[k].of == m;
         if (m->outcome == OUTCOME_PARKED && !has_pieces &&
-            park(n, m->d->ev, span_of(NULL, 0), m->reason, m->why.text, e) != 0)
+            park(n, m->d->ev, span_of(NULL, 0), m->reason, m->why, e) != 0)
             return -1;
     }
     return 0;

@@ -107,16 +107,18 @@ static bool is_record_id(struct span id)
 
 /* --- one event ------------------------------------------------------------------------------------ */
 
-static void park_whole(struct mapped *m, const char *reason)
+static void park_whole(struct arena *a, struct mapped *m, const char *reason, const struct err *why)
 {
     m->what = MAPPED_NOTHING;
     m->outcome = OUTCOME_PARKED;
     m->reason = reason;
+    m->why = arena_strndup(a, why->text, strlen(why->text));
 }
 
 /* 0, or 1 when nothing of it goes through the conflict check. */
-static int kind_of(struct mapped *m)
+static int kind_of(struct finder *f, struct mapped *m)
 {
+    struct err why = ERR_INIT;
     const struct change *ch = m->d->ch;
     switch (ch->header.type) {
     case CHANGE_CREATE:
@@ -136,9 +138,9 @@ static int kind_of(struct mapped *m)
     case CHANGE_GAP_OVERFLOW: m->owes_entity = true; return 1;
     case CHANGE_TYPE_UNKNOWN: break;
     }
-    err_set(&m->why, ERR_REJECTED, "delivery", 0, "a change of type %.*s, which this version does not know",
+    err_set(&why, ERR_REJECTED, "delivery", 0, "a change of type %.*s, which this version does not know",
             SPAN_ARG(ch->header.type_name));
-    park_whole(m, "unknown change type");
+    park_whole(&f->b->arena, m, "unknown change type", &why);
     return 1;
 }
 
@@ -149,7 +151,7 @@ static void find_change(struct finder *f, struct mapped *m)
                                          .rank = m->d->ch->kind == CHANGE_SNAPSHOT,
                                          .commit = h->commit_number,
                                          .sequence = h->sequence_number};
-    if (kind_of(m) != 0)
+    if (kind_of(f, m) != 0)
         return;
     m->what = MAPPED_CHANGE;
     for (uint32_t i = 0; i < h->n_record_ids; i++)
@@ -181,8 +183,7 @@ static void find_one(struct finder *f, struct mapped *m)
     m->what = MAPPED_NOTHING;
     m->entity = k->entity;
     if (k->refused) {
-        m->why = k->why;
-        park_whole(m, "mapping");
+        park_whole(&f->b->arena, m, "mapping", &k->why);
         return;
     }
     if (!k->entity) {
@@ -239,6 +240,7 @@ void pieces_find(struct pieces *p, struct batch *b, uint32_t raise, struct map *
 struct valuer {
     struct batch *b;
     struct mapped *m;
+    struct err *why; /* room for one */
     uint32_t n;
     uint32_t *fields, *sources;
     struct mirror_value *values;
@@ -274,9 +276,9 @@ static int put_value(struct valuer *v, const struct map_slot *slot, const struct
         v->m->d->ch->schema->root.fields[slot->index].record && !slot->json)
         cell = NULL;
     v->leaves[at] = false;
-    switch (map_value(v->m->entity, slot, cell, &v->b->arena, &v->values[at], &flag, &v->m->why)) {
+    switch (map_value(v->m->entity, slot, cell, &v->b->arena, &v->values[at], &flag, v->why)) {
     case MAP_VALUE: break;
-    case MAP_PARK: park_whole(v->m, "mapping"); return 1;
+    case MAP_PARK: park_whole(&v->b->arena, v->m, "mapping", v->why); return 1;
     case MAP_LEAVE: v->leaves[at] = true; break;
     }
     *v->flagged += flag;
@@ -382,9 +384,10 @@ static int map_update(struct valuer *v)
 
 void pieces_map(struct pieces *p, struct batch *b, size_t *flagged)
 {
+    struct err why = ERR_INIT;
     for (size_t i = 0; i < p->n_mapped; i++) {
         struct mapped *m = &p->mapped[i];
-        struct valuer v = {.b = b, .m = m, .flagged = flagged};
+        struct valuer v = {.b = b, .m = m, .why = &why, .flagged = flagged};
         if (m->what == MAPPED_NOTHING)
             continue;
         const bool image = m->what == MAPPED_APPEND || m->change.kind == CONFLICT_IMAGE;

@@ -52,7 +52,7 @@ struct mapped {
     uint32_t group;   /* transaction_groups */
     enum outcome outcome; /* of an event without pieces */
     const char *reason;   /* OUTCOME_PARKED: a class, and the whole message */
-    struct err why;
+    const char *why;
 };
 
 /* Members of a column that several fields share, until the row is written. */

@@ -276,6 +276,7 @@ static void get_groups(struct bytes *b, struct version *last, struct arena *a, s
         qsort(fields, s->n, sizeof *fields, by_field);
     for (uint32_t i = 1; i < s->n; i++)
         b->bad |= fields[i - 1].field == fields[i].field;
+    arena_shrink(a, fields, (room + 1) * sizeof *fields, (s->n + 1) * sizeof *fields);
     s->fields = fields;
 }
 

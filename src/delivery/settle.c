@@ -130,7 +130,7 @@ static void park_group(struct settle *s, struct piece *const *pieces, size_t n, 
         pieces[i]->outcome = OUTCOME_PARKED;
         pieces[i]->owes = false;
         pieces[i]->reason = own ? pieces[i]->of->reason : "transaction refused";
-        pieces[i]->detail = own ? pieces[i]->of->why.text : detail;
+        pieces[i]->detail = own ? pieces[i]->of->why : detail;
         pieces[i]->record->refused = false;
         settle_revert(pieces[i]->record);
     }

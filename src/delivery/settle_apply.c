@@ -282,7 +282,7 @@ int settle_apply(struct settle *s, struct piece *piece, struct err *e)
     piece->owes = piece->late = false;
     piece->outcome = OUTCOME_DELIVERED;
     if (m->what == MAPPED_NOTHING) {
-        park(piece, m->reason, m->why.text);
+        park(piece, m->reason, m->why);
         return 0;
     }
     if (r->unreadable) {

@@ -187,6 +187,21 @@ static void an_arena_keeps_its_memory_for_the_next_batch(void **state)
     arena_release(&a);
 }
 
+static void the_rest_of_a_shrunk_piece_is_the_next_one(void **state)
+{
+    (void)state;
+    struct arena a = ARENA_INIT;
+    uint8_t *first = arena_alloc(&a, 1000);
+    arena_shrink(&a, first, 1000, 41);
+    uint8_t *second = arena_alloc(&a, 8);
+    assert_ptr_equal(second, first + 48);
+    arena_shrink(&a, first, 1000, 0); /* not the newest any more: stays */
+    assert_ptr_equal(arena_alloc(&a, 8), second + 8);
+    arena_shrink(&a, second, 8, 8); /* neither the newest, nor smaller */
+    assert_ptr_equal(arena_alloc(&a, 8), second + 16);
+    arena_release(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +213,7 @@ int main(void)
         cmocka_unit_test(utf8_is_checked_by_rfc_3629),
         cmocka_unit_test(bytes_and_text_forms_round_trip),
         cmocka_unit_test(the_nearest_word_is_a_typing_mistake_away),
+        cmocka_unit_test(the_rest_of_a_shrunk_piece_is_the_next_one),
         cmocka_unit_test(an_arena_keeps_its_memory_for_the_next_batch),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
