@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+enum { STRETCHES = 4, STRETCH_LEAST = 500 };
+
 /* --- what the target holds ------------------------------------------------------------------------ */
 
 static int load_table(struct settle *s, const struct table *t, struct record **records, struct span *ids,
@@ -94,14 +96,43 @@ static size_t gather_rows(struct settle *s, struct piece *const *pieces, size_t 
     return n_rows;
 }
 
-static int settle_best_effort(struct settle *s, struct piece *const *pieces, size_t n, struct err *e)
+/*
+ * Record by record, in stretches: the target may write the rows of one while the next is decided. Pieces of a record
+ * stay in journal order, and what one record decides says nothing about another.
+ */
+static int decide_records(struct settle *s, struct mirror_row *rows, struct record **records, size_t *n_rows,
+                          struct err *e)
 {
+    const struct pieces *p = s->pieces;
+    const bool sends = s->ops->send && p->n_records >= 2 * STRETCH_LEAST;
+    const size_t stretch = p->n_records / STRETCHES + 1 > STRETCH_LEAST ? p->n_records / STRETCHES + 1 : STRETCH_LEAST;
+    size_t sent = 0;
+    for (size_t i = 0; i < p->n_records; i++) {
+        struct record *r = p->records[i];
+        for (struct piece *piece = r->first; piece && !r->refused; piece = piece->next)
+            if (settle_apply(s, piece, e) != 0)
+                return -1;
+        if (r->refused || r->pending == CONFLICT_ROW_NONE)
+            continue;
+        settle_row(s, r, &rows[*n_rows]);
+        records[(*n_rows)++] = r;
+        if (!sends || *n_rows - sent < stretch)
+            continue;
+        if (s->ops->send(s->mirror, &rows[sent], *n_rows - sent, e) != 0)
+            return -1;
+        sent = *n_rows;
+    }
+    return sent && sent < *n_rows ? s->ops->send(s->mirror, &rows[sent], *n_rows - sent, e) : 0;
+}
+
+static int settle_best_effort(struct settle *s, struct err *e)
+{
+    const size_t n = s->pieces->n_records;
+    size_t n_rows = 0;
     struct mirror_row *rows = arena_alloc(s->arena, (n + 1) * sizeof *rows);
     struct record **records = arena_alloc(s->arena, (n + 1) * sizeof *records);
-    for (size_t i = 0; i < n; i++)
-        if (!pieces[i]->record->refused && settle_apply(s, pieces[i], e) != 0)
-            return -1;
-    size_t n_rows = gather_rows(s, pieces, n, rows, records);
+    if (decide_records(s, rows, records, &n_rows, e) != 0)
+        return -1;
     KILLPOINT("records.before_write");
     if (n_rows && s->ops->write(s->mirror, rows, n_rows, false, e) != 0)
         return -1;
@@ -245,12 +276,8 @@ static struct piece **by_group(struct settle *s)
 int settle_pieces(struct settle *s, struct err *e)
 {
     struct pieces *p = s->pieces;
-    if (!s->atomic) {
-        struct piece **all = arena_alloc(s->arena, (p->n + 1) * sizeof *all);
-        for (size_t i = 0; i < p->n; i++)
-            all[i] = &p->pieces[i];
-        return settle_best_effort(s, all, p->n, e);
-    }
+    if (!s->atomic)
+        return settle_best_effort(s, e);
     struct piece **sorted = by_group(s);
     bool any_parked = false;
     for (size_t i = 0; i < p->n_mapped; i++)

@@ -17,7 +17,8 @@
  * `_archived_at`, no primary key. Append-only tables: the key, the mapped columns and `_seq`.
  *
  * Calling order
- *   new -> open -> fence -> (fields) -> (begin -> prepare* -> load -> write* -> commit | rollback)* -> close -> free
+ *   new -> open -> fence -> (fields) -> (begin -> prepare* -> load -> (send* -> write)* -> commit | rollback)* ->
+ *   close -> free
  *   open again after close, after a failed open, and after every ERR_RETRY or ERR_UNKNOWN: then fence again before
  *   anything is believed (I7). begin .. commit is one transaction of the target. rollback undoes all of it, what
  *   prepare did included: those tables are prepared again in the next one. prepare is cheap for a shape it knows.
@@ -207,6 +208,12 @@ struct mirror_ops {
      * *found false when there is no row. */
     MUST_CHECK int (*text)(struct mirror *m, const struct mirror_table *table, struct span id, uint32_t column,
                            struct arena *a, bool *found, struct mirror_value *out, struct err *e);
+    /*
+     * NULL, or: the first rows of the next write that is not whole, in one or several calls, each going on where the
+     * one before ended. The target may work on them while delivery decides those that follow; what becomes of them
+     * that write tells. Until then the rows stay where they are, and text and other writes may come between.
+     */
+    MUST_CHECK int (*send)(struct mirror *m, struct mirror_row *rows, size_t n, struct err *e);
     /* Write rows of any tables; whole: all or none of them. 0 with refused rows marked, or the call failed. */
     MUST_CHECK int (*write)(struct mirror *m, struct mirror_row *rows, size_t n, bool whole, struct err *e);
     /* Remove tombstones older than the horizon (epoch, commit), at most `most`; *n of them. In a transaction. */

@@ -777,6 +777,105 @@ static void a_large_batch_of_many_shapes_goes_in(struct mirror_stand *t)
     free(rows);
 }
 
+enum { SENT = 60, STRETCH = 20 };
+
+/* The rows of accounts "000" …, with as many employees as their number; `poison` has 666. */
+static void make_rows(struct mirror_stand *t, const struct mirror_table *table, int poison, struct mirror_row *rows)
+{
+    for (int i = 0; i < SENT; i++) {
+        char *id = arena_alloc(&t->a, 8);
+        struct mirror_value *values = arena_alloc(&t->a, 4 * sizeof *values);
+        snprintf(id, 8, "%03d", i);
+        memcpy(values, ACCOUNT_VALUES("sent", i == poison ? 666 : i), 4 * sizeof *values);
+        rows[i] = stand_row(t, table, id, MIRROR_UPSERT, 4, all_columns, values, "s");
+    }
+}
+
+static void send_stretch(struct mirror_stand *t, struct mirror_row *rows, int i)
+{
+    if (t->ops->send)
+        OK(t->ops->send(t->m, &rows[i * STRETCH], STRETCH, &t->e));
+}
+
+static void rows_sent_before_their_write_are_written_by_it(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    struct mirror_row rows[SENT];
+    open_and_fence(t);
+    assert_true(t->kind->run(t, "CREATE TABLE account(id text PRIMARY KEY NOT NULL, name text,"
+                                " employees bigint CHECK (employees <> 666))"));
+    /* Two stretches sent, the third comes with the write; a rollback in between leaves nothing of them. */
+    for (int round = 0; round < 2; round++) {
+        begin_with(t, &table);
+        make_rows(t, &table, -1, rows);
+        send_stretch(t, rows, 0);
+        send_stretch(t, rows, 1);
+        if (round == 0)
+            t->ops->rollback(t->m);
+    }
+    OK(t->ops->write(t->m, rows, SENT, false, &t->e));
+    for (int i = 0; i < SENT; i++)
+        assert_int_equal(rows[i].outcome, MIRROR_WRITTEN);
+    commit_at(t, 1);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account WHERE name = 'sent'"), SENT);
+}
+
+static void a_row_that_was_sent_is_refused_alone(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    enum { POISON = 27 };
+    struct mirror_row rows[SENT];
+    open_and_fence(t);
+    assert_true(t->kind->run(t, "CREATE TABLE account(id text PRIMARY KEY NOT NULL, name text,"
+                                " employees bigint CHECK (employees <> 666))"));
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "before", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("before", 1), "s"));
+    make_rows(t, &table, POISON, rows);
+    for (int i = 0; i < SENT / STRETCH; i++)
+        send_stretch(t, rows, i);
+    OK(t->ops->write(t->m, rows, SENT, false, &t->e));
+    for (int i = 0; i < SENT; i++)
+        assert_int_equal(rows[i].outcome, i == POISON ? MIRROR_REFUSED : MIRROR_WRITTEN);
+    assert_null(strstr(rows[POISON].why, "sent"));
+    commit_at(t, 1);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account WHERE employees <> 666"), SENT);
+    assert_shown(t, &table, "before", "name", "before");
+}
+
+/* What delivery asks and writes at once while rows are on their way; with a refused row among those, and without. */
+static void between_rows_that_are_sent_others_are_read_and_written(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    const struct mirror_value far = VALUE_OF(MIRROR_DATETIME, INT64_MAX / 2);
+    struct mirror_row rows[SENT];
+    struct mirror_value value;
+    bool found;
+    open_and_fence(t);
+    assert_true(t->kind->run(t, "CREATE TABLE account(id text PRIMARY KEY NOT NULL, name text,"
+                                " employees bigint CHECK (employees <> 666))"));
+    for (int poison = -1; poison < 2; poison++) {
+        begin_with(t, &table);
+        make_rows(t, &table, poison, rows);
+        for (int i = 0; i < SENT; i++)
+            rows[i].held = held_of(t, &table, arena_strndup(&t->a, rows[i].id.p, rows[i].id.n));
+        write_ok(t, stand_row(t, &table, "other", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("old", 1), "s"));
+        send_stretch(t, rows, 0);
+        OK(t->ops->text(t->m, &table, stand_id("other"), NAME, &t->a, &found, &value, &t->e));
+        assert_true(found && span_equal_str(value.as.text, "old"));
+        send_stretch(t, rows, 1);
+        write_ok(t, stand_row(t, &table, "other", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("new", 1), "s"));
+        ((struct mirror_value *)rows[SENT - 1].values)[MODIFIED] = far; /* refused before it is sent */
+        send_stretch(t, rows, 2);
+        OK(t->ops->write(t->m, rows, SENT, false, &t->e));
+        for (int i = 0; i < SENT - 1; i++)
+            assert_int_equal(rows[i].outcome, i == poison ? MIRROR_REFUSED : MIRROR_WRITTEN);
+        assert_int_equal(rows[SENT - 1].outcome, MIRROR_REFUSED);
+        commit_at(t, (uint64_t)poison + 2);
+        assert_shown(t, &table, "other", "name", "new");
+    }
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account"), SENT);
+}
+
 /* --- for people ------------------------------------------------------------------------------------ */
 
 static void looking_changes_nothing(struct mirror_stand *t)
@@ -1008,6 +1107,9 @@ PROMISE(a_table_made_by_hand_is_completed_never_changed)
 PROMISE(tables_that_cannot_be_used_are_refused)
 PROMISE(the_horizon_takes_old_tombstones_only)
 PROMISE(a_large_batch_of_many_shapes_goes_in)
+PROMISE(rows_sent_before_their_write_are_written_by_it)
+PROMISE(a_row_that_was_sent_is_refused_alone)
+PROMISE(between_rows_that_are_sent_others_are_read_and_written)
 PROMISE(looking_changes_nothing)
 PROMISE(what_a_dry_run_shows_does_what_a_run_does)
 PROMISE(an_interrupt_stops_waiting_until_the_next_open)
@@ -1040,6 +1142,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_tables_that_cannot_be_used_are_refused),
         cmocka_unit_test(test_the_horizon_takes_old_tombstones_only),
         cmocka_unit_test(test_a_large_batch_of_many_shapes_goes_in),
+        cmocka_unit_test(test_rows_sent_before_their_write_are_written_by_it),
+        cmocka_unit_test(test_a_row_that_was_sent_is_refused_alone),
+        cmocka_unit_test(test_between_rows_that_are_sent_others_are_read_and_written),
         cmocka_unit_test(test_looking_changes_nothing),
         cmocka_unit_test(test_what_a_dry_run_shows_does_what_a_run_does),
         cmocka_unit_test(test_an_interrupt_stops_waiting_until_the_next_open),

@@ -14,7 +14,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-enum { FAKE_ROWS = 400, FAKE_COLUMNS = 12, FAKE_TABLES = 8, FAKE_FIELDS = 64 };
+enum { FAKE_ROWS = 1500, FAKE_COLUMNS = 12, FAKE_TABLES = 8, FAKE_FIELDS = 64 };
 
 struct fake_row {
     bool used, is_row, deleted, incomplete;
@@ -61,6 +61,8 @@ static struct fake_target {
     const char *poison; /* a row with this value is refused */
     const char *odd;    /* what prepare finds odd */
     size_t writes, opens, refusals;
+    const struct mirror_row *sent; /* on their way to the next write */
+    size_t n_sent, sends;
     int64_t forgotten; /* the last horizon that forget was given */
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -297,12 +299,28 @@ static void fake_put(struct mirror_row *row)
     buf_release(&version);
 }
 
+/* Keeps nothing: checks that stretches go on where the last one ended, and that the write has them all. */
+static int fake_send(struct mirror *m, struct mirror_row *rows, size_t n, struct err *e)
+{
+    (void)m;
+    (void)e;
+    BUG_IF(n == 0 || !fake.working || (fake.n_sent && rows != fake.sent + fake.n_sent));
+    fake.sent = fake.n_sent ? fake.sent : rows;
+    fake.n_sent += n;
+    fake.sends++;
+    return 0;
+}
+
 static int fake_write(struct mirror *m, struct mirror_row *rows, size_t n, bool whole, struct err *e)
 {
     (void)m;
     (void)e;
     bool refused = false;
     fake.writes++;
+    if (fake.n_sent && rows == fake.sent) {
+        BUG_IF(whole || n < fake.n_sent);
+        fake.n_sent = 0;
+    }
     for (size_t i = 0; i < n; i++) {
         rows[i].outcome = MIRROR_UNWRITTEN;
         if (!fake_refuses(&rows[i]))
@@ -361,6 +379,7 @@ static int fake_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID]
 static void fake_rollback(struct mirror *m)
 {
     (void)m;
+    fake.n_sent = 0;
     fake.working = false;
 }
 
@@ -390,6 +409,7 @@ static const struct mirror_ops fake_mirror_ops = {.kind = "fake",
                                                   .prepare = fake_prepare,
                                                   .load = fake_load,
                                                   .text = fake_read,
+                                                  .send = fake_send,
                                                   .write = fake_write,
                                                   .forget = fake_forget,
                                                   .commit = fake_commit,
@@ -406,6 +426,7 @@ static void fake_reset(void)
     fake.n_commits = fake.next_commit = fake.writes = fake.opens = fake.refusals = 0;
     fake.poison = fake.odd = NULL;
     fake.forgotten = 0;
+    fake.n_sent = fake.sends = 0;
 }
 
 #endif

@@ -457,6 +457,28 @@ static void one_refused_of_a_merged_event_parks_one(void **state)
     assert_counts(f, 5, 0, 0, 3);
 }
 
+static void a_large_batch_is_sent_in_stretches_and_counts_the_same(void **state)
+{
+    struct fixture *f = *state;
+    enum { N = 1200, POISON = 700 };
+    static struct say all[2 * N];
+    static char ids[N][20];
+    for (int i = 0; i < N; i++) {
+        snprintf(ids[i], sizeof ids[i], "001%012dAAA", i + 1);
+        all[i] = (struct say){CREATE, 10 + i, ids[i], "a", "1", "Hot"};
+        all[N + i] = (struct say){UPDATE, 5000 + i, ids[i], NULL, i == POISON ? "poison" : "2"};
+    }
+    f->sinks[0].batch_events = 2 * N;
+    fake.poison = "poison";
+    say_all(f, all, ARRAY_LEN(all));
+    settle(f);
+    assert_true(fake.sends > 1);
+    assert_string_equal(row(ids[0]), "a|2|Hot");
+    assert_string_equal(row(ids[POISON]), "a|1|Hot");
+    assert_string_equal(row(ids[N - 1]), "a|2|Hot");
+    assert_counts(f, 2 * N - 1, 0, 0, 1);
+}
+
 static void what_is_configured_away_is_filtered(void **state)
 {
     struct fixture *f = *state;
@@ -1114,6 +1136,7 @@ int main(int argc, char **argv)
         TEST(gaps_and_unnamed_records_are_owed),
         TEST(columns_of_other_types_are_incidents_of_their_own),
         TEST(one_refused_of_a_merged_event_parks_one),
+        TEST(a_large_batch_is_sent_in_stretches_and_counts_the_same),
         TEST(what_is_configured_away_is_filtered),
         TEST(platform_events_are_appended_once),
         TEST(an_atomic_transaction_goes_in_whole_or_is_parked_whole),

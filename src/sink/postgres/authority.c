@@ -192,6 +192,7 @@ void pg_rollback(struct mirror *m)
     if (!m->in_transaction)
         return;
     m->in_transaction = false;
+    pg_drop_sent(m);
     pg_tables_forget(m, true);
     /* A connection that cannot even roll back is of no more use; the server ends the transaction with it. */
     if (!m->pg.broken && pg_do(&m->pg, "ROLLBACK", &e) != 0)
@@ -236,7 +237,8 @@ int pg_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID], uint64_
               struct err *e)
 {
     bool committed = false;
-    BUG_IF(!m->in_transaction);
+    BUG_IF(!m->in_transaction || m->sent.in_flight);
+    pg_drop_sent(m);
     if (claim(m, store_id, cursor, state, e) != 0) {
         pg_rollback(m);
         return -1;

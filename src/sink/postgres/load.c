@@ -90,7 +90,7 @@ int pg_load(struct mirror *m, const struct mirror_table *table, const struct spa
 {
     struct loading l = {.held = held, .n = n, .a = a};
     memset(held, 0, n * sizeof *held);
-    if (pg_table_learn(m, table, NULL, e) != 0)
+    if (pg_settle_sent(m, e) != 0 || pg_table_learn(m, table, NULL, e) != 0)
         return -1;
     const struct pg_table *t = pg_table_of(m, table);
     if (n == 0)
@@ -161,7 +161,7 @@ int pg_text(struct mirror *m, const struct mirror_table *table, struct span id, 
     enum mirror_type type = table->columns[column].type;
     *found = false;
     *out = (struct mirror_value){.type = type, .is_null = true};
-    if (pg_table_learn(m, table, NULL, e) != 0)
+    if (pg_settle_sent(m, e) != 0 || pg_table_learn(m, table, NULL, e) != 0)
         return -1;
     const struct pg_table *t = pg_table_of(m, table);
     if (!t->exists || !t->columns[column].there)

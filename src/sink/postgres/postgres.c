@@ -20,6 +20,7 @@ static void pg_close(struct mirror *m)
 {
     m->open = m->in_transaction = false;
     pg_disconnect(&m->pg);
+    pg_drop_sent(m);
     pg_tables_forget(m, false);
 }
 
@@ -51,6 +52,7 @@ static void pg_free(struct mirror *m)
     pg_close(m);
     pg_release(&m->pg);
     pg_tables_release(m);
+    arena_release(&m->sent.arena);
     pg_params_release(&m->params);
     buf_release(&m->sql);
     buf_release(&m->state);
@@ -71,6 +73,7 @@ const struct mirror_ops mirror_postgres_ops = {
     .prepare = pg_prepare,
     .load = pg_load,
     .text = pg_text,
+    .send = pg_send_rows,
     .write = pg_write,
     .forget = pg_forget,
     .commit = pg_commit,

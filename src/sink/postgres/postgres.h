@@ -62,6 +62,17 @@ struct pg_table {
     bool modified_is_time; /* table->last_modified exists and is a time or date */
 };
 
+/* Rows on their way to the server before their write came (write.c). */
+struct pg_sent {
+    struct mirror_row *rows;
+    size_t n;
+    bool in_flight; /* their answers are still to come */
+    bool done;      /* they are in */
+    bool closed;    /* no more of them: what follows waits for the write */
+    struct pg_expected *expected;
+    struct arena arena;
+};
+
 struct mirror {
     char *name, *dsn;
     char *renamed_from; /* the name it had before; NULL: none */
@@ -71,6 +82,7 @@ struct mirror {
     struct buf state; /* what fence gave */
     struct pg_table *tables; /* by mirror_table.number */
     size_t n_tables;
+    struct pg_sent sent;
     struct pg_params params; /* reused */
     struct buf sql;          /* reused */
     struct err look_error;   /* why look failed, for inspect */
@@ -118,6 +130,11 @@ MUST_CHECK int pg_text(struct mirror *m, const struct mirror_table *table, struc
                        struct arena *a, bool *found, struct mirror_value *out, struct err *e);
 
 /* write.c */
+MUST_CHECK int pg_send_rows(struct mirror *m, struct mirror_row *rows, size_t n, struct err *e);
+/* Answers of rows on their way, before anything else is asked. Not as good as they were: not a failure. */
+MUST_CHECK int pg_settle_sent(struct mirror *m, struct err *e);
+/* The transaction is over, or is to be. */
+void pg_drop_sent(struct mirror *m);
 MUST_CHECK int pg_write(struct mirror *m, struct mirror_row *rows, size_t n, bool whole, struct err *e);
 
 /* look.c */

@@ -147,6 +147,13 @@ static int flush(struct pg *c, struct err *e)
     }
 }
 
+int pg_push(struct pg *c, struct err *e)
+{
+    if (!c->conn || c->broken)
+        return broke(c, "no connection to PostgreSQL", e);
+    return flush(c, e);
+}
+
 /* The next answer; *out NULL: the end of one statement's. */
 static int next_answer(struct pg *c, PGresult **out, struct err *e)
 {

@@ -45,6 +45,8 @@ void pg_interrupt(struct pg *c);
 
 /* Queue one statement. params NULL: none. binary: how its rows come back. */
 MUST_CHECK int pg_send(struct pg *c, const char *sql, const struct pg_params *params, bool binary, struct err *e);
+/* What is queued goes to the server now, which may begin with it. */
+MUST_CHECK int pg_push(struct pg *c, struct err *e);
 /* Wait for the answers of all that is queued; each gets them by number. After a failure the rest is skipped. */
 typedef void (*pg_each)(void *context, size_t i, const PGresult *answer);
 MUST_CHECK int pg_finish(struct pg *c, pg_each each, void *context, struct err *e);

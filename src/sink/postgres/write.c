@@ -20,7 +20,7 @@ enum {
 
 struct writing {
     struct mirror *m;
-    struct arena a;
+    struct arena *a;
     bool suppressed; /* the last failure: fewer rows touched than given */
     bool savepoint;  /* one of ours stands open, which the next range releases */
     size_t refused;
@@ -44,7 +44,7 @@ static const uint64_t *set_of(struct writing *w, const struct pg_table *t, const
 {
     const struct mirror_table *table = row->table;
     size_t words = (t->n + 63) / 64;
-    uint64_t *set = arena_alloc(&w->a, words * sizeof *set);
+    uint64_t *set = arena_alloc(w->a, words * sizeof *set);
     memset(set, 0, words * sizeof *set);
     for (uint32_t i = 0; i < row->n && row->action != MIRROR_STATE_ONLY; i++) {
         uint32_t cell = row->columns[i];
@@ -129,21 +129,28 @@ static bool same_set(const struct pg_table *t, const struct pg_item *a, const st
 
 /* --- one round trip ---------------------------------------------------------------------------------------- */
 
-struct expected {
+/* How many rows each statement of a round trip must have touched. */
+struct pg_expected {
     size_t n, cap;
     long *rows; /* by statement; -1: any number */
     bool short_of;
 };
 
-static void expect(struct expected *x, long rows)
+static void expect(struct arena *a, struct pg_expected *x, long rows)
 {
-    BUG_IF(x->n == x->cap);
+    if (x->n == x->cap) {
+        long *more = arena_alloc(a, (2 * x->cap + 16) * sizeof *more);
+        if (x->n)
+            memcpy(more, x->rows, x->n * sizeof *more);
+        x->rows = more;
+        x->cap = 2 * x->cap + 16;
+    }
     x->rows[x->n++] = rows;
 }
 
 static void check_count(void *context, size_t i, const PGresult *r)
 {
-    struct expected *x = context;
+    struct pg_expected *x = context;
     if (i >= x->n || x->rows[i] < 0)
         return;
     const char *count = PQcmdTuples((PGresult *)(uintptr_t)r);
@@ -151,13 +158,13 @@ static void check_count(void *context, size_t i, const PGresult *r)
         x->short_of = true;
 }
 
-static int queue(struct writing *w, const char *sql, struct expected *x, struct err *e)
+static int queue(struct writing *w, const char *sql, struct pg_expected *x, struct err *e)
 {
-    expect(x, -1);
+    expect(w->a, x, -1);
     return pg_send(&w->m->pg, sql, NULL, false, e);
 }
 
-static int queue_group(struct writing *w, struct pg_item *items, size_t n, struct expected *x, struct err *e)
+static int queue_group(struct writing *w, struct pg_item *items, size_t n, struct pg_expected *x, struct err *e)
 {
     bool counts;
     const struct pg_group g = {.table = items[0].row->table,
@@ -167,7 +174,7 @@ static int queue_group(struct writing *w, struct pg_item *items, size_t n, struc
                                .n = n};
     if (pg_send_group(w->m, &g, &counts, e) != 0)
         return -1;
-    expect(x, counts ? (long)n : -1);
+    expect(w->a, x, counts ? (long)n : -1);
     return 0;
 }
 
@@ -177,7 +184,7 @@ static bool sets_columns(const struct pg_item *item)
 }
 
 /* Items of one table and verb, sorted by what they set: long runs by themselves, what is left together. */
-static int queue_items(struct writing *w, struct pg_item *items, size_t n, struct expected *x, struct err *e)
+static int queue_run(struct writing *w, struct pg_item *items, size_t n, struct pg_expected *x, struct err *e)
 {
     if (!sets_columns(items))
         return queue_group(w, items, n, x, e);
@@ -197,21 +204,29 @@ static int queue_items(struct writing *w, struct pg_item *items, size_t n, struc
     return left ? queue_group(w, items, left, x, e) : 0;
 }
 
-static int queue_range(struct writing *w, struct pg_item *items, size_t n, struct expected *x, struct err *e)
+static int queue_savepoint(struct writing *w, struct pg_expected *x, struct err *e)
 {
     if (w->savepoint && queue(w, "RELEASE SAVEPOINT tidemark", x, e) != 0)
         return -1;
     w->savepoint = true;
-    if (queue(w, "SAVEPOINT tidemark", x, e) != 0)
-        return -1;
-    for (size_t i = 0, end; i < n; i = end) {
-        for (end = i + 1; end < n && same_statement(&items[i], &items[end]);)
+    return queue(w, "SAVEPOINT tidemark", x, e);
+}
+
+static int queue_rows(struct writing *w, struct mirror_row *rows, size_t n, bool gone, struct pg_expected *x,
+                      struct err *e)
+{
+    struct pg_item *items = arena_alloc(w->a, 2 * n * sizeof *items);
+    size_t n_items = 0;
+    for (size_t i = 0; i < n; i++)
+        add_items(w, &rows[i], gone, items, &n_items);
+    qsort(items, n_items, sizeof *items, compare_items);
+    for (size_t i = 0, end; i < n_items; i = end) {
+        for (end = i + 1; end < n_items && same_statement(&items[i], &items[end]);)
             end++;
-        if (queue_items(w, &items[i], end - i, x, e) != 0)
+        if (queue_run(w, &items[i], end - i, x, e) != 0)
             return -1;
     }
-    /* A constraint that is checked at COMMIT could only refuse the whole batch. */
-    return queue(w, "SET CONSTRAINTS ALL IMMEDIATE", x, e);
+    return 0;
 }
 
 static int undo(struct writing *w, struct err *e)
@@ -225,20 +240,14 @@ static int undo(struct writing *w, struct err *e)
 
 enum attempt { DONE, REFUSED, FAILED };
 
-/* All of them or none. REFUSED: a row is to blame, e says how; the transaction stands as before. */
-static enum attempt attempt(struct writing *w, struct mirror_row *rows, size_t n, bool gone, struct err *e)
+/* What is queued since the savepoint: all of it or nothing. */
+static enum attempt finish(struct writing *w, struct pg_expected *x, struct err *e)
 {
-    struct pg_item *items = arena_alloc(&w->a, 2 * n * sizeof *items);
-    size_t n_items = 0;
-    for (size_t i = 0; i < n; i++)
-        add_items(w, &rows[i], gone, items, &n_items);
-    qsort(items, n_items, sizeof *items, compare_items);
-    struct expected x = {.cap = n_items + 3};
-    x.rows = arena_alloc(&w->a, x.cap * sizeof *x.rows);
     w->suppressed = false;
-    if (queue_range(w, items, n_items, &x, e) != 0)
+    /* A constraint that is checked at COMMIT could only refuse the whole batch. */
+    if (queue(w, "SET CONSTRAINTS ALL IMMEDIATE", x, e) != 0)
         return FAILED;
-    if (pg_finish(&w->m->pg, check_count, &x, e) != 0) {
+    if (pg_finish(&w->m->pg, check_count, x, e) != 0) {
         if (w->m->pg.broken || w->m->pg.fault != PG_FAULT_ROW)
             return FAILED;
         struct err undone = ERR_INIT;
@@ -247,11 +256,20 @@ static enum attempt attempt(struct writing *w, struct mirror_row *rows, size_t n
         *e = undone;
         return FAILED;
     }
-    if (!x.short_of)
+    if (!x->short_of)
         return DONE;
     w->suppressed = true;
     err_set(e, ERR_REJECTED, "sink.postgres", 0, "the target took no row: a trigger or a policy of its own suppressed it");
     return undo(w, e) == 0 ? REFUSED : FAILED;
+}
+
+/* All of them or none. REFUSED: a row is to blame, e says how; the transaction stands as before. */
+static enum attempt attempt(struct writing *w, struct mirror_row *rows, size_t n, bool gone, struct err *e)
+{
+    struct pg_expected x = {.n = 0};
+    if (queue_savepoint(w, &x, e) != 0 || queue_rows(w, rows, n, gone, &x, e) != 0)
+        return FAILED;
+    return finish(w, &x, e);
 }
 
 static void refuse(struct writing *w, struct mirror_row *row, const struct err *e)
@@ -308,7 +326,7 @@ static void refuse_value(struct writing *w, struct mirror_row *row)
     refuse(w, row, &e);
 }
 
-/* --- the call ------------------------------------------------------------------------------------------------ */
+/* --- ranges --------------------------------------------------------------------------------------------------- */
 
 static size_t bytes_of(const struct mirror_row *row)
 {
@@ -334,7 +352,7 @@ static int write_all(struct writing *w, struct mirror_row *rows, size_t n, struc
         }
         if (write_range(w, &rows[i], end - i, e) != 0)
             return -1;
-        arena_reset(&w->a);
+        arena_reset(w->a);
     }
     return 0;
 }
@@ -349,28 +367,114 @@ static int take_back(struct writing *w, struct mirror_row *rows, size_t n, struc
     return pg_do(&w->m->pg, "ROLLBACK TO SAVEPOINT tidemark_whole", e);
 }
 
+static int say_right(const struct mirror *m, int rc, struct err *e)
+{
+    if (rc != 0 && !m->pg.broken && m->pg.fault == PG_FAULT_RIGHT)
+        err_prefix(e, "the role needs SELECT, INSERT, UPDATE and DELETE on the tables it mirrors into");
+    return rc;
+}
+
+/* --- rows that are sent before their write ------------------------------------------------------------------- */
+
+/* Stretches of rows, each in a range of statements, behind one savepoint. Refused rows are taken apart by their write. */
+int pg_send_rows(struct mirror *m, struct mirror_row *rows, size_t n, struct err *e)
+{
+    struct pg_sent *s = &m->sent;
+    struct writing w = {.m = m, .a = &s->arena};
+    size_t bytes = 0;
+    BUG_IF(!m->in_transaction || (s->in_flight && rows != s->rows + s->n));
+    if (s->closed)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        refuse_value(&w, &rows[i]);
+        bytes += bytes_of(&rows[i]);
+    }
+    s->closed = w.refused || n == 0 || n > RANGE_ROWS || bytes > RANGE_BYTES;
+    if (s->closed)
+        return 0;
+    if (!s->in_flight) {
+        s->rows = rows;
+        s->expected = arena_alloc(&s->arena, sizeof *s->expected);
+        *s->expected = (struct pg_expected){.n = 0};
+        s->in_flight = true;
+        if (queue_savepoint(&w, s->expected, e) != 0)
+            return -1;
+    }
+    s->n += n;
+    if (queue_rows(&w, rows, n, false, s->expected, e) != 0)
+        return -1;
+    return pg_push(&m->pg, e);
+}
+
+int pg_settle_sent(struct mirror *m, struct err *e)
+{
+    struct pg_sent *s = &m->sent;
+    struct writing w = {.m = m, .a = &s->arena};
+    if (!s->in_flight)
+        return 0;
+    s->in_flight = false;
+    s->closed = true;
+    const enum attempt result = finish(&w, s->expected, e);
+    s->done = result == DONE;
+    if (result != DONE)
+        return result == REFUSED ? 0 : say_right(m, -1, e);
+    return pg_do(&m->pg, "RELEASE SAVEPOINT tidemark", e);
+}
+
+void pg_drop_sent(struct mirror *m)
+{
+    struct pg_sent *s = &m->sent;
+    struct err unsaid = ERR_INIT;
+    if (s->in_flight && m->pg.conn && !m->pg.broken) {
+        const int answered = pg_finish(&m->pg, NULL, NULL, &unsaid); /* a connection that does not is broken now */
+        (void)answered;
+    }
+    arena_reset(&s->arena);
+    *s = (struct pg_sent){.arena = s->arena};
+}
+
+/* How many of the rows are in already. */
+static int take_sent(struct mirror *m, struct mirror_row *rows, size_t n, bool whole, size_t *in, struct err *e)
+{
+    struct pg_sent *s = &m->sent;
+    *in = 0;
+    if (pg_settle_sent(m, e) != 0)
+        return -1;
+    if (s->n == 0 || rows != s->rows)
+        return 0; /* others, between */
+    BUG_IF(whole || n < s->n);
+    if (s->done) {
+        written(rows, s->n);
+        *in = s->n;
+    }
+    pg_drop_sent(m);
+    return 0;
+}
+
+/* --- the call ------------------------------------------------------------------------------------------------ */
+
 int pg_write(struct mirror *m, struct mirror_row *rows, size_t n, bool whole, struct err *e)
 {
-    struct writing w = {.m = m, .a = ARENA_INIT};
-    int rc = 0;
+    struct arena a = ARENA_INIT;
+    struct writing w = {.m = m, .a = &a};
+    size_t in;
     BUG_IF(!m->in_transaction);
     for (size_t i = 0; i < n; i++) {
         rows[i].outcome = MIRROR_UNWRITTEN;
         rows[i].why[0] = '\0';
         refuse_value(&w, &rows[i]);
     }
-    if (whole && n)
+    int rc = take_sent(m, rows, n, whole, &in, e);
+    if (rc == 0 && whole && n)
         rc = pg_do(&m->pg, "SAVEPOINT tidemark_whole", e);
     if (rc == 0)
-        rc = write_all(&w, rows, n, e);
+        rc = write_all(&w, rows + in, n - in, e);
     if (rc == 0 && whole && w.refused)
         rc = take_back(&w, rows, n, e);
     if (rc == 0 && whole && n)
         rc = pg_do(&m->pg, "RELEASE SAVEPOINT tidemark_whole", e);
     else if (rc == 0 && w.savepoint)
         rc = pg_do(&m->pg, "RELEASE SAVEPOINT tidemark", e);
-    if (rc != 0 && !m->pg.broken && m->pg.fault == PG_FAULT_RIGHT)
-        err_prefix(e, "the role needs SELECT, INSERT, UPDATE and DELETE on the tables it mirrors into");
-    arena_release(&w.a);
-    return rc;
+    arena_release(&a);
+    return say_right(m, rc, e);
 }
