@@ -32,6 +32,7 @@ struct managed_run {
     /* The plain stream beside. */
     bool whole; /* nothing is missing before what the managed stream brings */
     bool open;
+    bool ends;    /* the plain one has ended, and the managed one is closed with it: one reconnect, not two */
     bool dropped; /* what came on the managed stream, and is not here before the two have met: no commit passes it */
     struct replay_group group;
     int64_t last_response_mono_ms;

@@ -251,8 +251,11 @@ int source_on_end(struct intake *in, struct source *s, const struct note *note, 
         s->stream_open = false;
     }
     s->topic_ok = false;
-    s->reconnects++;
-    s->reconnects_by[note->status.reaction]++;
+    if (!s->managed.ends) {
+        s->reconnects++;
+        s->reconnects_by[note->status.reaction]++;
+    }
+    s->managed.ends = beside;
     int64_t now = clock_mono_ms();
     if (s->state != SOURCE_CONNECTING && s->state != SOURCE_CATCHING_UP && s->state != SOURCE_LIVE)
         return 0; /* closed by us */

@@ -321,6 +321,10 @@ static void one_stream_does_not_go_on_without_the_other(void **state)
     m = managed_stream(2);
     b = fake_org_stream(3);
     assert_from_id(b, 10);
+    some_rounds(f);
+    struct source_view v;
+    intake_describe(f->in, 0, &v);
+    assert_int_equal(v.reconnects, 1);
     fake_org_end(m, PUBSUB_RECONNECT, "cut");
     assert_true(fake_org_cancelled(b));
     managed_stream(4);
