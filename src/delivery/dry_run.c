@@ -1,6 +1,7 @@
 #include "delivery/dry_run.h"
 
 #include "base/alloc.h"
+#include "delivery/horizon.h"
 #include "delivery/settle.h"
 #include "store/journal.h"
 
@@ -186,7 +187,7 @@ static void say_outcomes(struct buf *out, const struct pieces *p)
     }
 }
 
-static int show_batch(struct mirror *m, struct batch *b, struct map *map, struct err *e)
+static int show_batch(struct mirror *m, struct batch *b, uint32_t raise, struct map *map, struct err *e)
 {
     struct pieces pieces = {.n = 0};
     struct tables tables = {NULL, 0};
@@ -194,7 +195,7 @@ static int show_batch(struct mirror *m, struct batch *b, struct map *map, struct
     struct settle s = {.ops = &show_ops, .mirror = m, .pieces = &pieces, .arena = &b->arena};
     size_t flagged = 0;
     int rc = 0;
-    pieces_find(&pieces, b, 0, map, &tables, b->subject);
+    pieces_find(&pieces, b, raise, map, &tables, b->subject);
     for (size_t i = 0; rc == 0 && i < tables.n; i++)
         if (tables.tables[i] && tables.tables[i]->used)
             rc = table_prepare(tables.tables[i], &show_ops, m, &remarks, e);
@@ -215,11 +216,12 @@ static int show_batch(struct mirror *m, struct batch *b, struct map *map, struct
 
 /* --- where the batch begins ------------------------------------------------------------------------------------- */
 
-/* Of a sink the store does not know yet: where delivery_register would let it begin. */
-static int read_cursor(const struct delivery_options *o, uint64_t *cursor, struct err *e)
+/* And by how much it raises epochs. Of a sink the store does not know yet: where delivery_register would let it begin. */
+static int read_cursor(const struct delivery_options *o, uint64_t *cursor, uint32_t *raise, struct err *e)
 {
     struct store_txn txn;
     struct sink_record record;
+    struct horizon horizon = {.raise = 0};
     struct journal_bounds bounds;
     if (store_begin(o->store, false, &txn, e) != 0)
         return -1;
@@ -227,6 +229,9 @@ static int read_cursor(const struct delivery_options *o, uint64_t *cursor, struc
     if (rc >= 0 && journal_bounds(&txn, &bounds, e) != 0)
         rc = -1;
     store_abort(&txn);
+    if (rc == 0)
+        horizon_read(&horizon, buf_span(&record.state));
+    *raise = horizon.raise;
     if (rc == 0)
         *cursor = record.cursor + 1 < bounds.oldest ? bounds.oldest - 1 : record.cursor;
     else if (rc == 1)
@@ -278,6 +283,7 @@ int dry_run(const struct delivery_options *o, const struct dry_run_schema *extra
     struct map *map = map_new(o->sink);
     struct batch batch;
     uint64_t cursor = 0;
+    uint32_t raise = 0;
     int rc = 0;
     *n_events = 0;
     batch_init(&batch, o);
@@ -286,7 +292,7 @@ int dry_run(const struct delivery_options *o, const struct dry_run_schema *extra
     look_at_target(&m);
     map_known(map, m.fields, m.n_fields);
     if (o->store) {
-        rc = read_cursor(o, &cursor, e);
+        rc = read_cursor(o, &cursor, &raise, e);
         if (rc == 0)
             rc = batch_read(&batch, cursor + 1, e);
     }
@@ -294,7 +300,7 @@ int dry_run(const struct delivery_options *o, const struct dry_run_schema *extra
         *n_events = batch.n_events;
         buf_addf(out, "-- %zu events, from seq %" PRIu64 " to %" PRIu64 "\n", batch.n_events, batch.events[0].seq,
                  batch.events[batch.n_events - 1].seq);
-        rc = show_batch(&m, &batch, map, e);
+        rc = show_batch(&m, &batch, raise, map, e);
     } else if (rc == 0) {
         buf_addf(out, "-- nothing waits in the journal beyond seq %" PRIu64 "\n", cursor);
         show_schemas(&m, map, extra, n_extra);
