@@ -23,16 +23,19 @@ int command_parse_redelivery(const char *from, struct redeliver_request *out, bo
     if (replay_parse(from, &r, was_int, e) != 0)
         return -1;
     if (r.from == REPLAY_FROM_LATEST)
-        return err_set(e, ERR_CONFIG, "replay", 0, "--from latest delivers nothing again: earliest, a replay id or a time");
+        return err_set(e, ERR_CONFIG, "replay", 0,
+                       "--from latest delivers nothing again: earliest, a replay id or a time");
     *out = (struct redeliver_request){.id_len = r.id_len, .time_ms = r.time_ms};
-    out->from = r.from == REPLAY_FROM_ID ? REDELIVER_FROM_ID : r.from == REPLAY_FROM_TIME ? REDELIVER_FROM_TIME : REDELIVER_FROM_EARLIEST;
+    out->from = r.from == REPLAY_FROM_ID     ? REDELIVER_FROM_ID
+                : r.from == REPLAY_FROM_TIME ? REDELIVER_FROM_TIME
+                                             : REDELIVER_FROM_EARLIEST;
     memcpy(out->id, r.id, r.id_len);
     memcpy(out->text, r.text, sizeof out->text);
     return 0;
 }
 
-static int redeliver(const struct daemon_parts *parts, const struct command_request *request, const char *name,
-                     struct buf *answer, struct err *e)
+static int redeliver(const struct daemon_parts *parts, const struct command_request *request,
+                     const char *name, struct buf *answer, struct err *e)
 {
     struct redeliver_request order;
     bool was_int;
@@ -51,7 +54,8 @@ static int redeliver(const struct daemon_parts *parts, const struct command_requ
     return result < 0 ? -1 : 0;
 }
 
-static int replay(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer, struct err *e)
+static int replay(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer,
+                  struct err *e)
 {
     struct replay_request order;
     uint32_t index = 0;
@@ -70,8 +74,8 @@ static int replay(const struct daemon_parts *parts, const struct command_request
     return result < 0 ? -1 : 0;
 }
 
-static int close_incident(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer,
-                          struct err *e)
+static int close_incident(const struct daemon_parts *parts, const struct command_request *request,
+                          struct buf *answer, struct err *e)
 {
     struct store_txn txn;
     int64_t number;
@@ -80,7 +84,8 @@ static int close_incident(const struct daemon_parts *parts, const struct command
         return err_set(e, ERR_CONFIG, "admin", 0, "id is the number of an incident, not '%s'", id);
     if (store_begin(parts->store, true, &txn, e) != 0)
         return -1;
-    if (incident_order_close(&txn, (uint64_t)number, request->by, request->argument(request->ctx, "note"), answer, e) != 0) {
+    if (incident_order_close(&txn, (uint64_t)number, request->by, request->argument(request->ctx, "note"),
+                             answer, e) != 0) {
         store_abort(&txn);
         return -1;
     }
@@ -91,7 +96,8 @@ static int close_incident(const struct daemon_parts *parts, const struct command
 }
 
 /* Answers with the number of logins that have ended before, so that whoever asks can tell this one's end. */
-static int login(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer, struct err *e)
+static int login(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer,
+                 struct err *e)
 {
     const char *name = request->argument(request->ctx, "org");
     struct org_view before;
@@ -109,7 +115,8 @@ static int login(const struct daemon_parts *parts, const struct command_request 
 
 static const struct {
     const char *path;
-    int (*run)(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer, struct err *e);
+    int (*run)(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer,
+               struct err *e);
 } commands[] = {{"/replay", replay}, {"/login", login}, {"/incidents/close", close_incident}};
 
 bool command_exists(const char *path)
@@ -120,7 +127,8 @@ bool command_exists(const char *path)
     return false;
 }
 
-int command_run(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer, struct err *e)
+int command_run(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer,
+                struct err *e)
 {
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(commands[i].path, request->path) == 0)

@@ -25,10 +25,11 @@ struct command_request {
 };
 
 /* --from of a re-delivery: what a replay takes (intake/replay.h), except "latest". ERR_CONFIG. */
-MUST_CHECK int command_parse_redelivery(const char *from, struct redeliver_request *out, bool *was_int, struct err *e);
+MUST_CHECK int command_parse_redelivery(const char *from, struct redeliver_request *out, bool *was_int,
+                                        struct err *e);
 
 bool command_exists(const char *path);
-MUST_CHECK int command_run(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer,
-                           struct err *e);
+MUST_CHECK int command_run(const struct daemon_parts *parts, const struct command_request *request,
+                           struct buf *answer, struct err *e);
 
 #endif

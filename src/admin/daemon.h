@@ -25,7 +25,7 @@ struct reload_view {
 struct daemon_parts {
     const struct config *config;
     struct store *store;
-    struct intake *intake;           /* NULL: the daemon is down, only the store can be looked at */
+    struct intake *intake;             /* NULL: the daemon is down, only the store can be looked at */
     struct delivery_loop **deliveries; /* per sink, as configured */
     struct reload_view reload;
     pthread_rwlock_t lock;

@@ -39,10 +39,17 @@ static void label(struct metrics *m, const char *key, const char *value)
     m->labelled = true;
     for (; *value; value++)
         switch (*value) {
-        case '\\': buf_add_str(m->out, "\\\\"); break;
-        case '"': buf_add_str(m->out, "\\\""); break;
-        case '\n': buf_add_str(m->out, "\\n"); break;
-        default: buf_add_char(m->out, *value);
+        case '\\':
+            buf_add_str(m->out, "\\\\");
+            break;
+        case '"':
+            buf_add_str(m->out, "\\\"");
+            break;
+        case '\n':
+            buf_add_str(m->out, "\\n");
+            break;
+        default:
+            buf_add_char(m->out, *value);
         }
     buf_add_char(m->out, '"');
 }
@@ -85,10 +92,12 @@ static void subscription_total(struct metrics *m, const char *name, const char *
 
 static void subscription_totals(struct metrics *m)
 {
-#define TOTAL(name, field, help) subscription_total(m, name, help, offsetof(struct subscription_record, field))
+#define TOTAL(name, field, help)                                                                             \
+    subscription_total(m, name, help, offsetof(struct subscription_record, field))
     TOTAL("tidemark_events_received_total", received, "Events received from the service.");
     TOTAL("tidemark_events_duplicates_total", duplicates, "Events received that the store held already.");
-    TOTAL("tidemark_events_before_start_total", before_start, "Events received that were committed before the subscription's start.");
+    TOTAL("tidemark_events_before_start_total", before_start,
+          "Events received that were committed before the subscription's start.");
     TOTAL("tidemark_events_journaled_total", journaled, "Events appended to the journal.");
 #undef TOTAL
 }
@@ -134,8 +143,12 @@ static void position_age(struct metrics *m, const char *name, const char *help, 
 static void reconnects(struct metrics *m)
 {
     static const char *const reasons[] = {
-        [PUBSUB_RECONNECT] = "dropped",         [PUBSUB_NEW_TOKEN] = "token", [PUBSUB_LOST_POSITION] = "lost_position",
-        [PUBSUB_SLOW_DOWN] = "limit",           [PUBSUB_FATAL] = "refused",   [PUBSUB_CALM] = "pings",
+        [PUBSUB_RECONNECT] = "dropped",
+        [PUBSUB_NEW_TOKEN] = "token",
+        [PUBSUB_LOST_POSITION] = "lost_position",
+        [PUBSUB_SLOW_DOWN] = "limit",
+        [PUBSUB_FATAL] = "refused",
+        [PUBSUB_CALM] = "pings",
     };
     family(m, "tidemark_reconnects_total", "counter", "Streams that ended since the daemon started.");
     for (size_t i = 0; i < m->s->n_subscriptions; i++)
@@ -173,7 +186,8 @@ static bool first_of_org(const struct snapshot *s, size_t i)
 
 static void orgs(struct metrics *m)
 {
-    static const char refreshes[] = "tidemark_token_refreshes_total", mismatches[] = "tidemark_schema_id_mismatches_total",
+    static const char refreshes[] = "tidemark_token_refreshes_total",
+                      mismatches[] = "tidemark_schema_id_mismatches_total",
                       usage[] = "tidemark_api_usage_ratio";
     family(m, refreshes, "counter", "Logins that gave a token since the daemon started.");
     for (size_t i = 0; i < m->s->n_subscriptions; i++)
@@ -182,7 +196,8 @@ static void orgs(struct metrics *m)
             label(m, "org", m->s->subscriptions[i].org);
             value_uint(m, m->s->subscriptions[i].view.token_refreshes);
         }
-    family(m, mismatches, "counter", "Schemas since the daemon started that came under another id than was asked for.");
+    family(m, mismatches, "counter",
+           "Schemas since the daemon started that came under another id than was asked for.");
     for (size_t i = 0; i < m->s->n_subscriptions; i++)
         if (first_of_org(m->s, i)) {
             begin(m, mismatches);
@@ -209,7 +224,8 @@ static void gauge(struct metrics *m, const char *name, const char *help, uint64_
 
 static void journal(struct metrics *m)
 {
-    gauge(m, "tidemark_journal_head_seq", "Sequence number of the newest event journaled.", m->s->bounds.head);
+    gauge(m, "tidemark_journal_head_seq", "Sequence number of the newest event journaled.",
+          m->s->bounds.head);
     gauge(m, "tidemark_journal_oldest_seq", "Sequence number of the oldest event held.", m->s->bounds.oldest);
     gauge(m, "tidemark_journal_bytes", "Bytes of the store in use.", (uint64_t)m->s->space.live_bytes);
     gauge(m, "tidemark_journal_max_bytes", "store.max_size.", (uint64_t)m->s->space.max_bytes);
@@ -225,19 +241,23 @@ static void begin_sink(struct metrics *m, const char *name, const struct snapsho
 
 /* A retired sink holds nothing back and is nobody's alarm. */
 #define EACH_SINK(m, sink)                                                                                   \
-    for (const struct snapshot_sink *sink = (m)->s->sinks; sink < (m)->s->sinks + (m)->s->n_sinks; sink++)    \
+    for (const struct snapshot_sink *sink = (m)->s->sinks; sink < (m)->s->sinks + (m)->s->n_sinks; sink++)   \
         if (sink->config)
 
 static void sink_events(struct metrics *m)
 {
     static const char name[] = "tidemark_sink_events_total";
     family(m, name, "counter", "Events settled, each by its worst outcome.");
-    EACH_SINK(m, sink) {
+    EACH_SINK(m, sink)
+    {
         const struct sink_record *r = &sink->record;
         const struct {
             const char *outcome;
             uint64_t n;
-        } outcomes[] = {{"delivered", r->delivered}, {"superseded", r->superseded}, {"filtered", r->filtered}, {"parked", r->parked}};
+        } outcomes[] = {{"delivered", r->delivered},
+                        {"superseded", r->superseded},
+                        {"filtered", r->filtered},
+                        {"parked", r->parked}};
         for (size_t i = 0; i < ARRAY_LEN(outcomes); i++) {
             begin_sink(m, name, sink);
             label(m, "outcome", outcomes[i].outcome);
@@ -249,12 +269,14 @@ static void sink_events(struct metrics *m)
 static void sink_totals(struct metrics *m)
 {
     family(m, "tidemark_sink_retries_total", "counter", "Events that had to be tried again.");
-    EACH_SINK(m, sink) {
+    EACH_SINK(m, sink)
+    {
         begin_sink(m, "tidemark_sink_retries_total", sink);
         value_uint(m, sink->record.retries);
     }
     family(m, "tidemark_sink_redelivered_total", "counter", "Events delivered again on request.");
-    EACH_SINK(m, sink) {
+    EACH_SINK(m, sink)
+    {
         begin_sink(m, "tidemark_sink_redelivered_total", sink);
         value_uint(m, sink->record.redelivered);
     }
@@ -263,22 +285,28 @@ static void sink_totals(struct metrics *m)
 static void sink_position(struct metrics *m)
 {
     family(m, "tidemark_sink_cursor_seq", "gauge", "The last sequence number settled.");
-    EACH_SINK(m, sink) {
+    EACH_SINK(m, sink)
+    {
         begin_sink(m, "tidemark_sink_cursor_seq", sink);
         value_uint(m, sink->record.cursor);
     }
     family(m, "tidemark_sink_lag_events", "gauge", "Events journaled and not settled yet.");
-    EACH_SINK(m, sink) {
+    EACH_SINK(m, sink)
+    {
         begin_sink(m, "tidemark_sink_lag_events", sink);
         value_uint(m, sink->lag);
     }
-    family(m, "tidemark_sink_lag_seconds", "gauge", "For how long the oldest unsettled event has been waiting.");
-    EACH_SINK(m, sink) {
+    family(m, "tidemark_sink_lag_seconds", "gauge",
+           "For how long the oldest unsettled event has been waiting.");
+    EACH_SINK(m, sink)
+    {
         begin_sink(m, "tidemark_sink_lag_seconds", sink);
         value_seconds(m, sink->lag_ms);
     }
-    family(m, "tidemark_sink_breaker_state", "gauge", "0: the target is written to, 1: it fails and is waited for.");
-    EACH_SINK(m, sink) {
+    family(m, "tidemark_sink_breaker_state", "gauge",
+           "0: the target is written to, 1: it fails and is waited for.");
+    EACH_SINK(m, sink)
+    {
         begin_sink(m, "tidemark_sink_breaker_state", sink);
         value_uint(m, sink->view.state == DELIVERY_BACKING_OFF || sink->view.state == DELIVERY_REFUSED);
     }
@@ -322,10 +350,10 @@ static void latencies(struct metrics *m)
     static const char delivery[] = "tidemark_delivery_seconds", commit[] = "tidemark_commit_delay_seconds";
     family(m, delivery, "histogram", "From the event's receipt to its settlement.");
     EACH_SINK(m, sink)
-        histogram(m, delivery, sink->config->name, &sink->view.since_received);
+    histogram(m, delivery, sink->config->name, &sink->view.since_received);
     family(m, commit, "histogram", "From the commit in Salesforce to the event's delivery.");
     EACH_SINK(m, sink)
-        histogram(m, commit, sink->config->name, &sink->view.since_committed);
+    histogram(m, commit, sink->config->name, &sink->view.since_committed);
 }
 
 static void dead_letters(struct metrics *m)
@@ -333,15 +361,16 @@ static void dead_letters(struct metrics *m)
     static const enum dead_letter_status statuses[] = {DEAD_LETTER_RETRYING, DEAD_LETTER_FINAL};
     family(m, "tidemark_dead_letters", "gauge", "Dead letters held.");
     EACH_SINK(m, sink)
-        for (size_t k = 0; k < ARRAY_LEN(statuses); k++) {
-            uint64_t n = 0;
-            for (size_t i = 0; i < m->s->n_dead_letters; i++)
-                if (m->s->dead_letters[i].status == statuses[k] && strcmp(m->s->dead_letters[i].sink, sink->config->name) == 0)
-                    n += m->s->dead_letters[i].count;
-            begin_sink(m, "tidemark_dead_letters", sink);
-            label(m, "status", dead_letter_status_name(statuses[k]));
-            value_uint(m, n);
-        }
+    for (size_t k = 0; k < ARRAY_LEN(statuses); k++) {
+        uint64_t n = 0;
+        for (size_t i = 0; i < m->s->n_dead_letters; i++)
+            if (m->s->dead_letters[i].status == statuses[k] &&
+                strcmp(m->s->dead_letters[i].sink, sink->config->name) == 0)
+                n += m->s->dead_letters[i].count;
+        begin_sink(m, "tidemark_dead_letters", sink);
+        label(m, "status", dead_letter_status_name(statuses[k]));
+        value_uint(m, n);
+    }
 }
 
 void metrics_add(const struct snapshot *s, enum metrics_format format, struct buf *out)
@@ -351,7 +380,8 @@ void metrics_add(const struct snapshot *s, enum metrics_format format, struct bu
     subscription_up(&m);
     subscription_response(&m);
     position_age(&m, "tidemark_position_age_seconds", "Age of the stored position, in source time.", false);
-    position_age(&m, "tidemark_position_expires_seconds", "Until the stored position falls out of the service's retention.", true);
+    position_age(&m, "tidemark_position_expires_seconds",
+                 "Until the stored position falls out of the service's retention.", true);
     reconnects(&m);
     managed_commits(&m);
     orgs(&m);
@@ -364,7 +394,8 @@ void metrics_add(const struct snapshot *s, enum metrics_format format, struct bu
     gauge(&m, "tidemark_incidents_open", "Incidents that nobody has closed.", snapshot_open_incidents(s));
     gauge(&m, "tidemark_ready", "1 while /readyz says so.", ready_all(s, NULL));
     if (s->running)
-        gauge(&m, "tidemark_config_reload_success", "0 while the last reload was refused.", !s->reload.failed);
+        gauge(&m, "tidemark_config_reload_success", "0 while the last reload was refused.",
+              !s->reload.failed);
     family(&m, "tidemark_build_info", "gauge", "Constant 1; the label says which program this is.");
     begin(&m, "tidemark_build_info");
     label(&m, "version", TIDEMARK_VERSION);

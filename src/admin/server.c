@@ -97,8 +97,9 @@ static void get_metrics(const struct daemon_parts *parts, struct MHD_Connection 
     struct snapshot s;
     struct err e = ERR_INIT;
     const char *accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
-    enum metrics_format format =
-        accept && strstr(accept, "application/openmetrics-text") ? METRICS_OPENMETRICS : METRICS_PROMETHEUS;
+    enum metrics_format format = accept && strstr(accept, "application/openmetrics-text")
+                                     ? METRICS_OPENMETRICS
+                                     : METRICS_PROMETHEUS;
     if (snapshot_take(parts, &s, &e) == 0) {
         a->content_type = metrics_content_type(format);
         metrics_add(&s, format, &a->body);
@@ -129,7 +130,8 @@ static const struct route *find_route(const char *path)
 static enum MHD_Result send_answer(struct MHD_Connection *connection, struct answer *a)
 {
     size_t n = a->body.len;
-    struct MHD_Response *response = MHD_create_response_from_buffer(n, buf_detach(&a->body), MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *response = MHD_create_response_from_buffer(n, buf_detach(&a->body),
+                                                                    MHD_RESPMEM_MUST_FREE);
     BUG_IF(!response);
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, a->content_type);
     MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
@@ -157,7 +159,8 @@ static bool may_change(const struct admin *admin, struct MHD_Connection *connect
         return true;
     }
     static const char scheme[] = "Bearer ";
-    const char *header = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+    const char *header = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+                                                     MHD_HTTP_HEADER_AUTHORIZATION);
     const char *token = admin->parts->config->admin.token;
     uint8_t given[32], wanted[32];
     if (!token || !header || strncmp(header, scheme, sizeof scheme - 1) != 0)
@@ -174,13 +177,15 @@ static const char *query(void *ctx, const char *name)
     return value ? value : "";
 }
 
-static void run_command(const struct admin *admin, struct MHD_Connection *connection, const char *path, struct answer *a)
+static void run_command(const struct admin *admin, struct MHD_Connection *connection, const char *path,
+                        struct answer *a)
 {
     struct err e = ERR_INIT;
     struct command_request request = {.path = path, .argument = query, .ctx = connection};
     if (!may_change(admin, connection, request.by)) {
         a->status = MHD_HTTP_FORBIDDEN;
-        buf_add_str(&a->body, "this changes something: use the socket in the store's folder, or the admin token\n");
+        buf_add_str(&a->body,
+                    "this changes something: use the socket in the store's folder, or the admin token\n");
     } else if (command_run(admin->parts, &request, &a->body, &e) != 0) {
         a->status = e.class == ERR_CONFIG ? MHD_HTTP_BAD_REQUEST : MHD_HTTP_INTERNAL_SERVER_ERROR;
         buf_clear(&a->body);
@@ -192,8 +197,9 @@ static void run_command(const struct admin *admin, struct MHD_Connection *connec
  * Thread: libmicrohttpd's. Called at the end of the headers, then for each piece of a body, then at its end. An
  * answer before the end closes the connection, which suits a method or a body that we do not take.
  */
-static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *path, const char *method,
-                                  const char *version, const char *upload, size_t *upload_size, void **request_ctx)
+static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **request_ctx)
 {
     const struct admin *admin = ctx;
     struct answer a = {MHD_HTTP_OK, plain_text, BUF_INIT};
@@ -233,7 +239,8 @@ int admin_bind(const struct config *config, struct admin **out, struct err *e)
     a->unix_fd = listen_unix(a->socket_path, e);
     if (a->unix_fd < 0)
         goto fail;
-    if (config->admin.enabled && (a->tcp_fd = listen_tcp(config->admin.host, config->admin.port, a->address, e)) < 0)
+    if (config->admin.enabled &&
+        (a->tcp_fd = listen_tcp(config->admin.host, config->admin.port, a->address, e)) < 0)
         goto fail;
     *out = a;
     return 0;
@@ -245,9 +252,10 @@ fail:
 static struct MHD_Daemon *serve_on(struct admin *a, int *fd, struct err *e)
 {
     struct MHD_Daemon *daemon = MHD_start_daemon(
-        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO, 0, NULL, NULL, on_request, a, MHD_OPTION_LISTEN_SOCKET, *fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)MOST_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MOST_REQUEST_BYTES, MHD_OPTION_END);
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO, 0, NULL, NULL, on_request, a,
+        MHD_OPTION_LISTEN_SOCKET, *fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)MOST_CONNECTIONS,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)MOST_REQUEST_BYTES, MHD_OPTION_END);
     if (!daemon) {
         err_set(e, ERR_FATAL, "admin", 0, "cannot start the admin API");
         return NULL;

@@ -30,6 +30,7 @@ char *admin_socket_path(const char *store_folder);
 
 /* A request without a body over the Unix socket: the HTTP status, with the body appended; -1 with err when nobody
  * answers. */
-MUST_CHECK int admin_request(const char *store_folder, const char *method, const char *path, struct buf *body, struct err *e);
+MUST_CHECK int admin_request(const char *store_folder, const char *method, const char *path, struct buf *body,
+                             struct err *e);
 
 #endif

@@ -90,8 +90,9 @@ static int add_sink(void *ctx, const struct sink_record *record)
 static int read_lag(struct store_txn *txn, struct snapshot *s, struct snapshot_sink *sink, struct err *e)
 {
     if (!sink->record.name[0]) /* not begun: what it will be given */
-        sink->record.cursor = sink->record.base =
-            sink->config->start == SINK_START_NOW ? s->bounds.head : s->bounds.oldest - 1;
+        sink->record.cursor = sink->record.base = sink->config->start == SINK_START_NOW
+                                                      ? s->bounds.head
+                                                      : s->bounds.oldest - 1;
     const uint64_t cursor = sink_counted(&sink->record);
     sink->lag = s->bounds.head > cursor ? s->bounds.head - cursor : 0;
     if (sink->lag == 0 || cursor + 1 < s->bounds.oldest)

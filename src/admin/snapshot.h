@@ -29,7 +29,7 @@ struct snapshot_subscription {
 
 struct snapshot_org {
     const char *name;
-    struct org_view view; /* daemon down: all zero */
+    struct org_view view;  /* daemon down: all zero */
     int64_t next_login_ms; /* wall clock; 0: at once, or when one is needed; INT64_MAX: none will come */
 };
 
@@ -37,8 +37,8 @@ struct snapshot_sink {
     const struct sink_config *config; /* NULL: it left the configuration */
     struct sink_record record;        /* without its state */
     uint64_t lag;
-    int64_t lag_ms;                   /* since the oldest unsettled event was received; 0 without lag */
-    struct delivery_view view;        /* daemon down: DELIVERY_STOPPED */
+    int64_t lag_ms;            /* since the oldest unsettled event was received; 0 without lag */
+    struct delivery_view view; /* daemon down: DELIVERY_STOPPED */
 };
 
 struct snapshot_dead_letters {

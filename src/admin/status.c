@@ -106,9 +106,10 @@ static json_t *org_json(const struct snapshot *s, const struct snapshot_org *org
     json_object_set_new(o, "state", json_string(s->running ? states[v->status] : "stopped"));
     json_object_set_new(o, "reason", text_or_null(s->running ? v->why.text : ""));
     json_object_set_new(o, "logins", number(v->logins));
-    json_object_set_new(o, "next_login_at", org->next_login_ms == INT64_MAX ? json_string("never")
-                                            : s->running ? time_or_null(v->next_login_ms)
-                                                         : time_or_null(org->next_login_ms));
+    json_object_set_new(o, "next_login_at",
+                        org->next_login_ms == INT64_MAX ? json_string("never")
+                        : s->running                    ? time_or_null(v->next_login_ms)
+                                                        : time_or_null(org->next_login_ms));
     const struct usage_view *u = &org->view.usage;
     json_object_set_new(o, "api_used", u->known ? json_integer(u->used) : json_null());
     json_object_set_new(o, "api_max", u->known ? json_integer(u->max) : json_null());
@@ -181,7 +182,8 @@ static json_t *incidents_json(const struct snapshot *s)
         json_object_set_new(o, "id", number(incident->number));
         json_object_set_new(o, "subscription", text_or_null(incident->subject));
         json_object_set_new(o, "kind", text_or_null(incident->kind));
-        json_object_set_new(o, "old_replay_id", hex_or_null(incident->old_replay_id, incident->old_replay_id_len));
+        json_object_set_new(o, "old_replay_id",
+                            hex_or_null(incident->old_replay_id, incident->old_replay_id_len));
         json_object_set_new(o, "since", time_or_null(incident->since_ms));
         json_object_set_new(o, "until", time_or_null(incident->until_ms));
         json_object_set_new(o, "policy", text_or_null(incident->policy));

@@ -50,7 +50,8 @@ static void add_note(struct table *t, const json_t *o, bool bad)
     char note[600];
     if (!bad && !*reason)
         return;
-    snprintf(note, sizeof note, "%s%s%s%s%s", text_of(o, "state"), *since ? " since " : "", since, *reason ? ": " : "", reason);
+    snprintf(note, sizeof note, "%s%s%s%s%s", text_of(o, "state"), *since ? " since " : "", since,
+             *reason ? ": " : "", reason);
     table_note(t, note);
 }
 
@@ -93,10 +94,12 @@ static void add_subscriptions(const json_t *list, bool colour, struct buf *out)
         return;
     buf_add_str(out, "\nsubscriptions\n");
     table_init(&t, "lllrrrrr");
-    static const char *const heading[] = {"name", "topic", "state", "position age", "last response", "received", "duplicates", "journaled"};
+    static const char *const heading[] = {"name",          "topic",    "state",      "position age",
+                                          "last response", "received", "duplicates", "journaled"};
     for (i = 0; i < ARRAY_LEN(heading); i++)
         table_cell(&t, "%s", heading[i]);
-    json_array_foreach(list, i, sub) {
+    json_array_foreach(list, i, sub)
+    {
         int64_t heard_ms;
         table_cell(&t, "%s", text_of(sub, "name"));
         table_cell(&t, "%s", text_of(sub, "topic"));
@@ -120,7 +123,8 @@ static void add_subscriptions(const json_t *list, bool colour, struct buf *out)
 /* Subscriptions whose position the service keeps, too. */
 static void add_managed(const json_t *list, bool colour, struct buf *out)
 {
-    static const char *const heading[] = {"name", "managed as", "committed to the service", "accepted", "refused", ""};
+    static const char *const heading[] = {"name",     "managed as", "committed to the service",
+                                          "accepted", "refused",    ""};
     struct table t;
     size_t i, n = 0;
     json_t *sub;
@@ -131,7 +135,8 @@ static void add_managed(const json_t *list, bool colour, struct buf *out)
     table_init(&t, "lllrrl");
     for (i = 0; i < ARRAY_LEN(heading); i++)
         table_cell(&t, "%s", heading[i]);
-    json_array_foreach(list, i, sub) {
+    json_array_foreach(list, i, sub)
+    {
         const json_t *m = json_object_get(sub, "managed");
         if (!json_is_object(m))
             continue;
@@ -146,7 +151,8 @@ static void add_managed(const json_t *list, bool colour, struct buf *out)
         else if (*text_of(m, "brings"))
             table_cell(&t, "brings %s, topic is %s", text_of(m, "brings"), text_of(sub, "topic"));
         else
-            table_cell(&t, "%s", json_is_true(json_object_get(m, "reading_beside")) ? "reading beside it" : "");
+            table_cell(&t, "%s",
+                       json_is_true(json_object_get(m, "reading_beside")) ? "reading beside it" : "");
     }
     print_table(&t, colour, out);
 }
@@ -157,7 +163,8 @@ static void add_journal(const json_t *journal, struct buf *out)
         return;
     buf_addf(out, "\njournal\n  %" PRId64 " events", number_of(journal, "events"));
     if (number_of(journal, "events"))
-        buf_addf(out, " (seq %" PRId64 " to %" PRId64 ")", number_of(journal, "oldest"), number_of(journal, "head"));
+        buf_addf(out, " (seq %" PRId64 " to %" PRId64 ")", number_of(journal, "oldest"),
+                 number_of(journal, "head"));
     buf_add_str(out, ", ");
     add_bytes(out, number_of(journal, "bytes"));
     buf_add_str(out, " of ");
@@ -181,7 +188,8 @@ static void add_sinks(const json_t *list, bool colour, struct buf *out)
                                           "delivered", "superseded", "filtered", "parked", "retries"};
     for (i = 0; i < ARRAY_LEN(heading); i++)
         table_cell(&t, "%s", heading[i]);
-    json_array_foreach(list, i, sink) {
+    json_array_foreach(list, i, sink)
+    {
         table_cell(&t, "%s", text_of(sink, "name"));
         table_cell(&t, "%s", *text_of(sink, "kind") ? text_of(sink, "kind") : "-");
         table_cell(&t, "%s", text_of(sink, "state"));
@@ -204,7 +212,8 @@ static void add_dead_letters(const json_t *list, bool colour, struct buf *out)
     static const char *const heading[] = {"sink", "status", "reason", "count"};
     for (i = 0; i < ARRAY_LEN(heading); i++)
         table_cell(&t, "%s", heading[i]);
-    json_array_foreach(list, i, group) {
+    json_array_foreach(list, i, group)
+    {
         for (size_t k = 0; k < 3; k++)
             table_cell(&t, "%s", text_of(group, heading[k]));
         table_cell(&t, "%" PRId64, number_of(group, "count"));
@@ -224,7 +233,8 @@ static void add_incidents(const json_t *list, bool colour, struct buf *out)
     static const char *const heading[] = {"id", "subscription", "kind", "state", "policy", "since", "until"};
     for (i = 0; i < ARRAY_LEN(heading); i++)
         table_cell(&t, "%s", heading[i]);
-    json_array_foreach(list, i, incident) {
+    json_array_foreach(list, i, incident)
+    {
         table_cell(&t, "%" PRId64, number_of(incident, "id"));
         for (size_t k = 1; k < ARRAY_LEN(heading); k++)
             table_cell(&t, "%s", *text_of(incident, heading[k]) ? text_of(incident, heading[k]) : "-");

@@ -283,12 +283,13 @@ static void resume_pause(struct auth *a, const struct auth_memory *before)
         pause = LONGEST_MS;
     int64_t unheard = breaker_resumed(&a->breaker);
     if (unheard > 0 && pause < unheard) {
-        err_set(&why, ERR_RETRY, "auth", 0, "%u logins in a row were begun by a process that ended before the answer",
+        err_set(&why, ERR_RETRY, "auth", 0,
+                "%u logins in a row were begun by a process that ended before the answer",
                 a->breaker.unheard);
         keep_failure(a, &why, unheard, LOG_LEVEL_WARN);
     } else if (pause > 0) {
-        err_set(&why, a->breaker.cause == BREAKER_RATE ? ERR_RETRY : ERR_AUTH, "auth", 0, "before this start: %s",
-                before->why);
+        err_set(&why, a->breaker.cause == BREAKER_RATE ? ERR_RETRY : ERR_AUTH, "auth", 0,
+                "before this start: %s", before->why);
         keep_failure(a, &why, pause, LOG_LEVEL_WARN);
     }
 }
@@ -369,11 +370,12 @@ static void tell_failure(const struct auth *a, struct err *why)
     size_t n = strlen(why->text);
     if (a->due_ms == INT64_MAX) {
         snprintf(why->text + n, sizeof why->text - n,
-                 "; no further login, or the account would be locked: mend it, then 'tidemark login %s'", a->org->name);
+                 "; no further login, or the account would be locked: mend it, then 'tidemark login %s'",
+                 a->org->name);
     } else if (a->next_wall_ms && a->tells_next) {
         clock_format_ms(a->next_wall_ms, when);
-        snprintf(why->text + n, sizeof why->text - n, "; next login at %.19sZ, or by 'tidemark login %s'", when,
-                 a->org->name);
+        snprintf(why->text + n, sizeof why->text - n, "; next login at %.19sZ, or by 'tidemark login %s'",
+                 when, a->org->name);
     }
 }
 

@@ -71,7 +71,7 @@ struct auth_view {
     int64_t next_login_ms; /* FAILING: wall clock; 0: none will come, or none is waited for */
     unsigned failures;     /* logins failed since the last that worked */
     uint64_t refreshes;
-    uint64_t logins; /* that have ended, however */
+    uint64_t logins;    /* that have ended, however */
     char tenant_id[19]; /* of the token held; "" without one */
     char instance_url[1024];
 };

@@ -82,7 +82,8 @@ int64_t breaker_resumed(const struct breaker *b)
 {
     if (b->unheard <= BREAKER_UNHEARD_MOST)
         return 0;
-    return a_little_more(doubled(REFUSED_FIRST_MS, b->unheard - BREAKER_UNHEARD_MOST - 1, REFUSED_LONGEST_MS));
+    return a_little_more(
+        doubled(REFUSED_FIRST_MS, b->unheard - BREAKER_UNHEARD_MOST - 1, REFUSED_LONGEST_MS));
 }
 
 void breaker_worked(struct breaker *b)

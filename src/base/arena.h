@@ -23,7 +23,10 @@ struct arena {
     size_t total; /* bytes in all blocks */
 };
 
-#define ARENA_INIT {NULL, NULL, NULL, 0}
+#define ARENA_INIT                                                                                           \
+    {                                                                                                        \
+        NULL, NULL, NULL, 0                                                                                  \
+    }
 
 void *arena_alloc_slow(struct arena *a, size_t n);
 

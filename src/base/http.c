@@ -21,7 +21,7 @@ struct exchange {
     bool plain;         /* http://, so only loopback may get it */
     bool too_large;     /* the answer passed max_answer */
     bool not_loopback;  /* connected elsewhere than the name promised */
-    bool sent; /* a connection stands: from here on the server may have the request */
+    bool sent;          /* a connection stands: from here on the server may have the request */
 };
 
 void http_setup(void)

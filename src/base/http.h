@@ -39,7 +39,7 @@ struct http_answer {
     int status;
     struct buf body;
     char content_type[64];
-    int64_t date_ms;     /* Date header as ms since 1970; 0 when missing */
+    int64_t date_ms;       /* Date header as ms since 1970; 0 when missing */
     int64_t retry_after_s; /* Retry-After in seconds; -1 when missing or a date */
     bool sent; /* also after -1: the request went out, so without an answer nobody knows what became of it */
 };

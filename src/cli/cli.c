@@ -36,13 +36,14 @@ void cli_usage_error(const struct command *self, const char *fmt, ...)
 
 static void print_help(const struct command *self)
 {
-    printf("usage: tidemark %s %s\n"
-           "\n"
-           "  -c, --config FILE       configuration (else $TIDEMARK_CONFIG, else /etc/tidemark/tidemark.yaml)\n"
-           "  -v, --verbose           say more\n"
-           "      --log-format text|json\n"
-           "      --help, --version\n",
-           self->name, self->usage);
+    printf(
+        "usage: tidemark %s %s\n"
+        "\n"
+        "  -c, --config FILE       configuration (else $TIDEMARK_CONFIG, else /etc/tidemark/tidemark.yaml)\n"
+        "  -v, --verbose           say more\n"
+        "      --log-format text|json\n"
+        "      --help, --version\n",
+        self->name, self->usage);
 }
 
 static void set_log_format(const struct command *self, struct common_options *common, const char *text)
@@ -53,8 +54,8 @@ static void set_log_format(const struct command *self, struct common_options *co
     common->log_format = strcmp(text, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT;
 }
 
-int cli_next_option(const struct command *self, struct common_options *common, int argc, char **argv, const char *shorts,
-                    const struct option *own)
+int cli_next_option(const struct command *self, struct common_options *common, int argc, char **argv,
+                    const char *shorts, const struct option *own)
 {
     struct option all[MOST_OPTIONS] = {{0}};
     size_t n = 0;
@@ -67,13 +68,26 @@ int cli_next_option(const struct command *self, struct common_options *common, i
     for (;;) {
         int c = getopt_long(argc, argv, all_shorts, all, NULL);
         switch (c) {
-        case 'c': common->config_path = optarg; break;
-        case 'v': common->verbose++; break;
-        case OPTION_LOG_FORMAT: set_log_format(self, common, optarg); break;
-        case OPTION_HELP: print_help(self); exit(cli_finish_output(EXIT_OK));
-        case OPTION_VERSION: printf("tidemark %s\n", TIDEMARK_VERSION); exit(cli_finish_output(EXIT_OK));
-        case '?': fprintf(stderr, "Try 'tidemark %s --help'.\n", self->name); exit(EXIT_USAGE);
-        default: return c;
+        case 'c':
+            common->config_path = optarg;
+            break;
+        case 'v':
+            common->verbose++;
+            break;
+        case OPTION_LOG_FORMAT:
+            set_log_format(self, common, optarg);
+            break;
+        case OPTION_HELP:
+            print_help(self);
+            exit(cli_finish_output(EXIT_OK));
+        case OPTION_VERSION:
+            printf("tidemark %s\n", TIDEMARK_VERSION);
+            exit(cli_finish_output(EXIT_OK));
+        case '?':
+            fprintf(stderr, "Try 'tidemark %s --help'.\n", self->name);
+            exit(EXIT_USAGE);
+        default:
+            return c;
         }
     }
 }
@@ -99,14 +113,19 @@ void cli_set_log(const struct common_options *common, const struct config *confi
 int cli_exit_code(enum err_class class)
 {
     switch (class) {
-    case ERR_NONE: return EXIT_OK;
-    case ERR_CONFIG: return EXIT_USAGE;
-    case ERR_STORE: return EXIT_STORE;
+    case ERR_NONE:
+        return EXIT_OK;
+    case ERR_CONFIG:
+        return EXIT_USAGE;
+    case ERR_STORE:
+        return EXIT_STORE;
     case ERR_AUTH:
     case ERR_RETRY:
     case ERR_UNKNOWN:
-    case ERR_REJECTED: return EXIT_SOURCE;
-    case ERR_FATAL: return EXIT_INTERNAL;
+    case ERR_REJECTED:
+        return EXIT_SOURCE;
+    case ERR_FATAL:
+        return EXIT_INTERNAL;
     }
     return EXIT_INTERNAL;
 }

@@ -19,7 +19,7 @@ struct command {
     const char *name;
     const char *summary; /* one line, for the list */
     int (*run)(const struct command *self, int argc, char **argv);
-    const char *usage;   /* what follows "usage: tidemark NAME "; then the options, one per line */
+    const char *usage; /* what follows "usage: tidemark NAME "; then the options, one per line */
 };
 
 int cli_run(const struct command *self, int argc, char **argv);
@@ -52,8 +52,8 @@ struct common_options {
  * a wrong option says so and exits with 2), and returns a command's own option, or -1 at the end.
  * `own` is the command's table, terminated by a zero row; its short options are in `shorts`.
  */
-int cli_next_option(const struct command *self, struct common_options *common, int argc, char **argv, const char *shorts,
-                    const struct option *own);
+int cli_next_option(const struct command *self, struct common_options *common, int argc, char **argv,
+                    const char *shorts, const struct option *own);
 void cli_common_init(struct common_options *common);
 
 /* Exit 2 with a message that names the command. */

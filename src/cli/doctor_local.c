@@ -67,20 +67,25 @@ static void look_inside(struct doctor *d, struct store *st)
         store_abort(&txn);
     }
     if (rc != 0) {
-        doctor_bad(d, EXIT_STORE, "store", path, "restore a backup, or move the folder away and begin again", "%s", e.text);
+        doctor_bad(d, EXIT_STORE, "store", path, "restore a backup, or move the folder away and begin again",
+                   "%s", e.text);
         return;
     }
     const int64_t may_grow = space.max_bytes - space.file_bytes;
     if (space.live_bytes > space.max_bytes / 10 * 8)
-        doctor_warn(d, "store", path, "look for a sink that lags ('tidemark status'), or raise store.max_size",
-                    "%" PRId64 " of %" PRId64 " MiB are in use", space.live_bytes >> 20, space.max_bytes >> 20);
+        doctor_warn(
+            d, "store", path, "look for a sink that lags ('tidemark status'), or raise store.max_size",
+            "%" PRId64 " of %" PRId64 " MiB are in use", space.live_bytes >> 20, space.max_bytes >> 20);
     if (space.free_bytes >= SCARCE_BYTES && space.free_bytes < may_grow)
         doctor_warn(d, "store", path, "lower store.max_size, or give it a larger disk",
-                    "may grow by %" PRId64 " MiB (store.max_size), the disk has %" PRId64 " free", may_grow >> 20, space.free_bytes >> 20);
+                    "may grow by %" PRId64 " MiB (store.max_size), the disk has %" PRId64 " free",
+                    may_grow >> 20, space.free_bytes >> 20);
     if (open_incidents)
-        doctor_warn(d, "store", path, "'tidemark incidents list' says what happened; close them when dealt with",
+        doctor_warn(d, "store", path,
+                    "'tidemark incidents list' says what happened; close them when dealt with",
                     "open incidents: %" PRIu64, open_incidents);
-    doctor_good(d, "store", path, "%" PRId64 " MiB, of which %" PRId64 " in use", space.file_bytes >> 20, space.live_bytes >> 20);
+    doctor_good(d, "store", path, "%" PRId64 " MiB, of which %" PRId64 " in use", space.file_bytes >> 20,
+                space.live_bytes >> 20);
 }
 
 static void check_folder(struct doctor *d, const char *folder)
@@ -89,15 +94,18 @@ static void check_folder(struct doctor *d, const char *folder)
     struct stat st;
     int64_t room = free_bytes(folder);
     if (stat(folder, &st) != 0)
-        doctor_bad(d, EXIT_STORE, "store", path, "check the path and its folders", "cannot look at %s: %s", folder, strerror(errno));
+        doctor_bad(d, EXIT_STORE, "store", path, "check the path and its folders", "cannot look at %s: %s",
+                   folder, strerror(errno));
     else if (!S_ISDIR(st.st_mode))
-        doctor_bad(d, EXIT_STORE, "store", path, "give store.path a folder of its own", "%s is no folder", folder);
+        doctor_bad(d, EXIT_STORE, "store", path, "give store.path a folder of its own", "%s is no folder",
+                   folder);
     else if (access(folder, R_OK | W_OK | X_OK) != 0)
-        doctor_bad(d, EXIT_STORE, "store", path, "check owner and mode of the folder, and whether it is mounted read-only",
+        doctor_bad(d, EXIT_STORE, "store", path,
+                   "check owner and mode of the folder, and whether it is mounted read-only",
                    "user %u cannot write to %s: %s", (unsigned)geteuid(), folder, strerror(errno));
     else if (strcmp(folder, path) == 0 && st.st_mode & 077)
-        doctor_warn(d, "store", path, "chmod 700: events and positions are in it", "others may look into it (mode %03o)",
-                    (unsigned)st.st_mode & 0777);
+        doctor_warn(d, "store", path, "chmod 700: events and positions are in it",
+                    "others may look into it (mode %03o)", (unsigned)st.st_mode & 0777);
     if (room >= 0 && room < SCARCE_BYTES)
         doctor_bad(d, EXIT_STORE, "store", path, make_room, "its disk has %" PRId64 " MiB free", room >> 20);
 }
@@ -112,7 +120,8 @@ void doctor_store(struct doctor *d)
     if (store_check_place(folder, &e) != 0)
         doctor_bad(d, cli_exit_code(e.class), "store", path, "put store.path on a local disk", "%s", e.text);
     else if (look_open(d->config, &st, &e) != 0)
-        doctor_bad(d, cli_exit_code(e.class), "store", path, "see the message; 'tidemark restore' puts a backup in its place", "%s", e.text);
+        doctor_bad(d, cli_exit_code(e.class), "store", path,
+                   "see the message; 'tidemark restore' puts a backup in its place", "%s", e.text);
     else if (!st)
         doctor_good(d, "store", path, "not there yet: the daemon makes it");
     else
@@ -134,15 +143,19 @@ static void check_file(struct doctor *d, const struct sink_config *sink)
     const bool is_there = stat(sink->path, &st) == 0;
     const int64_t room = free_bytes(place);
     if (is_there && !S_ISREG(st.st_mode))
-        doctor_bad(d, EXIT_SINK, "sink", sink->name, "name a regular file", "%s is no regular file", sink->path);
+        doctor_bad(d, EXIT_SINK, "sink", sink->name, "name a regular file", "%s is no regular file",
+                   sink->path);
     else if (is_there && access(sink->path, R_OK | W_OK) != 0)
-        doctor_bad(d, EXIT_SINK, "sink", sink->name, "check owner and mode of the file, and whether it is mounted read-only",
+        doctor_bad(d, EXIT_SINK, "sink", sink->name,
+                   "check owner and mode of the file, and whether it is mounted read-only",
                    "user %u cannot read and write %s: %s", (unsigned)geteuid(), sink->path, strerror(errno));
     else if (!is_there && access(place, W_OK | X_OK) != 0)
-        doctor_bad(d, EXIT_SINK, "sink", sink->name, "make the folder, or mount it, for the user the daemon runs as",
-                   "cannot make %s: %s", sink->path, strerror(errno));
+        doctor_bad(d, EXIT_SINK, "sink", sink->name,
+                   "make the folder, or mount it, for the user the daemon runs as", "cannot make %s: %s",
+                   sink->path, strerror(errno));
     else if (room >= 0 && room < SCARCE_BYTES)
-        doctor_bad(d, EXIT_SINK, "sink", sink->name, make_room, "the disk of %s has %" PRId64 " MiB free", sink->path, room >> 20);
+        doctor_bad(d, EXIT_SINK, "sink", sink->name, make_room, "the disk of %s has %" PRId64 " MiB free",
+                   sink->path, room >> 20);
     else
         doctor_good(d, "sink", sink->name, "%s can be %s", sink->path, is_there ? "written" : "made");
     free(folder);
@@ -180,5 +193,6 @@ void doctor_sinks(struct doctor *d)
             doctor_good(d, "sink", sink->name, "needs nothing");
     }
     if (d->config->n_sinks == 0)
-        doctor_warn(d, "sink", d->config->file, "'tidemark run' wants at least one", "no sinks are configured");
+        doctor_warn(d, "sink", d->config->file, "'tidemark run' wants at least one",
+                    "no sinks are configured");
 }

@@ -96,9 +96,18 @@ static json_t *time_of(int64_t ms)
 /* What the line of the event says about the change, without its values. */
 static json_t *describe(const struct explaining *x, const struct event_data *ev, const struct change *ch)
 {
-    static const char *const kept[] = {"id",           "topic",         "replay_id",      "seq",
-                                       "kind",         "entity",        "change_type",    "commit_timestamp",
-                                       "commit_number", "transaction_key", "changed_fields", "nulled_fields"};
+    static const char *const kept[] = {"id",
+                                       "topic",
+                                       "replay_id",
+                                       "seq",
+                                       "kind",
+                                       "entity",
+                                       "change_type",
+                                       "commit_timestamp",
+                                       "commit_number",
+                                       "transaction_key",
+                                       "changed_fields",
+                                       "nulled_fields"};
     const struct line_source source = {span_of_str(x->record.org_id), span_of_str(x->record.topic)};
     struct buf line = BUF_INIT;
     json_line_add(&line, ev, ch, &source, 0);
@@ -116,18 +125,20 @@ static json_t *describe(const struct explaining *x, const struct event_data *ev,
     return o;
 }
 
-static void add_event(struct explaining *x, const struct event_data *ev, const struct change *ch, bool in_journal)
+static void add_event(struct explaining *x, const struct event_data *ev, const struct change *ch,
+                      bool in_journal)
 {
     struct buf line = BUF_INIT;
     change_line_add(&line, ev, ch, look_width(160), look_has_colour());
     x->events = xrealloc(x->events, (x->n_events + 1) * sizeof *x->events);
-    x->events[x->n_events++] = (struct touching){
-        .seq = ev->seq,
-        .subscription = ev->subscription,
-        .in_journal = in_journal,
-        .version = {ev->epoch, ch->kind == CHANGE_SNAPSHOT, ch->header.commit_number, ch->header.sequence_number},
-        .json = describe(x, ev, ch),
-        .line = buf_detach(&line)};
+    x->events[x->n_events++] = (struct touching){.seq = ev->seq,
+                                                 .subscription = ev->subscription,
+                                                 .in_journal = in_journal,
+                                                 .version = {ev->epoch, ch->kind == CHANGE_SNAPSHOT,
+                                                             ch->header.commit_number,
+                                                             ch->header.sequence_number},
+                                                 .json = describe(x, ev, ch),
+                                                 .line = buf_detach(&line)};
 }
 
 /* x->record is its subscription's. */
@@ -136,8 +147,8 @@ static void look_at(struct explaining *x, const struct event_data *ev, bool in_j
     struct change_header header;
     struct change ch;
     struct err why = ERR_INIT;
-    const struct avro_plan *plan =
-        schema_cache_get(x->schemas, span_of_str(x->record.org_id), ev->schema_id, &why);
+    const struct avro_plan *plan = schema_cache_get(x->schemas, span_of_str(x->record.org_id), ev->schema_id,
+                                                    &why);
     if (!plan || avro_decode_header(plan, ev->payload, &x->arena, &header, &why) != 0)
         x->undecodable++;
     else if (touches(&header, x->options->record_id)) {
@@ -291,7 +302,8 @@ static struct standing standing_of(const struct explaining *x, const struct sink
     const struct parked *p = find_parked(x, ev->seq, sink->name);
     if (p) {
         s.status = "parked";
-        snprintf(s.more, sizeof s.more, "%s, %s: %s", dead_letter_status_name(p->status), p->reason, p->detail);
+        snprintf(s.more, sizeof s.more, "%s, %s: %s", dead_letter_status_name(p->status), p->reason,
+                 p->detail);
     } else if (!r && sink->start == SINK_START_NOW) {
         s.status = "not_given";
         snprintf(s.more, sizeof s.more, "the sink has not begun, and begins with what comes then");
@@ -338,8 +350,8 @@ static int place_events(struct explaining *x, struct err *e)
                 list = json_array();
                 json_object_set_new(x->events[i].json, "sinks", list);
             }
-            json_array_append_new(list, json_pack("{ssssss*}", "name", sink->name, "status", s.status, "detail",
-                                                  s.more[0] ? s.more : NULL));
+            json_array_append_new(list, json_pack("{ssssss*}", "name", sink->name, "status", s.status,
+                                                  "detail", s.more[0] ? s.more : NULL));
         }
         sink_record_release(&r);
     }
@@ -371,8 +383,9 @@ static void print_json(const struct explaining *x, json_t *held)
 {
     json_t *o = json_object(), *events = json_array();
     json_object_set_new(o, "record_id", json_string(x->options->record_id));
-    json_object_set_new(o, "journal", json_pack("{sIsI}", "oldest", (json_int_t)x->bounds.oldest, "head",
-                                                (json_int_t)x->bounds.head));
+    json_object_set_new(
+        o, "journal",
+        json_pack("{sIsI}", "oldest", (json_int_t)x->bounds.oldest, "head", (json_int_t)x->bounds.head));
     for (size_t i = 0; i < x->n_events; i++) {
         json_object_set_new(x->events[i].json, "in_journal", json_boolean(x->events[i].in_journal));
         json_array_append(events, x->events[i].json);
@@ -393,12 +406,14 @@ static void print_superseded(const json_t *event)
     enum { NAMED = 8 };
     size_t i, k;
     json_t *sink, *field;
-    json_array_foreach(json_object_get(event, "superseded"), i, sink) {
+    json_array_foreach(json_object_get(event, "superseded"), i, sink)
+    {
         json_t *fields = json_object_get(sink, "fields");
         if (json_array_size(fields) == 0)
             continue;
         printf("    %s: newer already:", json_string_value(json_object_get(sink, "sink")));
-        json_array_foreach(fields, k, field) {
+        json_array_foreach(fields, k, field)
+        {
             const json_t *seq = json_object_get(field, "seq");
             if (k == NAMED) {
                 printf(" and %zu more", json_array_size(fields) - k);
@@ -419,7 +434,8 @@ static void print_text(const struct explaining *x, const json_t *held)
         size_t k;
         json_t *sink;
         fputs(x->events[i].line, stdout);
-        json_array_foreach(json_object_get(x->events[i].json, "sinks"), k, sink) {
+        json_array_foreach(json_object_get(x->events[i].json, "sinks"), k, sink)
+        {
             const char *more = json_string_value(json_object_get(sink, "detail"));
             printf("    %s: %s%s%s\n", json_string_value(json_object_get(sink, "name")),
                    json_string_value(json_object_get(sink, "status")), more ? ", " : "", more ? more : "");
@@ -456,7 +472,8 @@ static int explain_store(struct explaining *x)
 
 int explain(const struct config *config, const struct explain_options *options)
 {
-    struct explaining x = {.config = config, .options = options, .arena = ARENA_INIT, .old_arena = ARENA_INIT};
+    struct explaining x = {
+        .config = config, .options = options, .arena = ARENA_INIT, .old_arena = ARENA_INIT};
     struct err e = ERR_INIT;
     if (look_open(config, &x.st, &e) != 0)
         return cli_fail(&e);

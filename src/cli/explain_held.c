@@ -7,7 +7,8 @@
 
 /* --- which event brought it ------------------------------------------------------------------------------ */
 
-static const struct explain_event *event_of(const struct explain_event *events, size_t n, const struct version *v)
+static const struct explain_event *event_of(const struct explain_event *events, size_t n,
+                                            const struct version *v)
 {
     for (size_t i = 0; i < n; i++)
         if (version_compare(&events[i].version, v) == 0)
@@ -39,9 +40,10 @@ static json_t *field_json(const struct held_field *f, const struct explain_event
     json_object_set_new(o, "column", text_of(f->column));
     json_object_set_new(o, "value", value ? value : json_null());
     json_object_set_new(o, "version", version_text(&f->version));
-    json_object_set_new(o, "by", json_string(version_is_none(&f->version) ? "nothing"
-                                             : f->listed                  ? "update"
-                                                                          : "image"));
+    json_object_set_new(o, "by",
+                        json_string(version_is_none(&f->version) ? "nothing"
+                                    : f->listed                  ? "update"
+                                                                 : "image"));
     json_object_set_new(o, "seq", from ? json_integer((json_int_t)from->seq) : json_null());
     return o;
 }
@@ -53,7 +55,8 @@ static const char *existence_name(enum record_existence existence)
     return names[existence];
 }
 
-static json_t *record_json(const char *sink, const struct held_record *r, const struct explain_event *events, size_t n)
+static json_t *record_json(const char *sink, const struct held_record *r, const struct explain_event *events,
+                           size_t n)
 {
     const struct explain_event *existed = event_of(events, n, &r->state.existed);
     json_t *o = json_object(), *fields = json_array();
@@ -81,9 +84,7 @@ static bool speaks_about(const struct explain_event *ev, struct span field)
     const char *type = json_string_value(json_object_get(ev->json, "change_type"));
     if (!type || strcmp(type, "UPDATE") != 0)
         return true;
-    json_array_foreach(names, i, name)
-        if (span_equal_str(field, json_string_value(name)))
-            return true;
+    json_array_foreach(names, i, name) if (span_equal_str(field, json_string_value(name))) return true;
     return false;
 }
 
@@ -114,8 +115,8 @@ static void add_superseded(const char *sink, const struct held_record *r, const 
 
 /* --- all sinks ------------------------------------------------------------------------------------------------ */
 
-static void explain_sink(const struct sink_config *sink, const char *record_id, const struct explain_event *events,
-                         size_t n_events, json_t *out)
+static void explain_sink(const struct sink_config *sink, const char *record_id,
+                         const struct explain_event *events, size_t n_events, json_t *out)
 {
     struct arena a = ARENA_INIT;
     struct err e = ERR_INIT;
@@ -133,8 +134,8 @@ static void explain_sink(const struct sink_config *sink, const char *record_id, 
     arena_release(&a);
 }
 
-json_t *explain_held(const struct config *config, const char *sink, const char *record_id, const uint32_t *raises,
-                     struct explain_event *events, size_t n)
+json_t *explain_held(const struct config *config, const char *sink, const char *record_id,
+                     const uint32_t *raises, struct explain_event *events, size_t n)
 {
     json_t *out = json_array();
     for (uint32_t i = 0; i < config->n_sinks; i++) {
@@ -199,17 +200,20 @@ static void add_record(const json_t *r, bool colour, struct buf *out)
                                                            : "one row");
     if (strcmp(member(r, "existence"), "unseen") != 0)
         buf_addf(out, "; the record %s since version %s",
-                 strcmp(member(r, "existence"), "deleted") == 0 ? "is deleted" : "exists", member(r, "existed"));
+                 strcmp(member(r, "existence"), "deleted") == 0 ? "is deleted" : "exists",
+                 member(r, "existed"));
     if (json_is_integer(existed))
         buf_addf(out, " (seq %lld)", (long long)json_integer_value(existed));
-    buf_addf(out, "%s\n", json_is_true(json_object_get(r, "incomplete")) ? "; incomplete, to be re-read" : "");
+    buf_addf(out, "%s\n",
+             json_is_true(json_object_get(r, "incomplete")) ? "; incomplete, to be re-read" : "");
     table_init(&t, "lllll");
     table_cell(&t, "field");
     table_cell(&t, "column");
     table_cell(&t, "version");
     table_cell(&t, "from");
     table_cell(&t, "value");
-    json_array_foreach(json_object_get(r, "fields"), i, field) {
+    json_array_foreach(json_object_get(r, "fields"), i, field)
+    {
         char from[64], value[64];
         const char *version = member(field, "version");
         add_from(field, from, sizeof from);
@@ -228,7 +232,8 @@ void explain_held_text(const json_t *held, bool colour, struct buf *out)
 {
     size_t i;
     json_t *r;
-    json_array_foreach(held, i, r) {
+    json_array_foreach(held, i, r)
+    {
         if (json_object_get(r, "error"))
             buf_addf(out, "sink %s: %s\n", member(r, "sink"), member(r, "error"));
         else if (json_is_null(json_object_get(r, "table")))

@@ -19,15 +19,15 @@
 struct explain_event {
     uint64_t seq;
     struct version version; /* in the epoch of the journal */
-    json_t *json; /* change_type, changed_fields; gets "superseded" per sink */
+    json_t *json;           /* change_type, changed_fields; gets "superseded" per sink */
 };
 
 /*
  * One object per sink that was looked at: {"sink", "table", "row", …, "fields": […]} or {"sink", "error"}. `raises`: per
  * sink of the configuration, by how much it raises epochs (delivery/horizon.h).
  */
-json_t *explain_held(const struct config *config, const char *sink, const char *record_id, const uint32_t *raises,
-                     struct explain_event *events, size_t n);
+json_t *explain_held(const struct config *config, const char *sink, const char *record_id,
+                     const uint32_t *raises, struct explain_event *events, size_t n);
 /* The same for people. */
 void explain_held_text(const json_t *held, bool colour, struct buf *out);
 

@@ -30,7 +30,8 @@ static json_t *org_status(const struct config *config, const char *name)
     size_t i;
     if (admin_request(config->store.path, "GET", "/status", &body, &e) == 200)
         status = json_loadb((const char *)body.data, body.len, 0, NULL);
-    json_array_foreach(json_object_get(status, "orgs"), i, org) {
+    json_array_foreach(json_object_get(status, "orgs"), i, org)
+    {
         const char *its = json_string_value(json_object_get(org, "name"));
         if (its && strcmp(its, name) == 0)
             found = json_incref(org);

@@ -36,7 +36,8 @@ static void keep_pause(struct org_client *c, struct store *st)
         auth_remember(c->auth, &before, NULL, NULL);
 }
 
-int org_client_open(struct org_client *c, const struct config *config, uint32_t org, struct store *st, struct err *e)
+int org_client_open(struct org_client *c, const struct config *config, uint32_t org, struct store *st,
+                    struct err *e)
 {
     const struct org_config *its = &config->orgs[org];
     struct store *looked = NULL;
@@ -74,9 +75,13 @@ int org_client_login(struct org_client *c, struct err *e)
 {
     while (!c->has_token) {
         switch (auth_get(c->auth, &c->token, e)) {
-        case AUTH_READY: c->has_token = true; return 0;
-        case AUTH_FAILING: return err_prefix(e, "org '%s'", c->config->name);
-        case AUTH_PENDING: break;
+        case AUTH_READY:
+            c->has_token = true;
+            return 0;
+        case AUTH_FAILING:
+            return err_prefix(e, "org '%s'", c->config->name);
+        case AUTH_PENDING:
+            break;
         }
         if (interrupt_signal())
             return err_set(e, ERR_FATAL, "cli", 0, "interrupted");
@@ -85,12 +90,14 @@ int org_client_login(struct org_client *c, struct err *e)
     return 0;
 }
 
-static int fail(const struct org_client *c, const char *what, const struct pubsub_status *status, struct err *e)
+static int fail(const struct org_client *c, const char *what, const struct pubsub_status *status,
+                struct err *e)
 {
-    enum err_class class = status->reaction == PUBSUB_FATAL ? ERR_REJECTED
+    enum err_class class = status->reaction == PUBSUB_FATAL       ? ERR_REJECTED
                            : status->reaction == PUBSUB_NEW_TOKEN ? ERR_AUTH
                                                                   : ERR_RETRY;
-    return err_set(e, class, "pubsub", status->grpc_code, "org '%s': %s: %s", c->config->name, what, status->text);
+    return err_set(e, class, "pubsub", status->grpc_code, "org '%s': %s: %s", c->config->name, what,
+                   status->text);
 }
 
 int org_client_topic(struct org_client *c, const char *topic, struct pubsub_topic *out, struct err *e)
@@ -130,7 +137,8 @@ int org_client_schema(struct org_client *c, const char *schema_id, struct buf *j
     return fail(c, schema_id, &status, e);
 }
 
-int org_client_choose(const struct config *config, const char *name, const char *topic, uint32_t *org, struct err *e)
+int org_client_choose(const struct config *config, const char *name, const char *topic, uint32_t *org,
+                      struct err *e)
 {
     uint32_t found = UINT32_MAX;
     for (uint32_t i = 0; name && i < config->n_orgs; i++)
@@ -148,7 +156,8 @@ int org_client_choose(const struct config *config, const char *name, const char 
         found = config->subscriptions[i].org;
     }
     if (found == UINT32_MAX)
-        return err_set(e, ERR_CONFIG, "cli", 0, "%s has %u orgs: name one with --org", config->file, config->n_orgs);
+        return err_set(e, ERR_CONFIG, "cli", 0, "%s has %u orgs: name one with --org", config->file,
+                       config->n_orgs);
     *org = found;
     return 0;
 }

@@ -29,8 +29,8 @@ void org_client_teardown(void);
 
 /* Does not connect yet. st: the store, where the caller has it open (twice in one process is once too much); NULL: it
  * is looked for. ERR_CONFIG: CA file, endpoint. */
-MUST_CHECK int org_client_open(struct org_client *c, const struct config *config, uint32_t org, struct store *st,
-                               struct err *e);
+MUST_CHECK int org_client_open(struct org_client *c, const struct config *config, uint32_t org,
+                               struct store *st, struct err *e);
 void org_client_close(struct org_client *c);
 
 /* Have a token in c->token; waits for the login. Cheap while one is held. */
@@ -38,12 +38,15 @@ MUST_CHECK int org_client_login(struct org_client *c, struct err *e);
 /* The service refused the token in hand. */
 void org_client_refused(struct org_client *c);
 
-MUST_CHECK int org_client_topic(struct org_client *c, const char *topic, struct pubsub_topic *out, struct err *e);
+MUST_CHECK int org_client_topic(struct org_client *c, const char *topic, struct pubsub_topic *out,
+                                struct err *e);
 void org_client_topic_release(struct pubsub_topic *topic);
-MUST_CHECK int org_client_schema(struct org_client *c, const char *schema_id, struct buf *json, struct err *e);
+MUST_CHECK int org_client_schema(struct org_client *c, const char *schema_id, struct buf *json,
+                                 struct err *e);
 
 /* The org to ask: `name`, or the only one, or the one whose subscription has this topic (may be NULL).
  * ERR_CONFIG when that leaves a choice. */
-MUST_CHECK int org_client_choose(const struct config *config, const char *name, const char *topic, uint32_t *org, struct err *e);
+MUST_CHECK int org_client_choose(const struct config *config, const char *name, const char *topic,
+                                 uint32_t *org, struct err *e);
 
 #endif

@@ -20,7 +20,8 @@ static int read_head(struct parts *p, uint64_t *head, struct err *e)
     return rc;
 }
 
-static int start_delivery(struct parts *p, const struct config *c, uint32_t i, struct delivery_loop **out, struct err *e)
+static int start_delivery(struct parts *p, const struct config *c, uint32_t i, struct delivery_loop **out,
+                          struct err *e)
 {
     struct delivery_options o = {.config = c,
                                  .sink = &c->sinks[i],
@@ -49,8 +50,8 @@ static int check_config(const struct config *c, struct err *e)
     return 0;
 }
 
-int parts_start(struct parts *p, struct config *config, void (*on_fatal)(void *ctx, const struct err *e), void *ctx,
-                struct err *e)
+int parts_start(struct parts *p, struct config *config, void (*on_fatal)(void *ctx, const struct err *e),
+                void *ctx, struct err *e)
 {
     uint64_t head;
     *p = (struct parts){.config = config, .on_fatal = on_fatal, .ctx = ctx};
@@ -114,7 +115,8 @@ static void end_deliveries(struct parts *p, const struct config *next, const str
 }
 
 /* The change was refused: loops that ended for it start again. */
-static int resume_deliveries(struct parts *p, const struct config *next, const struct parts_plan *plan, struct err *e)
+static int resume_deliveries(struct parts *p, const struct config *next, const struct parts_plan *plan,
+                             struct err *e)
 {
     for (uint32_t i = 0; i < p->config->n_sinks; i++) {
         struct delivery_loop *again, *ended = p->deliveries[i];
@@ -131,8 +133,8 @@ static int resume_deliveries(struct parts *p, const struct config *next, const s
 }
 
 /* All loops of the next configuration; NULL with e. */
-static struct delivery_loop **make_deliveries(struct parts *p, const struct config *next, const struct parts_plan *plan,
-                                              struct err *e)
+static struct delivery_loop **make_deliveries(struct parts *p, const struct config *next,
+                                              const struct parts_plan *plan, struct err *e)
 {
     struct delivery_loop **loops = new_deliveries(next);
     for (uint32_t k = 0; k < next->n_sinks; k++) {
@@ -183,7 +185,8 @@ int parts_change(struct parts *p, struct config *next, const struct parts_plan *
     struct intake_change *change = NULL;
     struct delivery_loop **loops = NULL;
     int rc = -1;
-    if (check_config(next, e) != 0 || intake_change_new(p->intake, next, plan->orgs, plan->subscriptions, &change, e) != 0)
+    if (check_config(next, e) != 0 ||
+        intake_change_new(p->intake, next, plan->orgs, plan->subscriptions, &change, e) != 0)
         return -1;
     end_deliveries(p, next, plan);
     if (delivery_register(p->store, next, e) != 0) {

@@ -34,8 +34,8 @@ struct parts {
     void *ctx;
 };
 
-MUST_CHECK int parts_start(struct parts *p, struct config *config, void (*on_fatal)(void *ctx, const struct err *e),
-                           void *ctx, struct err *e);
+MUST_CHECK int parts_start(struct parts *p, struct config *config,
+                           void (*on_fatal)(void *ctx, const struct err *e), void *ctx, struct err *e);
 void parts_stop(struct parts *p);
 
 /* For each item of the next configuration: its index in the present one if it goes on as it is, or PARTS_NEW. */
@@ -44,6 +44,7 @@ struct parts_plan {
     uint32_t *orgs, *subscriptions, *sinks;
 };
 /* On success takes `next`. */
-MUST_CHECK int parts_change(struct parts *p, struct config *next, const struct parts_plan *plan, struct err *e);
+MUST_CHECK int parts_change(struct parts *p, struct config *next, const struct parts_plan *plan,
+                            struct err *e);
 
 #endif

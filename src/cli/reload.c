@@ -77,12 +77,13 @@ static uint32_t find(const struct list *l, const struct config *c, const char *n
 }
 
 /* `from` is filled: for people, what is not in both as it is. */
-static void tell_list(struct plan *plan, const struct list *l, const struct config *now, const struct config *next,
-                      const uint32_t *from)
+static void tell_list(struct plan *plan, const struct list *l, const struct config *now,
+                      const struct config *next, const uint32_t *from)
 {
     for (uint32_t i = 0; i < l->count(next); i++)
         if (from[i] == PARTS_NEW)
-            tell(plan, l->what, l->name(next, i), find(l, now, l->name(next, i)) == PARTS_NEW ? "added" : "changed");
+            tell(plan, l->what, l->name(next, i),
+                 find(l, now, l->name(next, i)) == PARTS_NEW ? "added" : "changed");
     for (uint32_t i = 0; i < l->count(now); i++)
         if (find(l, next, l->name(now, i)) == PARTS_NEW)
             tell(plan, l->what, l->name(now, i), "removed");
@@ -90,7 +91,8 @@ static void tell_list(struct plan *plan, const struct list *l, const struct conf
 
 static void compare(const struct config *now, const struct config *next, struct plan *plan)
 {
-    *plan = (struct plan){{indexes(next->n_orgs), indexes(next->n_subscriptions), indexes(next->n_sinks)}, BUF_INIT};
+    *plan = (struct plan){{indexes(next->n_orgs), indexes(next->n_subscriptions), indexes(next->n_sinks)},
+                          BUF_INIT};
     struct parts_plan *p = &plan->parts;
     for (uint32_t i = 0; i < next->n_orgs; i++) {
         uint32_t k = find(&orgs, now, next->orgs[i].name);
@@ -157,8 +159,9 @@ static bool fixed_ones_differ(struct parts *p, const struct config *next)
     struct buf paths = BUF_INIT;
     config_changed_settings(p->config, next, true, &paths);
     if (paths.len) {
-        char *why = xasprintf("%s: %s cannot change while the daemon runs: restart it, or take the change back",
-                              next->file, (char *)paths.data);
+        char *why = xasprintf(
+            "%s: %s cannot change while the daemon runs: restart it, or take the change back", next->file,
+            (char *)paths.data);
         note(p, why);
         free(why);
     }

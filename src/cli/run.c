@@ -66,7 +66,8 @@ static enum progress subscription_progress(struct run *run, uint32_t i, const st
     intake_describe(run->parts.intake, i, &v);
     if (v.state == SOURCE_REFUSED && !v.queued)
         return PROGRESS_FAILED;
-    int64_t quiet_since = v.quiet_since_mono_ms > run->moving_mono_ms ? v.quiet_since_mono_ms : run->moving_mono_ms;
+    int64_t quiet_since = v.quiet_since_mono_ms > run->moving_mono_ms ? v.quiet_since_mono_ms
+                                                                      : run->moving_mono_ms;
     if (v.caught_up_possible && now - quiet_since >= o->until_idle_ms)
         return PROGRESS_DONE;
     int64_t contact = v.last_contact_mono_ms > run->started_mono_ms ? v.last_contact_mono_ms
@@ -81,7 +82,8 @@ static enum progress sink_progress(struct run *run, uint32_t i, const struct run
     if (v.state == DELIVERY_REFUSED)
         return PROGRESS_FAILED;
     /* Of a target that keeps its own cursor the store has a copy: only one that was opened knows (I7). */
-    if (v.state != DELIVERY_OPENING && v.state != DELIVERY_BACKING_OFF && delivery_settled(run->parts.deliveries[i]))
+    if (v.state != DELIVERY_OPENING && v.state != DELIVERY_BACKING_OFF &&
+        delivery_settled(run->parts.deliveries[i]))
         return PROGRESS_DONE;
     int64_t progress = v.last_progress_mono_ms > run->started_mono_ms ? v.last_progress_mono_ms
                                                                       : run->started_mono_ms;

@@ -12,7 +12,9 @@
 
 static void print_schema(const struct buf *json)
 {
-    json_t *schema = look_is_terminal() ? json_loadb((const char *)json->data, json->len, JSON_DECODE_ANY, NULL) : NULL;
+    json_t *schema = look_is_terminal()
+                         ? json_loadb((const char *)json->data, json->len, JSON_DECODE_ANY, NULL)
+                         : NULL;
     char *pretty = schema ? json_dumps(schema, JSON_INDENT(2) | JSON_ENCODE_ANY) : NULL;
     if (pretty)
         puts(pretty);
@@ -30,10 +32,12 @@ static int fetch(struct org_client *c, const char *what, struct buf *json, struc
         return org_client_schema(c, what, json, e);
     if (org_client_topic(c, what, &topic, e) != 0)
         return -1;
-    int rc = *topic.schema_id ? org_client_schema(c, topic.schema_id, json, e)
-                              : err_set(e, ERR_REJECTED, "cli", 0,
-                                        "%s is a channel of several entities: it has no schema of its own, each event "
-                                        "names its own; ask for an entity's topic (/data/AccountChangeEvent)", what);
+    int rc = *topic.schema_id
+                 ? org_client_schema(c, topic.schema_id, json, e)
+                 : err_set(e, ERR_REJECTED, "cli", 0,
+                           "%s is a channel of several entities: it has no schema of its own, each event "
+                           "names its own; ask for an entity's topic (/data/AccountChangeEvent)",
+                           what);
     org_client_topic_release(&topic);
     return rc;
 }

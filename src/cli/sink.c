@@ -42,7 +42,8 @@ static int change_record(struct store_txn *txn, const struct sink_command *o, ui
     return rc;
 }
 
-static int change_store(const struct config *config, const struct sink_command *o, uint64_t *cursor, struct err *e)
+static int change_store(const struct config *config, const struct sink_command *o, uint64_t *cursor,
+                        struct err *e)
 {
     struct store *st;
     struct store_txn txn;
@@ -66,12 +67,14 @@ static int change_sink(const struct config *config, const struct sink_command *o
     struct err e = ERR_INIT;
     uint64_t cursor = 0;
     if (o->forget && sink) {
-        fprintf(stderr, "tidemark: sink '%s' is in the configuration; take it out first, then forget it\n", o->name);
+        fprintf(stderr, "tidemark: sink '%s' is in the configuration; take it out first, then forget it\n",
+                o->name);
         return EXIT_USAGE;
     }
     if (!o->forget && sink && sink_kind_is_mirror(sink->kind)) {
         fprintf(stderr,
-                "tidemark: sink '%s' is a mirror: its target says itself how far it is, at every start; there is nothing "
+                "tidemark: sink '%s' is a mirror: its target says itself how far it is, at every start; "
+                "there is nothing "
                 "to reset\n",
                 o->name);
         return EXIT_USAGE;
@@ -86,7 +89,8 @@ static int change_sink(const struct config *config, const struct sink_command *o
     if (o->forget)
         printf("sink %s: forgotten, with its cursor at seq %" PRIu64 "\n", o->name, cursor);
     else if (sink && sink->path)
-        printf("sink %s: takes %s as it is, and goes on at its end with seq %" PRIu64 "\n", o->name, sink->path, cursor + 1);
+        printf("sink %s: takes %s as it is, and goes on at its end with seq %" PRIu64 "\n", o->name,
+               sink->path, cursor + 1);
     else
         printf("sink %s: takes its output as it is, and goes on with seq %" PRIu64 "\n", o->name, cursor + 1);
     return cli_finish_output(EXIT_OK);

@@ -21,7 +21,8 @@ static json_t *ask_daemon(const struct config *config)
     if (http == 200)
         status = json_loadb((const char *)body.data, body.len, 0, NULL);
     if (!status && http > 0)
-        fprintf(stderr, "tidemark: the daemon answers with HTTP status %d: %.*s\n", http, (int)body.len, (char *)body.data);
+        fprintf(stderr, "tidemark: the daemon answers with HTTP status %d: %.*s\n", http, (int)body.len,
+                (char *)body.data);
     else if (!status && e.code != ENOENT && e.code != ECONNREFUSED && e.code != ENOTDIR)
         fprintf(stderr, "tidemark: %s\n", e.text);
     buf_release(&body);

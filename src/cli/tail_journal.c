@@ -82,8 +82,9 @@ static int read_batch(struct reading *r, struct err *e)
     int rc = journal_bounds(&txn, &bounds, e);
     if (rc == 0 && r->next < bounds.oldest) {
         if (r->next)
-            fprintf(stderr, "tidemark: seq %" PRIu64 " to %" PRIu64 " left the journal before they were read\n", r->next,
-                    bounds.oldest - 1);
+            fprintf(stderr,
+                    "tidemark: seq %" PRIu64 " to %" PRIu64 " left the journal before they were read\n",
+                    r->next, bounds.oldest - 1);
         r->next = bounds.oldest;
     }
     if (rc == 0)
@@ -107,7 +108,8 @@ static int seek_replay_id(struct reading *r, struct err *e)
             return -1;
         head = head == UINT64_MAX ? r->head : head;
         for (size_t i = 0; i < r->n_events; i++)
-            if (span_equal(r->events[i].replay_id, wanted) && find_origin(r, r->events[i].subscription)->wanted)
+            if (span_equal(r->events[i].replay_id, wanted) &&
+                find_origin(r, r->events[i].subscription)->wanted)
                 found = r->events[i].seq;
     } while (r->n_events && r->next <= head && !interrupt_signal());
     r->next = found + 1;

@@ -47,7 +47,7 @@ struct stream {
     unsigned attempts, refused_tokens;
     char refused_schema[256];
 
-    struct { /* under run->lock */
+    struct {                          /* under run->lock */
         struct pubsub_stream *stream; /* NULL: ended */
         struct pubsub_response *head, **tail;
         size_t events;
@@ -279,9 +279,9 @@ static void open_stream(struct stream *s)
     pthread_mutex_lock(&run->lock);
     s->shared.paused = s->shared.ended = false;
     pthread_mutex_unlock(&run->lock);
-    struct pubsub_stream *opened =
-        pubsub_subscribe(s->client->pubsub, &s->client->token, s->topic, p ? PUBSUB_CUSTOM : from,
-                         p ? span_of(p->id, p->len) : span_of(NULL, 0), ++run->next_number, &listener, s);
+    struct pubsub_stream *opened = pubsub_subscribe(
+        s->client->pubsub, &s->client->token, s->topic, p ? PUBSUB_CUSTOM : from,
+        p ? span_of(p->id, p->len) : span_of(NULL, 0), ++run->next_number, &listener, s);
     pthread_mutex_lock(&run->lock);
     if (!s->shared.ended)
         s->shared.stream = opened;
@@ -295,15 +295,21 @@ static void end_stream(struct stream *s, const struct pubsub_status *status)
     s->retry_at_ms = 0;
     switch (status->reaction) {
     case PUBSUB_FATAL:
-    case PUBSUB_LOST_POSITION: give_up(s->run, s, status->text); return;
+    case PUBSUB_LOST_POSITION:
+        give_up(s->run, s, status->text);
+        return;
     case PUBSUB_NEW_TOKEN:
         org_client_refused(s->client);
         if (++s->refused_tokens >= MOST_REFUSED_TOKENS)
             give_up(s->run, s, status->text);
         return;
-    case PUBSUB_CALM: return;
-    case PUBSUB_SLOW_DOWN: s->attempts += 4; break;
-    case PUBSUB_RECONNECT: break;
+    case PUBSUB_CALM:
+        return;
+    case PUBSUB_SLOW_DOWN:
+        s->attempts += 4;
+        break;
+    case PUBSUB_RECONNECT:
+        break;
     }
     back_off(s, status->text);
 }
@@ -384,7 +390,8 @@ static int choose_streams(struct run *run, struct err *e)
     run->clients = xcalloc(c->n_orgs, sizeof *run->clients);
     run->streams = xcalloc(o->n_topics + c->n_subscriptions + 1, sizeof *run->streams);
     for (size_t i = 0; i < o->n_topics; i++)
-        if (org_client_choose(c, o->org, o->topics[i], &org, e) != 0 || add_stream(run, org, o->topics[i], e) != 0)
+        if (org_client_choose(c, o->org, o->topics[i], &org, e) != 0 ||
+            add_stream(run, org, o->topics[i], e) != 0)
             return -1;
     if (o->n_topics == 0 && o->org && org_client_choose(c, o->org, NULL, &org, e) != 0)
         return -1;
@@ -411,7 +418,8 @@ static bool check_topics(struct run *run)
         bool allowed = topic.can_subscribe;
         org_client_topic_release(&topic);
         if (!allowed) {
-            fprintf(stderr, "tidemark: the user may not subscribe to %s: grant read access to it\n", s->topic);
+            fprintf(stderr, "tidemark: the user may not subscribe to %s: grant read access to it\n",
+                    s->topic);
             return false;
         }
     }

@@ -61,7 +61,8 @@ static void add_subscription(struct listing *l, const struct subscription_config
     struct err e = ERR_INIT;
     int rc = org_client_topic(c, sub->topic, &topic, &e);
     if (rc == 0 && !topic.can_subscribe)
-        err_set(&e, ERR_REJECTED, "cli", 0, "the user may not subscribe to %s: grant read access to it", sub->topic);
+        err_set(&e, ERR_REJECTED, "cli", 0, "the user may not subscribe to %s: grant read access to it",
+                sub->topic);
     const char *error = e.class ? e.text : NULL;
     l->failed += error != NULL;
     (l->json ? add_json : add_row)(l, sub, c->config->name, rc == 0 ? &topic : NULL, error);

@@ -74,8 +74,8 @@ void config_changed_settings(const struct config *a, const struct config *b, boo
     for (size_t i = 0; i < config_n_keys; i++) {
         const struct key *key = &config_keys[i];
         struct buf left = BUF_INIT, right = BUF_INIT;
-        if (key->type == KEY_MAP || key_has_items(key) || (key->flags & KEY_LATER) || !key_in_scope(NULL, key) ||
-            ((key->flags & KEY_FIXED) != 0) != fixed)
+        if (key->type == KEY_MAP || key_has_items(key) || (key->flags & KEY_LATER) ||
+            !key_in_scope(NULL, key) || ((key->flags & KEY_FIXED) != 0) != fixed)
             continue;
         bool left_set = add_value(key, a, &left), right_set = add_value(key, b, &right);
         if (left_set != right_set || !span_equal(buf_span(&left), buf_span(&right)))

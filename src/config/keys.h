@@ -80,9 +80,9 @@ struct key {
     struct {
         size_t item_size, count_offset; /* LIST, TABLE, PAIRS: elements, and a uint32_t beside the pointer */
         unsigned max;
-        size_t name_offset, value_offset;   /* TABLE, PAIRS: the text in front; PAIRS: the text behind it */
-        size_t skip_offset;                 /* TABLE: a bool that `false` sets */
-        const struct text_rule *name_rule;  /* TABLE, PAIRS */
+        size_t name_offset, value_offset;  /* TABLE, PAIRS: the text in front; PAIRS: the text behind it */
+        size_t skip_offset;                /* TABLE: a bool that `false` sets */
+        const struct text_rule *name_rule; /* TABLE, PAIRS */
     } list;
     const char *help;
 };

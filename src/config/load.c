@@ -198,7 +198,7 @@ static void load_list(struct loader *l, const struct key *key, yaml_node_t *node
     for (size_t i = 0; i < n; i++) {
         size_t before = path_push_index(l, i);
         loader_map(l, key, document_node(&l->doc, node->data.sequence.items.start[i]),
-                 items + i * key->list.item_size);
+                   items + i * key->list.item_size);
         loader_pop(l, before);
     }
 }

@@ -25,7 +25,8 @@ static yaml_node_t *child(struct loader *l, yaml_node_t *node, const char *name)
 /* The node, or NULL; *outer: the innermost one that is there. */
 static yaml_node_t *node_at(struct loader *l, struct spot at, yaml_node_t **outer)
 {
-    const char *const down[] = {at.entity ? "entities" : NULL, at.entity, at.field ? "fields" : NULL, at.field, at.key};
+    const char *const down[] = {at.entity ? "entities" : NULL, at.entity, at.field ? "fields" : NULL,
+                                at.field, at.key};
     yaml_node_t *sinks = document_find(&l->doc, l->doc.root, "sinks");
     yaml_node_t *node = document_node(&l->doc, sinks->data.sequence.items.start[at.sink]);
     *outer = node;
@@ -79,8 +80,9 @@ static void check_effective(struct loader *l, uint32_t i)
     for (const struct key *k = key_next_child(list, NULL); k; k = key_next_child(list, k)) {
         struct spot at = {.sink = i, .key = key_name(k)};
         if ((k->flags & (mirror ? KEY_EVENTS : KEY_MIRROR)) && is_given(l, at))
-            spot_problem(l, at, mirror ? "has no effect on a sink that mirrors records (%s)"
-                                       : "has no effect on a sink that does not mirror records (%s)",
+            spot_problem(l, at,
+                         mirror ? "has no effect on a sink that mirrors records (%s)"
+                                : "has no effect on a sink that does not mirror records (%s)",
                          sink_kind_name(l->config->sinks[i].kind));
     }
 }
@@ -104,7 +106,8 @@ static bool is_event_name(const char *entity)
 
 static void check_on_delete(struct loader *l, uint32_t i)
 {
-    static const char required[] = "is required: hard, soft, archive or ignore; there is no default for deletes";
+    static const char required[] =
+        "is required: hard, soft, archive or ignore; there is no default for deletes";
     const struct sink_config *sink = &l->config->sinks[i];
     if (sink->on_delete != DELETE_UNSET || !may_see_deletes(l->config, sink))
         return;
@@ -164,7 +167,8 @@ static void check_field(struct loader *l, struct spot at, const struct field_con
                                        : field->clean != CLEAN_NONE && !number && !is_texty(field->type))
         spot_problem(l, at, "has no effect with this 'type'");
     else if (field->clean == CLEAN_PHONE && number)
-        spot_problem(l, at, "phone numbers are text: a number would lose their first zeros; use 'type: text'");
+        spot_problem(l, at,
+                     "phone numbers are text: a number would lose their first zeros; use 'type: text'");
 }
 
 /* --- names -------------------------------------------------------------------------------------- */
@@ -299,10 +303,11 @@ static void warn_of_orgs(struct loader *l, uint32_t i)
         yaml_node_t *outer;
         char *path = xasprintf("sinks[%u].subscriptions", i);
         (void)node_at(l, (struct spot){.sink = i, .key = "subscriptions"}, &outer);
-        problem_warn(&l->problems, document_place(outer), path,
-                     "mirrors the orgs %s and %s in the same tables: custom fields of one name get a column for each; "
-                     "a sink per org keeps them apart",
-                     l->config->orgs[first].name, l->config->orgs[other].name);
+        problem_warn(
+            &l->problems, document_place(outer), path,
+            "mirrors the orgs %s and %s in the same tables: custom fields of one name get a column for each; "
+            "a sink per org keeps them apart",
+            l->config->orgs[first].name, l->config->orgs[other].name);
         free(path);
         return;
     }

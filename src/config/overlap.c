@@ -39,13 +39,14 @@ static bool is_custom(const char *topic)
     return fnmatch("*__chn", topic, 0) == 0;
 }
 
-static void warn(struct loader *l, uint32_t sink, const struct taken *a, const struct taken *b, const char *how)
+static void warn(struct loader *l, uint32_t sink, const struct taken *a, const struct taken *b,
+                 const char *how)
 {
     const struct subscription_config *one = subscription_of(a), *other = subscription_of(b);
     char *path = xasprintf("sinks[%u].subscriptions", sink);
     problem_warn(&l->problems, document_place(loader_item(l, "sinks", sink, "subscriptions")), path,
-                 "%s (%s) and %s (%s) %s; this sink gets such an event once for each", one->name, one->topic, other->name,
-                 other->topic, how);
+                 "%s (%s) and %s (%s) %s; this sink gets such an event once for each", one->name, one->topic,
+                 other->name, other->topic, how);
     free(path);
 }
 
@@ -74,7 +75,8 @@ static void check_group(struct loader *l, uint32_t sink, const struct taken *gro
         else if (all && !is_all_changes(topic) && fnmatch("/data/*ChangeEvent", topic, 0) == 0)
             warn(l, sink, all, &group[i], "bring the same events");
         else if (own && own != &group[i])
-            warn(l, sink, own, &group[i], "may bring the same events: what is in a custom channel only the org knows");
+            warn(l, sink, own, &group[i],
+                 "may bring the same events: what is in a custom channel only the org knows");
     }
 }
 
@@ -90,7 +92,8 @@ void overlap_check(struct loader *l, uint32_t sink)
     if (n)
         qsort(taken, n, sizeof *taken, by_topic);
     for (size_t begin = 0, end; begin < n; begin = end) {
-        for (end = begin + 1; end < n && subscription_of(&taken[end])->org == subscription_of(&taken[begin])->org; end++)
+        for (end = begin + 1;
+             end < n && subscription_of(&taken[end])->org == subscription_of(&taken[begin])->org; end++)
             ;
         check_group(l, sink, taken + begin, end - begin);
     }

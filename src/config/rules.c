@@ -110,7 +110,8 @@ static void check_private_key(struct loader *l, uint32_t i, const struct org_con
     struct err e = ERR_INIT;
     if (org->auth.private_key && rs256_check_key(span_of_str(org->auth.private_key), &e) != 0)
         item_problem(l, "orgs", i,
-                     secret_key(l, i, "auth.jwt_bearer.private_key", "auth.jwt_bearer.private_key_file"), "%s", e.text);
+                     secret_key(l, i, "auth.jwt_bearer.private_key", "auth.jwt_bearer.private_key_file"),
+                     "%s", e.text);
 }
 
 /* The folder: a new token is written beside the old one, then renamed over it. */
@@ -137,8 +138,9 @@ static void check_refresh_token_file(struct loader *l, uint32_t i, const struct 
         item_problem(l, "orgs", i, key, "%s", why);
     } else if (!folder_is_writable(path)) {
         char *where = xasprintf("orgs[%u].%s", i, key);
-        problem_warn(&l->problems, document_place(item_value(l, "orgs", i, key)), where,
-                     "its folder is not writable: if the app rotates refresh tokens, the new one cannot be kept");
+        problem_warn(
+            &l->problems, document_place(item_value(l, "orgs", i, key)), where,
+            "its folder is not writable: if the app rotates refresh tokens, the new one cannot be kept");
         free(where);
     }
     if (token)

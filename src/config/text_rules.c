@@ -101,8 +101,9 @@ static bool is_developer_name(char *text)
     return only(text, 1, 97, "_") && strspn(text, "0123456789_") == 0;
 }
 
-const struct text_rule rule_developer_name = {"a developer name: letters, digits and '_', beginning with a letter",
-                                              "^[A-Za-z][A-Za-z0-9_]{0,96}$", is_developer_name};
+const struct text_rule rule_developer_name = {
+    "a developer name: letters, digits and '_', beginning with a letter", "^[A-Za-z][A-Za-z0-9_]{0,96}$",
+    is_developer_name};
 
 static bool is_file_path(char *text)
 {

@@ -23,7 +23,8 @@ MUST_CHECK bool value_store(const struct key *key, void *base, char *text, const
  */
 bool value_print(const struct key *key, const void *base, struct buf *out);
 /* One item of a list ("sinks"), as config_print writes it. */
-void config_print_item(const struct config *config, const struct key *list, const void *item, struct buf *out);
+void config_print_item(const struct config *config, const struct key *list, const void *item,
+                       struct buf *out);
 /* Wipe a secret, free a text; other types own nothing. */
 void value_release(const struct key *key, void *base);
 

@@ -91,11 +91,13 @@ static enum authority_verdict rolled_back(const struct journal_bounds *bounds, u
 }
 
 /* The target is ahead: we died between its commit and ours. */
-static enum authority_verdict go_forward(const struct mirror_authority *held, const struct sink_record *totals,
-                                         struct sink_record *record, struct authority_finding *finding)
+static enum authority_verdict go_forward(const struct mirror_authority *held,
+                                         const struct sink_record *totals, struct sink_record *record,
+                                         struct authority_finding *finding)
 {
     snprintf(finding->text, sizeof finding->text,
-             "the target holds seq %" PRIu64 ", the store knew of %" PRIu64 ": what lies between is delivered",
+             "the target holds seq %" PRIu64 ", the store knew of %" PRIu64
+             ": what lies between is delivered",
              held->cursor, record->cursor);
     record->generation = totals->generation;
     record->delivered = totals->delivered;
@@ -116,9 +118,9 @@ static bool adds_up(const struct sink_record *t, uint64_t cursor)
     return counted - t->base == t->delivered + t->superseded + t->filtered + t->parked;
 }
 
-static enum authority_verdict same_store(const struct mirror_authority *held, const struct journal_bounds *bounds,
-                                         uint64_t mark, struct sink_record *record,
-                                         struct authority_finding *finding)
+static enum authority_verdict same_store(const struct mirror_authority *held,
+                                         const struct journal_bounds *bounds, uint64_t mark,
+                                         struct sink_record *record, struct authority_finding *finding)
 {
     struct sink_record totals = {.state = BUF_INIT};
     uint64_t told;
@@ -136,7 +138,8 @@ static enum authority_verdict same_store(const struct mirror_authority *held, co
         return AUTHORITY_AGREES;
     if (known && told && mark && told != mark) {
         snprintf(finding->text, sizeof finding->text,
-                 "the target was given another event as seq %" PRIu64 " than the journal holds there: this store was "
+                 "the target was given another event as seq %" PRIu64
+                 " than the journal holds there: this store was "
                  "rolled back, and has gone on since",
                  held->cursor);
         return rolled_back(bounds, totals.generation, record, finding);
@@ -147,7 +150,8 @@ static enum authority_verdict same_store(const struct mirror_authority *held, co
         finding->kind = "target_rolled_back";
         snprintf(finding->text, sizeof finding->text,
                  "the target holds seq %" PRIu64 ", the store's record says %" PRIu64
-                 " and the journal begins at %" PRIu64 ": the target was rolled back, or the sink was away for too long",
+                 " and the journal begins at %" PRIu64
+                 ": the target was rolled back, or the sink was away for too long",
                  held->cursor, record->cursor, bounds->oldest);
         return begin_anew(bounds, record);
     }
@@ -173,7 +177,8 @@ enum authority_verdict authority_judge(const struct mirror_authority *held, cons
             return AUTHORITY_AGREES;
         finding->kind = "target_rolled_back";
         snprintf(finding->text, sizeof finding->text,
-                 "the target knows nothing of this sink, though seq %" PRIu64 " was delivered: it was made anew, or "
+                 "the target knows nothing of this sink, though seq %" PRIu64
+                 " was delivered: it was made anew, or "
                  "is another",
                  record->cursor);
         return begin_anew(bounds, record);

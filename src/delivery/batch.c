@@ -71,8 +71,7 @@ static int read_events(struct batch *b, uint64_t from, struct subscription_info 
     struct store_txn txn;
     if (store_begin(b->options->store, false, &txn, e) != 0)
         return -1;
-    int rc = journal_read(&txn, from, b->most_events, b->most_bytes, &b->arena, &b->events, &b->n_events,
-                          e);
+    int rc = journal_read(&txn, from, b->most_events, b->most_bytes, &b->arena, &b->events, &b->n_events, e);
     *infos = arena_alloc(&b->arena, (b->n_events + 1) * sizeof **infos);
     for (size_t i = 0; rc == 0 && i < b->n_events; i++)
         if (i && b->events[i].subscription == b->events[i - 1].subscription)

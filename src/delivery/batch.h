@@ -26,7 +26,7 @@ struct subscription_info {
 struct batch {
     const struct delivery_options *options;
     char subject[STORE_MAX_NAME + 8]; /* "sink log" */
-    size_t most_events, most_bytes; /* one read gives no more; batch_init takes the sink's */
+    size_t most_events, most_bytes;   /* one read gives no more; batch_init takes the sink's */
     struct arena arena;
     struct event_data *events;
     size_t n_events;

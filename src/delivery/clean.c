@@ -157,11 +157,11 @@ static bool decimal_mark(struct span s, size_t *mark)
         *mark = last_point;
     else if (commas == 1 && s.n - last_comma != 4)
         *mark = last_comma;
-    uint8_t separator = others                            ? '\''
+    uint8_t separator = others                             ? '\''
                         : *mark < s.n && s.p[*mark] == ',' ? '.'
-                        : *mark < s.n                     ? ','
-                        : points > 1                      ? '.'
-                                                          : ',';
+                        : *mark < s.n                      ? ','
+                        : points > 1                       ? '.'
+                                                           : ',';
     for (size_t i = *mark + 1; i < s.n; i++)
         if (!is_digit(s.p[i]))
             return false;
@@ -222,10 +222,11 @@ bool clean_currency(struct span text, struct arena *a, struct span *out)
             break;
         }
     }
-    struct span before = span_of(s.p, begin), after = span_of(s.p + end, s.n - end), digits = span_of(amount, n_amount);
+    struct span before = span_of(s.p, begin), after = span_of(s.p + end, s.n - end),
+                digits = span_of(amount, n_amount);
     bool negative;
-    if (n_amount == 0 || !is_decoration(before) || !is_decoration(after) || !take_sign(before, after, &negative) ||
-        !decimal_mark(digits, &mark))
+    if (n_amount == 0 || !is_decoration(before) || !is_decoration(after) ||
+        !take_sign(before, after, &negative) || !decimal_mark(digits, &mark))
         return false;
     if (negative)
         to[n++] = '-';

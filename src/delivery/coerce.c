@@ -29,8 +29,8 @@ struct job {
 /* What was found, short: the beginning of a text in quotes, a number, or the kind of anything larger. */
 static void add_found(struct buf *b, const struct cell *cell)
 {
-    static const char *const kinds[] = {[CELL_BYTES] = "bytes",  [CELL_RECORD] = "a record",
-                                        [CELL_ARRAY] = "a list", [CELL_MAP] = "a map"};
+    static const char *const kinds[] = {
+        [CELL_BYTES] = "bytes", [CELL_RECORD] = "a record", [CELL_ARRAY] = "a list", [CELL_MAP] = "a map"};
     enum { SHOWN = 60 };
     bool cut = false;
     switch (cell->type) {
@@ -108,7 +108,8 @@ static bool text_of(const struct job *j, const struct cell *cell, struct span *o
     struct buf b = BUF_INIT;
     bool ok = true;
     int64_t whole;
-    if (cell->type == CELL_DOUBLE && fabs(cell->as.number) <= two_53 && whole_double(cell->as.number, &whole)) {
+    if (cell->type == CELL_DOUBLE && fabs(cell->as.number) <= two_53 &&
+        whole_double(cell->as.number, &whole)) {
         json_add_int(&b, whole); /* 3, not 3.0 */
     } else if (cell->type == CELL_INT && j->rule->kind != FIELD_PLAIN) {
         ok = texts_add_moment(&b, j->rule->kind, cell->as.integer);
@@ -148,7 +149,8 @@ static bool to_boolean(const struct job *j, const struct cell *cell)
     static const char *const no[] = {"false", "0", "no", "n", "off"};
     if (cell->type == CELL_BOOLEAN)
         return set_integer(j, cell->as.boolean);
-    if (cell->type == CELL_INT && j->rule->kind == FIELD_PLAIN && (cell->as.integer == 0 || cell->as.integer == 1))
+    if (cell->type == CELL_INT && j->rule->kind == FIELD_PLAIN &&
+        (cell->as.integer == 0 || cell->as.integer == 1))
         return set_integer(j, cell->as.integer);
     if (cell->type == CELL_DOUBLE && (cell->as.number == 0 || cell->as.number == 1))
         return set_integer(j, cell->as.number == 1);

@@ -136,9 +136,17 @@ void conflict_decide(const struct record_state *held, const struct conflict_chan
 {
     *out = (struct conflict_decision){.row = CONFLICT_ROW_NONE, .superseded = true, .next = *held};
     switch (change->kind) {
-    case CONFLICT_IMAGE: decide_image(held, change, a, out); break;
-    case CONFLICT_UPDATE: decide_update(held, change, a, out); break;
-    case CONFLICT_DELETE: decide_delete(held, change, a, out); break;
-    case CONFLICT_GAP: decide_gap(held, change, out); break;
+    case CONFLICT_IMAGE:
+        decide_image(held, change, a, out);
+        break;
+    case CONFLICT_UPDATE:
+        decide_update(held, change, a, out);
+        break;
+    case CONFLICT_DELETE:
+        decide_delete(held, change, a, out);
+        break;
+    case CONFLICT_GAP:
+        decide_gap(held, change, out);
+        break;
     }
 }

@@ -60,13 +60,14 @@ static void show_new_columns(struct mirror *m, const struct mirror_table *t)
 }
 
 /* As the mirror would number them: what it knows keeps its number. */
-static uint32_t number_of(const struct mirror *m, const struct mirror_table *t, uint32_t source, uint32_t *most)
+static uint32_t number_of(const struct mirror *m, const struct mirror_table *t, uint32_t source,
+                          uint32_t *most)
 {
     const struct mirror_source *s = &t->sources[source];
     for (size_t i = 0; i < m->n_fields; i++) {
         const struct mirror_field *f = &m->fields[i];
-        if (is_field_of(f, t) && span_equal_str(f->field, s->field) && span_equal_str(f->field_id, s->field_id) &&
-            span_equal_str(f->column, t->columns[s->column].name))
+        if (is_field_of(f, t) && span_equal_str(f->field, s->field) &&
+            span_equal_str(f->field_id, s->field_id) && span_equal_str(f->column, t->columns[s->column].name))
             return f->number;
     }
     return ++*most;
@@ -100,8 +101,8 @@ static int look_load(struct mirror *m, const struct mirror_table *t, const struc
     return 0;
 }
 
-static int look_text(struct mirror *m, const struct mirror_table *t, struct span id, uint32_t column, struct arena *a,
-                     bool *found, struct mirror_value *out, struct err *e)
+static int look_text(struct mirror *m, const struct mirror_table *t, struct span id, uint32_t column,
+                     struct arena *a, bool *found, struct mirror_value *out, struct err *e)
 {
     *found = false;
     if (!m->held || !has_column(m, t, t->columns[column].name))
@@ -133,7 +134,8 @@ static void comment(struct buf *out, const char *text)
 static void look_at_target(struct mirror *m)
 {
     struct err why = ERR_INIT;
-    if (m->ops->look(m->real, &why) == 0 && m->ops->fields(m->real, &m->arena, &m->fields, &m->n_fields, &why) == 0) {
+    if (m->ops->look(m->real, &why) == 0 &&
+        m->ops->fields(m->real, &m->arena, &m->fields, &m->n_fields, &why) == 0) {
         m->held = true;
         return;
     }
@@ -207,7 +209,8 @@ static int show_batch(struct mirror *m, struct batch *b, uint32_t raise, struct 
     if (rc == SETTLE_DONE)
         say_outcomes(m->out, &pieces);
     if (flagged)
-        buf_addf(m->out, "-- %zu values are cut or emptied, as configured (on_too_long, on_error)\n", flagged);
+        buf_addf(m->out, "-- %zu values are cut or emptied, as configured (on_too_long, on_error)\n",
+                 flagged);
     tables_release(&tables);
     buf_release(&remarks.notice);
     buf_release(&remarks.odd);
@@ -275,8 +278,8 @@ static void show_schemas(struct mirror *m, struct map *map, const struct dry_run
     }
 }
 
-int dry_run(const struct delivery_options *o, const struct dry_run_schema *extra, size_t n_extra, struct buf *out,
-            size_t *n_events, struct err *e)
+int dry_run(const struct delivery_options *o, const struct dry_run_schema *extra, size_t n_extra,
+            struct buf *out, size_t *n_events, struct err *e)
 {
     const struct mirror_ops *ops = mirror_ops_of(o->sink->kind);
     struct mirror m = {.ops = ops, .real = ops->new (o->sink), .out = out};
@@ -298,8 +301,8 @@ int dry_run(const struct delivery_options *o, const struct dry_run_schema *extra
     }
     if (rc == 0 && batch.n_events) {
         *n_events = batch.n_events;
-        buf_addf(out, "-- %zu events, from seq %" PRIu64 " to %" PRIu64 "\n", batch.n_events, batch.events[0].seq,
-                 batch.events[batch.n_events - 1].seq);
+        buf_addf(out, "-- %zu events, from seq %" PRIu64 " to %" PRIu64 "\n", batch.n_events,
+                 batch.events[0].seq, batch.events[batch.n_events - 1].seq);
         rc = show_batch(&m, &batch, raise, map, e);
     } else if (rc == 0) {
         buf_addf(out, "-- nothing waits in the journal beyond seq %" PRIu64 "\n", cursor);

@@ -24,7 +24,7 @@ struct dry_run_schema {
  * options: config, sink, store (NULL: there is none yet) and schemas. *n_events: how many the batch had; with none,
  * the tables of `extra` are shown.
  */
-MUST_CHECK int dry_run(const struct delivery_options *options, const struct dry_run_schema *extra, size_t n_extra,
-                       struct buf *out, size_t *n_events, struct err *e);
+MUST_CHECK int dry_run(const struct delivery_options *options, const struct dry_run_schema *extra,
+                       size_t n_extra, struct buf *out, size_t *n_events, struct err *e);
 
 #endif

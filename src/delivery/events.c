@@ -43,7 +43,8 @@ static void events_free(struct delivery_loop *d)
 /* --- opening -------------------------------------------------------------------------------------- */
 
 /* The target is open, but may not hold what it should: kept until a person has looked. */
-static int record_doubt(struct delivery_loop *d, struct store_txn *txn, const struct err *doubt, struct err *e)
+static int record_doubt(struct delivery_loop *d, struct store_txn *txn, const struct err *doubt,
+                        struct err *e)
 {
     struct incident incident = {.state = INCIDENT_OPEN, .opened_ms = clock_wall_ms()};
     snprintf(incident.subject, sizeof incident.subject, "%s", d->options.sink->name);

@@ -60,8 +60,8 @@ static struct mirror_table table_of(struct looking *l, const struct mirror_field
         while (at < n_columns && !span_equal_str(f->column, columns[at].name))
             at++;
         if (at == n_columns)
-            columns[n_columns++] =
-                (struct mirror_column){.name = arena_strndup(l->a, f->column.p, f->column.n), .type = f->type};
+            columns[n_columns++] = (struct mirror_column){
+                .name = arena_strndup(l->a, f->column.p, f->column.n), .type = f->type};
         else
             columns[at].merged = true; /* several fields share it */
         sources[i] = (struct mirror_source){arena_strndup(l->a, f->field.p, f->field.n),
@@ -87,8 +87,8 @@ static const struct mirror_cell *find_cell(const struct mirror_cell *cells, size
     return NULL;
 }
 
-static void add_fields(struct looking *l, const struct mirror_field *fields, size_t n, const struct mirror_cell *cells,
-                       size_t n_cells, struct held_record *out)
+static void add_fields(struct looking *l, const struct mirror_field *fields, size_t n,
+                       const struct mirror_cell *cells, size_t n_cells, struct held_record *out)
 {
     out->n = n;
     out->fields = arena_alloc(l->a, (n + 1) * sizeof *out->fields);
@@ -99,7 +99,8 @@ static void add_fields(struct looking *l, const struct mirror_field *fields, siz
                                              .text = cell ? cell->text : span_of(NULL, 0),
                                              .is_null = !cell || cell->is_null,
                                              .version = record_state_version(&out->state, fields[i].number),
-                                             .listed = record_state_find(&out->state, fields[i].number) != NULL};
+                                             .listed = record_state_find(&out->state, fields[i].number) !=
+                                                       NULL};
     }
 }
 
@@ -158,7 +159,8 @@ int held_inspect(const struct sink_config *sink, struct buf *findings, struct er
     const struct mirror_ops *ops = mirror_ops_of(sink->kind);
     struct looking l = {.ops = ops, .mirror = ops->new (sink), .sink = sink, .a = &a};
     size_t n = 0, end;
-    if (ops->look(l.mirror, &nothing) != 0 || ops->fields(l.mirror, &a, &l.fields, &l.n_fields, &nothing) != 0)
+    if (ops->look(l.mirror, &nothing) != 0 ||
+        ops->fields(l.mirror, &a, &l.fields, &l.n_fields, &nothing) != 0)
         l.n_fields = 0;
     struct mirror_table *tables = arena_alloc(&a, (l.n_fields + 1) * sizeof *tables);
     for (size_t begin = 0; begin < l.n_fields; begin = end) {
@@ -178,8 +180,8 @@ int held_inspect(const struct sink_config *sink, struct buf *findings, struct er
     return rc;
 }
 
-int held_look(const struct sink_config *sink, const char *record_id, struct arena *a, struct held_record **out,
-              size_t *n, struct err *e)
+int held_look(const struct sink_config *sink, const char *record_id, struct arena *a,
+              struct held_record **out, size_t *n, struct err *e)
 {
     char id[19];
     const struct mirror_ops *ops = mirror_ops_of(sink->kind);

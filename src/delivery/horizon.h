@@ -30,13 +30,14 @@ struct horizon_note {
 };
 
 struct horizon {
-    char org_id[19]; /* whose changes were seen; "": none yet */
-    bool several;    /* and those of another org, too */
+    char org_id[19];                          /* whose changes were seen; "": none yet */
+    bool several;                             /* and those of another org, too */
     struct horizon_note notes[HORIZON_NOTES]; /* oldest first */
     uint32_t n;
     int64_t newest_ms; /* source time */
     struct version newest;
-    uint32_t floor; /* another store had come to this epoch: ours, which begins at 1, is to be raised to it; 0: done */
+    uint32_t
+        floor; /* another store had come to this epoch: ours, which begins at 1, is to be raised to it; 0: done */
     uint32_t raise; /* by how much: versions of the changes are those of the journal, raised */
 };
 

@@ -107,7 +107,8 @@ void loop_fail_target(struct delivery_loop *d, const struct err *why)
     pause_ms(d, ceiling / 2 + (int64_t)random_below((uint64_t)ceiling / 2 + 1));
 }
 
-int loop_commit_record(struct delivery_loop *d, struct sink_record *next, struct store_txn *txn, struct err *e)
+int loop_commit_record(struct delivery_loop *d, struct sink_record *next, struct store_txn *txn,
+                       struct err *e)
 {
     int rc = sink_record_put(txn, next, e);
     KILLPOINT("delivery.before_settle");

@@ -113,8 +113,12 @@ void map_known(struct map *m, const struct mirror_field *fields, size_t n)
     m->n_known = n;
     for (size_t i = 0; i < n; i++) {
         const struct mirror_field *f = &fields[i];
-        m->known[i] = (struct map_known){keep_known(m, f->table), keep_known(m, f->column), keep_known(m, f->field),
-                                     keep_known(m, f->field_id), f->number, f->type};
+        m->known[i] = (struct map_known){keep_known(m, f->table),
+                                         keep_known(m, f->column),
+                                         keep_known(m, f->field),
+                                         keep_known(m, f->field_id),
+                                         f->number,
+                                         f->type};
     }
     qsort(m->known, n, sizeof *m->known, by_table);
     for (uint32_t i = 0; i < m->n_tables; i++)
@@ -148,18 +152,20 @@ static bool tables_collide(const struct map_table *a, const char *b, bool b_arch
     size_t n = strlen(a->pub.name), nb = strlen(b);
     bool a_archives = a->pub.on_delete == MIRROR_ARCHIVE && !a->pub.append_only;
     return names_equal(a->pub.name, b) ||
-           (a_archives && nb == n + 8 && strncasecmp(b, a->pub.name, n) == 0 && names_equal(b + n, "_history")) ||
+           (a_archives && nb == n + 8 && strncasecmp(b, a->pub.name, n) == 0 &&
+            names_equal(b + n, "_history")) ||
            (b_archives && n == nb + 8 && strncasecmp(b, a->pub.name, nb) == 0 &&
             names_equal(a->pub.name + nb, "_history"));
 }
 
 static struct map_table *table_of(struct map *m, struct span entity, const struct entity_config *config,
-                              const struct event_schema *schema, struct err *e)
+                                  const struct event_schema *schema, struct err *e)
 {
     for (uint32_t i = 0; i < m->n_tables; i++)
         if (span_equal_str(entity, m->tables[i]->entity))
             return m->tables[i];
-    const char *name = config && config->table ? config->table : map_default_name(&m->arena, entity, NAMES_MAX_TABLE);
+    const char *name = config && config->table ? config->table
+                                               : map_default_name(&m->arena, entity, NAMES_MAX_TABLE);
     enum mirror_on_delete on_delete = on_delete_of(config ? config->on_delete : m->config->on_delete);
     for (uint32_t i = 0; i < m->n_tables; i++)
         if (tables_collide(m->tables[i], name, on_delete == MIRROR_ARCHIVE)) {
@@ -230,8 +236,8 @@ static int add_leaf(struct maker *k, const struct schema_field *parent, const st
                               .config = leaf.config};
     if (k->n == k->cap)
         k->slots = xrealloc(k->slots, (k->cap = k->cap ? 2 * k->cap : 64) * sizeof *k->slots);
-    k->slots[k->n++] =
-        (struct map_slot){index, child, (uint32_t)source, column, leaf.member != NULL, leaf.member, rule};
+    k->slots[k->n++] = (struct map_slot){index,       child, (uint32_t)source, column, leaf.member != NULL,
+                                         leaf.member, rule};
     return 0;
 }
 
@@ -249,7 +255,8 @@ static int add_field(struct maker *k, uint32_t index)
     return 0;
 }
 
-static int make_slots(struct map *m, struct map_table *t, struct made *made, struct buf *remarks, struct err *e)
+static int make_slots(struct map *m, struct map_table *t, struct made *made, struct buf *remarks,
+                      struct err *e)
 {
     struct maker k = {.m = m, .t = t, .schema = made->schema, .remarks = remarks, .e = e};
     uint32_t columns = t->pub.n_columns, sources = t->pub.n_sources;
@@ -311,8 +318,8 @@ static int make(struct map *m, struct made *made, struct buf *remarks, struct er
     return 0;
 }
 
-int map_entity(struct map *m, const struct event_schema *schema, struct span entity, const struct map_entity **out,
-               struct buf *remarks, struct err *e)
+int map_entity(struct map *m, const struct event_schema *schema, struct span entity,
+               const struct map_entity **out, struct buf *remarks, struct err *e)
 {
     if (!schema->is_change)
         entity = span_of_str(schema->root.name);
@@ -335,8 +342,9 @@ int map_entity(struct map *m, const struct event_schema *schema, struct span ent
     return 0;
 }
 
-enum map_result map_value(const struct map_entity *entity, const struct map_slot *slot, const struct cell *cell,
-                          struct arena *a, struct mirror_value *out, bool *flagged, struct err *why)
+enum map_result map_value(const struct map_entity *entity, const struct map_slot *slot,
+                          const struct cell *cell, struct arena *a, struct mirror_value *out, bool *flagged,
+                          struct err *why)
 {
     (void)entity;
     return coerce(slot->rule, cell, a, out, flagged, why);

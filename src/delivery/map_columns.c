@@ -152,22 +152,24 @@ static int name_column(const struct map_table *t, const struct event_schema *sch
     const char *was = leaf->column;
     leaf->column = next_name(t, was, a);
     if (remarks && other)
-        buf_addf(remarks, "%s.%s goes to column %s: %s was made from %s\n", t->entity, leaf->path, leaf->column, was,
-                 from);
+        buf_addf(remarks, "%s.%s goes to column %s: %s was made from %s\n", t->entity, leaf->path,
+                 leaf->column, was, from);
     else if (remarks && !can_hold(type, leaf->type))
-        buf_addf(remarks,
-                 "%s.%s changed its type from %s to %s and goes to column %s from now on; %s stays as it is\n",
-                 t->entity, leaf->path, mirror_type_name(type), mirror_type_name(leaf->type), leaf->column, was);
+        buf_addf(
+            remarks,
+            "%s.%s changed its type from %s to %s and goes to column %s from now on; %s stays as it is\n",
+            t->entity, leaf->path, mirror_type_name(type), mirror_type_name(leaf->type), leaf->column, was);
     else if (remarks)
-        buf_addf(remarks,
-                 "%s.%s was deleted and made anew (%s) and goes to column %s from now on; %s stays as it is\n",
-                 t->entity, leaf->path, leaf->field_id, leaf->column, was);
+        buf_addf(
+            remarks,
+            "%s.%s was deleted and made anew (%s) and goes to column %s from now on; %s stays as it is\n",
+            t->entity, leaf->path, leaf->field_id, leaf->column, was);
     return 0;
 }
 
 /* The column of a new source: that of the object it is a member of, the one it had, or a new one. */
-static int column_of(struct map_table *t, const struct event_schema *schema, struct map_leaf *leaf, struct arena *a,
-                     struct buf *remarks, struct err *e)
+static int column_of(struct map_table *t, const struct event_schema *schema, struct map_leaf *leaf,
+                     struct arena *a, struct buf *remarks, struct err *e)
 {
     const struct map_known *k = find_known(t, leaf);
     if (k) {
@@ -187,8 +189,8 @@ static int column_of(struct map_table *t, const struct event_schema *schema, str
     return (int)map_add_column(t, &column);
 }
 
-int map_source_of(struct map_table *t, const struct event_schema *schema, struct map_leaf *leaf, struct arena *a,
-                     struct buf *remarks, struct err *e)
+int map_source_of(struct map_table *t, const struct event_schema *schema, struct map_leaf *leaf,
+                  struct arena *a, struct buf *remarks, struct err *e)
 {
     int at = find_source(t, leaf);
     if (at >= 0)

@@ -35,9 +35,9 @@ struct span map_doc_part(const char *doc, int n)
 static enum mirror_type type_of_schema(const struct schema_field *field)
 {
     static const enum mirror_type types[] = {
-        [CELL_NULL] = MIRROR_TEXT,   [CELL_BOOLEAN] = MIRROR_BOOLEAN, [CELL_INT] = MIRROR_BIGINT,
-        [CELL_DOUBLE] = MIRROR_DOUBLE, [CELL_STRING] = MIRROR_TEXT,   [CELL_BYTES] = MIRROR_TEXT,
-        [CELL_RECORD] = MIRROR_JSON, [CELL_ARRAY] = MIRROR_JSON,      [CELL_MAP] = MIRROR_JSON};
+        [CELL_NULL] = MIRROR_TEXT,     [CELL_BOOLEAN] = MIRROR_BOOLEAN, [CELL_INT] = MIRROR_BIGINT,
+        [CELL_DOUBLE] = MIRROR_DOUBLE, [CELL_STRING] = MIRROR_TEXT,     [CELL_BYTES] = MIRROR_TEXT,
+        [CELL_RECORD] = MIRROR_JSON,   [CELL_ARRAY] = MIRROR_JSON,      [CELL_MAP] = MIRROR_JSON};
     static const enum mirror_type moments[] = {
         [FIELD_DATETIME] = MIRROR_DATETIME, [FIELD_DATE] = MIRROR_DATE, [FIELD_TIME] = MIRROR_TIME};
     return field->type == CELL_INT && field->kind != FIELD_PLAIN ? moments[field->kind] : types[field->type];
@@ -76,7 +76,8 @@ static void as_column(struct map_leaf *leaf, const struct field_config *c, struc
     leaf->type = type_of_config(c, leaf->field);
 }
 
-static void as_member(struct map_leaf *leaf, const struct field_config *c, const char *column, const char *member)
+static void as_member(struct map_leaf *leaf, const struct field_config *c, const char *column,
+                      const char *member)
 {
     leaf->config = c;
     leaf->column = column;
@@ -85,14 +86,15 @@ static void as_member(struct map_leaf *leaf, const struct field_config *c, const
     leaf->type = MIRROR_JSON;
 }
 
-bool map_place_leaf(const struct sink_config *config, const struct map_table *t, const struct schema_field *parent,
-                    struct map_leaf *leaf, struct arena *a)
+bool map_place_leaf(const struct sink_config *config, const struct map_table *t,
+                    const struct schema_field *parent, struct map_leaf *leaf, struct arena *a)
 {
     enum new_fields new_fields = t->config ? t->config->new_fields : config->new_fields;
     enum compound_form compounds = t->config ? t->config->compounds : config->compounds;
     const struct field_config *own = field_config(t->config, leaf->path);
     const struct field_config *whole = parent ? field_config(t->config, parent->name) : NULL;
-    bool pure = parent && parent->type == CELL_RECORD; /* a compound and nothing else: it can be one JSON object */
+    bool pure = parent &&
+                parent->type == CELL_RECORD; /* a compound and nothing else: it can be one JSON object */
     if (own && own->skipped)
         return false;
     if (own) {

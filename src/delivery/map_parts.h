@@ -15,9 +15,9 @@
 
 struct map_rule {
     const char *entity, *field; /* "Account", "BillingAddress.City" */
-    enum mirror_type type;      /* of the column, or of the value before it becomes a member of a JSON object */
-    bool member;                /* the value becomes JSON text */
-    bool multi;                 /* a multi-select picklist: "a;b" */
+    enum mirror_type type; /* of the column, or of the value before it becomes a member of a JSON object */
+    bool member;           /* the value becomes JSON text */
+    bool multi;            /* a multi-select picklist: "a;b" */
     enum field_kind kind;
     const struct field_config *config; /* never NULL */
 };

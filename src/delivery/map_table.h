@@ -56,8 +56,8 @@ struct span map_doc_part(const char *doc, int n);
  * Where a leaf goes: fills in config, column, chosen, member and type. false: nowhere. What is said of the leaf itself
  * comes first, then what is said of its compound (parent; NULL: a plain field).
  */
-bool map_place_leaf(const struct sink_config *config, const struct map_table *t, const struct schema_field *parent,
-                    struct map_leaf *leaf, struct arena *a);
+bool map_place_leaf(const struct sink_config *config, const struct map_table *t,
+                    const struct schema_field *parent, struct map_leaf *leaf, struct arena *a);
 
 uint32_t map_add_column(struct map_table *t, const struct mirror_column *column);
 /* The source of a leaf that has a place: the one it had, or a new one, if need be with a new column. -1: err. */

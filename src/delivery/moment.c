@@ -37,7 +37,8 @@ static int64_t days_in(int64_t year, int64_t month)
 static bool parse_date(struct span s, int64_t *day)
 {
     int64_t y, m, d;
-    if (!digits(s, 0, 4, &y) || !is_at(s, 4, '-') || !digits(s, 5, 2, &m) || !is_at(s, 7, '-') || !digits(s, 8, 2, &d))
+    if (!digits(s, 0, 4, &y) || !is_at(s, 4, '-') || !digits(s, 5, 2, &m) || !is_at(s, 7, '-') ||
+        !digits(s, 8, 2, &d))
         return false;
     if (y < 1 || m < 1 || m > 12 || d < 1 || d > days_in(y, m))
         return false;

@@ -42,8 +42,8 @@ static int park(struct note *n, const struct event_data *ev, struct span record_
     if (begin_note(n, e) != 0 || dead_letter_put(&n->txn, &dead, e) != 0)
         return -1;
     if (n->parked < PARKS_LOGGED)
-        log_warn(n->d->subject, "parked seq %" PRIu64 "%s%.*s, %s: %s", ev->seq, record_id.n ? ", record " : "",
-                 SPAN_ARG(record_id), reason, detail);
+        log_warn(n->d->subject, "parked seq %" PRIu64 "%s%.*s, %s: %s", ev->seq,
+                 record_id.n ? ", record " : "", SPAN_ARG(record_id), reason, detail);
     else if (n->parked == PARKS_LOGGED)
         log_warn(n->d->subject, "more of this batch is parked: see 'tidemark dlq list'");
     n->parked++;
@@ -164,8 +164,8 @@ static int note_remarks(struct note *n, struct mirror_remarks *remarks, struct e
     return rc;
 }
 
-int note_batch(struct delivery_loop *d, const struct pieces *pieces, struct mirror_remarks *remarks, struct noted *noted,
-               struct err *e)
+int note_batch(struct delivery_loop *d, const struct pieces *pieces, struct mirror_remarks *remarks,
+               struct noted *noted, struct err *e)
 {
     struct note n = {.d = d, .pieces = pieces, .noted = noted};
     noted->before = noted->n;

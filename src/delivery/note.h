@@ -16,7 +16,7 @@
 struct noted {
     struct noted_task {
         uint64_t seq, record; /* a digest of its id */
-    } *all;
+    } * all;
     size_t n, cap;
     size_t before, next; /* of those noted before this batch came again: how many; where it is at */
 };
@@ -24,7 +24,7 @@ void noted_clear(struct noted *n);
 void noted_release(struct noted *n);
 
 /* `remarks` are told and cleared. */
-MUST_CHECK int note_batch(struct delivery_loop *d, const struct pieces *pieces, struct mirror_remarks *remarks,
-                          struct noted *noted, struct err *e);
+MUST_CHECK int note_batch(struct delivery_loop *d, const struct pieces *pieces,
+                          struct mirror_remarks *remarks, struct noted *noted, struct err *e);
 
 #endif

@@ -24,8 +24,8 @@ static int is_it(void *ctx, const struct incident *i)
     return 0;
 }
 
-static int find_or_open(struct store_txn *txn, const struct delivery_options *o, struct lookup *l, const char *policy,
-                        const char *text, int64_t since_ms, bool *opened, struct err *e)
+static int find_or_open(struct store_txn *txn, const struct delivery_options *o, struct lookup *l,
+                        const char *policy, const char *text, int64_t since_ms, bool *opened, struct err *e)
 {
     *opened = false;
     l->subject = o->sink->name;
@@ -46,8 +46,8 @@ static int find_or_open(struct store_txn *txn, const struct delivery_options *o,
     return 0;
 }
 
-int owed_incident(struct store_txn *txn, const struct delivery_options *o, const char *kind, const char *policy,
-                  const char *text, uint64_t *number, bool *opened, struct err *e)
+int owed_incident(struct store_txn *txn, const struct delivery_options *o, const char *kind,
+                  const char *policy, const char *text, uint64_t *number, bool *opened, struct err *e)
 {
     struct lookup l = {.kind = kind, .begins = span_of("", 0)};
     int rc = find_or_open(txn, o, &l, policy, text, 0, opened, e);
@@ -93,7 +93,8 @@ static int incident_of(struct store_txn *txn, const struct delivery_options *o, 
     return rc;
 }
 
-int owed_add(struct store_txn *txn, const struct delivery_options *o, const struct owed *owed, size_t n, struct err *e)
+int owed_add(struct store_txn *txn, const struct delivery_options *o, const struct owed *owed, size_t n,
+             struct err *e)
 {
     const struct owed *last = NULL;
     uint64_t incident = 0;

@@ -29,15 +29,17 @@ struct owed {
     int64_t since_ms; /* commit time of the change that asks for it; 0: unknown */
 };
 
-MUST_CHECK int owed_add(struct store_txn *txn, const struct delivery_options *o, const struct owed *owed, size_t n,
-                        struct err *e);
+MUST_CHECK int owed_add(struct store_txn *txn, const struct delivery_options *o, const struct owed *owed,
+                        size_t n, struct err *e);
 /* An incident of the sink with this text, unless one of its kind is open; *opened says which. */
 MUST_CHECK int owed_incident(struct store_txn *txn, const struct delivery_options *o, const char *kind,
-                             const char *policy, const char *text, uint64_t *number, bool *opened, struct err *e);
+                             const char *policy, const char *text, uint64_t *number, bool *opened,
+                             struct err *e);
 /* An incident that asks a person to look, unless one with this text is open. */
-MUST_CHECK int owed_look(struct store_txn *txn, const struct delivery_options *o, const char *kind, const char *text,
-                         struct err *e);
+MUST_CHECK int owed_look(struct store_txn *txn, const struct delivery_options *o, const char *kind,
+                         const char *text, struct err *e);
 /* Everything of the sink's subscriptions, since nobody knows when. */
-MUST_CHECK int owed_all(struct store_txn *txn, const struct delivery_options *o, uint64_t incident, struct err *e);
+MUST_CHECK int owed_all(struct store_txn *txn, const struct delivery_options *o, uint64_t incident,
+                        struct err *e);
 
 #endif

@@ -123,8 +123,12 @@ static int kind_of(struct finder *f, struct mapped *m)
     switch (ch->header.type) {
     case CHANGE_CREATE:
     case CHANGE_UNDELETE:
-    case CHANGE_TYPE_SNAPSHOT: m->change.kind = CONFLICT_IMAGE; return 0;
-    case CHANGE_UPDATE: m->change.kind = CONFLICT_UPDATE; return 0;
+    case CHANGE_TYPE_SNAPSHOT:
+        m->change.kind = CONFLICT_IMAGE;
+        return 0;
+    case CHANGE_UPDATE:
+        m->change.kind = CONFLICT_UPDATE;
+        return 0;
     case CHANGE_DELETE:
         m->change.kind = CONFLICT_DELETE;
         if (m->entity->on_delete != DELETE_IGNORE)
@@ -134,9 +138,14 @@ static int kind_of(struct finder *f, struct mapped *m)
     case CHANGE_GAP_CREATE:
     case CHANGE_GAP_UPDATE:
     case CHANGE_GAP_DELETE:
-    case CHANGE_GAP_UNDELETE: m->change.kind = CONFLICT_GAP; return 0;
-    case CHANGE_GAP_OVERFLOW: m->owes_entity = true; return 1;
-    case CHANGE_TYPE_UNKNOWN: break;
+    case CHANGE_GAP_UNDELETE:
+        m->change.kind = CONFLICT_GAP;
+        return 0;
+    case CHANGE_GAP_OVERFLOW:
+        m->owes_entity = true;
+        return 1;
+    case CHANGE_TYPE_UNKNOWN:
+        break;
     }
     err_set(&why, ERR_REJECTED, "delivery", 0, "a change of type %.*s, which this version does not know",
             SPAN_ARG(ch->header.type_name));
@@ -277,9 +286,14 @@ static int put_value(struct valuer *v, const struct map_slot *slot, const struct
         cell = NULL;
     v->leaves[at] = false;
     switch (map_value(v->m->entity, slot, cell, &v->b->arena, &v->values[at], &flag, v->why)) {
-    case MAP_VALUE: break;
-    case MAP_PARK: park_whole(&v->b->arena, v->m, "mapping", v->why); return 1;
-    case MAP_LEAVE: v->leaves[at] = true; break;
+    case MAP_VALUE:
+        break;
+    case MAP_PARK:
+        park_whole(&v->b->arena, v->m, "mapping", v->why);
+        return 1;
+    case MAP_LEAVE:
+        v->leaves[at] = true;
+        break;
     }
     *v->flagged += flag;
     return 0;

@@ -45,11 +45,11 @@ struct mapped {
     const uint32_t *sources; /* per field of the change */
     const struct mirror_value *values;
     const bool *leaves; /* per field: the version counts, the column is left alone */
-    bool owes_entity; /* it names something that is no record: the entity must be re-read */
-    uint32_t n_texts; /* texts that came as differences: their values depend on the record */
+    bool owes_entity;   /* it names something that is no record: the entity must be re-read */
+    uint32_t n_texts;   /* texts that came as differences: their values depend on the record */
     const struct text_change *texts;
-    bool misses_text; /* one of them could not be applied: the record must be re-read */
-    uint32_t group;   /* transaction_groups */
+    bool misses_text;     /* one of them could not be applied: the record must be re-read */
+    uint32_t group;       /* transaction_groups */
     enum outcome outcome; /* of an event without pieces */
     const char *reason;   /* OUTCOME_PARKED: a class, and the whole message */
     const char *why;
@@ -68,13 +68,13 @@ struct piece;
 struct record {
     struct table *table;
     struct span id;
-    struct mirror_held held;  /* what the target holds, in this transaction */
-    struct record_state safe; /* the state that goes with it */
+    struct mirror_held held;   /* what the target holds, in this transaction */
+    struct record_state safe;  /* the state that goes with it */
     struct record_state state; /* with what was decided since */
     enum conflict_row pending; /* what is to be written of it */
     bool refused, unreadable;
     const char *why; /* refused */
-    uint64_t *set; /* bits of columns that have a value to be written */
+    uint64_t *set;   /* bits of columns that have a value to be written */
     struct mirror_value *values;
     const struct patch *patches;
     int64_t deleted_ms;
@@ -88,8 +88,8 @@ struct piece {
     struct record *record;
     struct piece *next; /* of the same record */
     enum outcome outcome;
-    bool owes; /* it must be re-read … */
-    bool late; /* … because it came too late to be compared */
+    bool owes;          /* it must be re-read … */
+    bool late;          /* … because it came too late to be compared */
     const char *reason; /* OUTCOME_PARKED */
     const char *detail;
 };

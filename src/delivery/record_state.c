@@ -345,8 +345,9 @@ int record_state_decode(struct span bytes, struct arena *a, struct record_state 
     if (!b.bad && b.p == b.end)
         return 0;
     *out = RECORD_STATE_NONE;
-    return err_set(e, ERR_REJECTED, "delivery", 0,
-                   "the state of a record (column _state, or _tidemark_tombstones) was not written by this program: "
-                   "%zu bytes that do not parse",
-                   bytes.n);
+    return err_set(
+        e, ERR_REJECTED, "delivery", 0,
+        "the state of a record (column _state, or _tidemark_tombstones) was not written by this program: "
+        "%zu bytes that do not parse",
+        bytes.n);
 }

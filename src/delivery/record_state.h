@@ -58,7 +58,8 @@ enum { RECORD_STATE_MOST_FIELDS = 20000, RECORD_STATE_MOST_NUMBER = 1 << 24 };
 /* Append the bytes. Never more than RECORD_STATE_MOST_FIELDS fields: BUG. */
 void record_state_encode(const struct record_state *s, struct buf *out);
 /* Empty bytes are RECORD_STATE_NONE. */
-MUST_CHECK int record_state_decode(struct span bytes, struct arena *a, struct record_state *out, struct err *e);
+MUST_CHECK int record_state_decode(struct span bytes, struct arena *a, struct record_state *out,
+                                   struct err *e);
 
 /* NULL: not listed, its version is base. */
 const struct field_version *record_state_find(const struct record_state *s, uint32_t field);

@@ -35,9 +35,9 @@ struct records {
     struct pieces pieces;
     struct mirror_remarks remarks;
     struct poisoned poisoned;
-    bool fenced;           /* another has taken over: only a person can tell whether it is gone */
-    uint64_t head;         /* of the journal when it last grew … */
-    int64_t head_mono_ms;  /* … and when that was */
+    bool fenced;          /* another has taken over: only a person can tell whether it is gone */
+    uint64_t head;        /* of the journal when it last grew … */
+    int64_t head_mono_ms; /* … and when that was */
     struct noted noted;
     uint64_t splits;
     struct horizon horizon; /* what it was made of … */
@@ -97,8 +97,8 @@ static int store_finding(struct delivery_loop *d, struct sink_record *next, cons
     }
     if (f->kind) {
         char text[400];
-        snprintf(text, sizeof text, "%s; what the journal holds is delivered again, the rest is to be re-read",
-                 f->text);
+        snprintf(text, sizeof text,
+                 "%s; what the journal holds is delivered again, the rest is to be re-read", f->text);
         if (owed_incident(&txn, &d->options, f->kind, "redeliver", text, &incident, &opened, e) != 0 ||
             (opened && owed_all(&txn, &d->options, incident, e) != 0)) {
             store_abort(&txn);
@@ -160,7 +160,8 @@ static int claim(struct delivery_loop *d, struct err *why)
 }
 
 /* 0: as the store says or as the target says, it is known where to go on; 1: the target failed; -1: the store. */
-static int compare(struct delivery_loop *d, const struct mirror_authority *held, struct err *why, struct err *e)
+static int compare(struct delivery_loop *d, const struct mirror_authority *held, struct err *why,
+                   struct err *e)
 {
     struct journal_bounds bounds;
     struct authority_finding finding;
@@ -170,8 +171,8 @@ static int compare(struct delivery_loop *d, const struct mirror_authority *held,
         return -1;
     next.state = (struct buf)BUF_INIT;
     buf_add_span(&next.state, buf_span(&d->record.state));
-    enum authority_verdict verdict =
-        authority_judge(held, store_id(d->options.store), &bounds, mark, &next, &finding);
+    enum authority_verdict verdict = authority_judge(held, store_id(d->options.store), &bounds, mark, &next,
+                                                     &finding);
     if (finding.text[0])
         log_warn(d->subject, "%s", finding.text);
     if (verdict == AUTHORITY_AGREES) {
@@ -295,7 +296,8 @@ static int read_batch(struct delivery_loop *d, struct err *e)
         if (b->n_events == 0)
             return 0;
         const bool at_head = b->events[b->n_events - 1].seq >= head;
-        const size_t n = transaction_boundary(b, at_head && silent && b->events[b->n_events - 1].seq == head, all);
+        const size_t n = transaction_boundary(b, at_head && silent && b->events[b->n_events - 1].seq == head,
+                                              all);
         if (n > 0) {
             batch_cut(b, n);
             return 0;
@@ -370,7 +372,8 @@ static int write_target(struct delivery_loop *d, struct err *why)
         r->forgetting = n == FORGET_MOST;
     }
     if (flagged)
-        log_warn(d->subject, "%zu values were cut or emptied, as configured (on_too_long, on_error)", flagged);
+        log_warn(d->subject, "%zu values were cut or emptied, as configured (on_too_long, on_error)",
+                 flagged);
     return rc;
 }
 
@@ -452,7 +455,8 @@ static bool see_horizon(struct delivery_loop *d, uint64_t cursor)
     const bool several = r->horizon.several;
     for (size_t i = 0; i < r->pieces.n_mapped; i++)
         if (r->pieces.mapped[i].what == MAPPED_CHANGE)
-            horizon_see(&r->horizon, r->pieces.mapped[i].d->source->org_id, &r->pieces.mapped[i].change.version,
+            horizon_see(&r->horizon, r->pieces.mapped[i].d->source->org_id,
+                        &r->pieces.mapped[i].change.version,
                         r->pieces.mapped[i].d->ch->header.commit_timestamp);
     return horizon_note(&r->horizon, cursor) || r->horizon.several != several;
 }

@@ -105,7 +105,8 @@ static int decide_records(struct settle *s, struct mirror_row *rows, struct reco
 {
     const struct pieces *p = s->pieces;
     const bool sends = s->ops->send && p->n_records >= 2 * STRETCH_LEAST;
-    const size_t stretch = p->n_records / STRETCHES + 1 > STRETCH_LEAST ? p->n_records / STRETCHES + 1 : STRETCH_LEAST;
+    const size_t stretch = p->n_records / STRETCHES + 1 > STRETCH_LEAST ? p->n_records / STRETCHES + 1
+                                                                        : STRETCH_LEAST;
     size_t sent = 0;
     for (size_t i = 0; i < p->n_records; i++) {
         struct record *r = p->records[i];
@@ -188,7 +189,8 @@ static void poison(struct poisoned *p, uint64_t seq, const char *why)
 }
 
 /* 0: none of these was refused so far; 1: one was, *why says so; -1. */
-static int decide_group(struct settle *s, struct piece *const *pieces, size_t n, const char **why, struct err *e)
+static int decide_group(struct settle *s, struct piece *const *pieces, size_t n, const char **why,
+                        struct err *e)
 {
     for (size_t i = 0; i < n; i++) {
         if (settle_apply(s, pieces[i], e) != 0)
@@ -201,7 +203,8 @@ static int decide_group(struct settle *s, struct piece *const *pieces, size_t n,
     return 0;
 }
 
-static int write_group(struct settle *s, struct piece *const *pieces, size_t n, const char **why, struct err *e)
+static int write_group(struct settle *s, struct piece *const *pieces, size_t n, const char **why,
+                       struct err *e)
 {
     struct mirror_row *rows = arena_alloc(s->arena, (n + 1) * sizeof *rows);
     struct record **records = arena_alloc(s->arena, (n + 1) * sizeof *records);
@@ -227,7 +230,8 @@ static bool is_broken(const struct settle *s, uint32_t group)
     return false;
 }
 
-static int settle_group(struct settle *s, struct piece *const *pieces, size_t n, bool any_parked, struct err *e)
+static int settle_group(struct settle *s, struct piece *const *pieces, size_t n, bool any_parked,
+                        struct err *e)
 {
     const uint64_t first = pieces[0]->of->d->ev->seq;
     const char *why = poison_of(s, first);

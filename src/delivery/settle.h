@@ -25,7 +25,7 @@ struct poisoned {
     struct poisoned_group {
         uint64_t seq; /* of its first event */
         char why[200];
-    } *all;
+    } * all;
     size_t n, cap;
 };
 
@@ -37,7 +37,7 @@ struct settle {
     bool atomic;
     struct version horizon; /* VERSION_NONE: none is known */
     struct poisoned *poisoned;
-    bool unwritten;         /* within a group: a row was written that the group's refusal could not undo */
+    bool unwritten; /* within a group: a row was written that the group's refusal could not undo */
 };
 
 enum settle_result { SETTLE_DONE, SETTLE_AGAIN };
@@ -61,6 +61,7 @@ void settle_written(struct record *r, const struct mirror_row *row);
 /* Forget what was decided since the target's row. */
 void settle_revert(struct record *r);
 /* Write the record's row alone: 0 (see *refused, and row->why), or -1. */
-MUST_CHECK int settle_write_one(struct settle *s, struct record *r, bool *refused, const char **why, struct err *e);
+MUST_CHECK int settle_write_one(struct settle *s, struct record *r, bool *refused, const char **why,
+                                struct err *e);
 
 #endif

@@ -28,7 +28,8 @@ static const char *member_of(const struct map_entity *entity, uint32_t source)
     return NULL;
 }
 
-static void put_source(struct settle *s, const struct piece *piece, uint32_t source, const struct mirror_value *v)
+static void put_source(struct settle *s, const struct piece *piece, uint32_t source,
+                       const struct mirror_value *v)
 {
     struct record *r = piece->record;
     const uint32_t column = r->table->mirror->sources[source].column;
@@ -56,14 +57,19 @@ static enum edit edited(const struct record *r, const struct mapped *m)
     if (!r->table->mirror->last_modified || !r->held.has_row || r->held.deleted || !r->held.has_modified)
         return EDIT_NONE;
     const int64_t theirs = r->held.modified_ms, committed = m->d->ch->header.commit_timestamp;
-    const bool ours = r->table->modified != NO_COLUMN ? theirs == r->safe.stamp_ms : theirs <= r->safe.stamp_ms;
+    const bool ours = r->table->modified != NO_COLUMN ? theirs == r->safe.stamp_ms
+                                                      : theirs <= r->safe.stamp_ms;
     if (ours)
         return EDIT_NONE;
     switch (m->entity->conflict) {
-    case CONFLICT_NEWEST_WINS: return theirs > committed ? EDIT_WINS : EDIT_NONE;
-    case CONFLICT_SOURCE_WINS: return EDIT_NONE;
-    case CONFLICT_TARGET_WINS: return EDIT_WINS;
-    case CONFLICT_PARK: return EDIT_PARKS;
+    case CONFLICT_NEWEST_WINS:
+        return theirs > committed ? EDIT_WINS : EDIT_NONE;
+    case CONFLICT_SOURCE_WINS:
+        return EDIT_NONE;
+    case CONFLICT_TARGET_WINS:
+        return EDIT_WINS;
+    case CONFLICT_PARK:
+        return EDIT_PARKS;
     }
     BUG("conflict policy %d", (int)m->entity->conflict);
 }
@@ -104,7 +110,9 @@ static void bring_back(struct settle *s, const struct piece *piece, struct confl
 static uint64_t hash_of_value(const struct mirror_value *v)
 {
     const bool text = v->type == MIRROR_TEXT || v->type == MIRROR_JSON;
-    const struct span bytes = v->is_null ? span_of("null", 4) : text ? v->as.text : span_of(&v->as, sizeof v->as.integer);
+    const struct span bytes = v->is_null ? span_of("null", 4)
+                              : text     ? v->as.text
+                                         : span_of(&v->as, sizeof v->as.integer);
     uint8_t digest[32];
     uint64_t hash;
     digest_sha256(bytes, digest);
@@ -117,10 +125,12 @@ static uint64_t hash_of_value(const struct mirror_value *v)
  * skip_unchanged: a value that equals the one last written to this record is not written again, so that what the
  * target made of it since stands, and nothing goes round in a circle. The version counts either way.
  */
-static void put_changed(struct settle *s, struct piece *piece, const struct mapped *m, struct conflict_decision *d)
+static void put_changed(struct settle *s, struct piece *piece, const struct mapped *m,
+                        struct conflict_decision *d)
 {
     struct record *r = piece->record;
-    const bool live = !d->returns && (r->pending == CONFLICT_ROW_UPSERT || (r->held.has_row && !r->held.deleted));
+    const bool live = !d->returns &&
+                      (r->pending == CONFLICT_ROW_UPSERT || (r->held.has_row && !r->held.deleted));
     uint64_t *hashes = arena_alloc(s->arena, (m->change.n + 1) * sizeof *hashes);
     for (uint32_t i = 0; i < m->change.n; i++) {
         hashes[i] = 0;
@@ -136,7 +146,8 @@ static void put_changed(struct settle *s, struct piece *piece, const struct mapp
     record_state_hash(&d->next, &m->change.version, m->change.n, m->change.fields, hashes, s->arena);
 }
 
-static void apply_upsert(struct settle *s, struct piece *piece, const struct mapped *m, struct conflict_decision *d)
+static void apply_upsert(struct settle *s, struct piece *piece, const struct mapped *m,
+                         struct conflict_decision *d)
 {
     struct record *r = piece->record;
     make_room(s, r);
@@ -169,8 +180,8 @@ static int keep_values(struct settle *s, struct record *r, struct record_state *
         if (is_set(r, column)) {
             *v = r->values[column];
             found = true;
-        } else if (r->held.has_row && s->ops->text(s->mirror, r->table->mirror, r->id, column, s->arena, &found, v,
-                                                   e) != 0) {
+        } else if (r->held.has_row &&
+                   s->ops->text(s->mirror, r->table->mirror, r->id, column, s->arena, &found, v, e) != 0) {
             return -1;
         }
         if (found)
@@ -233,14 +244,20 @@ static void apply_append(struct settle *s, struct piece *piece)
     r->seq = m->d->ev->seq;
 }
 
-static int carry_out(struct settle *s, struct piece *piece, const struct mapped *m, struct conflict_decision *d,
-                     struct err *e)
+static int carry_out(struct settle *s, struct piece *piece, const struct mapped *m,
+                     struct conflict_decision *d, struct err *e)
 {
     switch (d->row) {
-    case CONFLICT_ROW_NONE: return 0;
-    case CONFLICT_ROW_STATE: apply_state(piece, m, d); return 0;
-    case CONFLICT_ROW_UPSERT: apply_upsert(s, piece, m, d); return 0;
-    case CONFLICT_ROW_DELETE: return apply_delete(s, piece, d, e);
+    case CONFLICT_ROW_NONE:
+        return 0;
+    case CONFLICT_ROW_STATE:
+        apply_state(piece, m, d);
+        return 0;
+    case CONFLICT_ROW_UPSERT:
+        apply_upsert(s, piece, m, d);
+        return 0;
+    case CONFLICT_ROW_DELETE:
+        return apply_delete(s, piece, d, e);
     }
     BUG("conflict row %d", (int)d->row);
 }
@@ -263,7 +280,8 @@ static void note_missed_text(struct settle *s, const struct mapped *m, struct co
 }
 
 /* The row goes, or comes back, and what was decided before is not written yet: that first. */
-static int write_before(struct settle *s, struct piece *piece, const struct conflict_decision *d, struct err *e)
+static int write_before(struct settle *s, struct piece *piece, const struct conflict_decision *d,
+                        struct err *e)
 {
     struct record *r = piece->record;
     const bool turns = (d->row == CONFLICT_ROW_DELETE && r->pending == CONFLICT_ROW_UPSERT) ||
@@ -294,7 +312,8 @@ int settle_apply(struct settle *s, struct piece *piece, struct err *e)
         return 0;
     }
     if (!version_is_none(&s->horizon) && version_compare(&m->change.version, &s->horizon) <= 0) {
-        piece->outcome = OUTCOME_SUPERSEDED; /* what it would be compared with is gone: it is re-read instead */
+        piece->outcome =
+            OUTCOME_SUPERSEDED; /* what it would be compared with is gone: it is re-read instead */
         piece->owes = piece->late = true;
         return 0;
     }
@@ -310,9 +329,11 @@ int settle_apply(struct settle *s, struct piece *piece, struct err *e)
         return -1;
     if (r->refused)
         return 0; /* its pieces are taken one by one */
-    const enum edit edit = d.row == CONFLICT_ROW_UPSERT || d.row == CONFLICT_ROW_DELETE ? edited(r, m) : EDIT_NONE;
+    const enum edit edit = d.row == CONFLICT_ROW_UPSERT || d.row == CONFLICT_ROW_DELETE ? edited(r, m)
+                                                                                        : EDIT_NONE;
     if (edit == EDIT_PARKS) {
-        park(piece, "conflict", "the row was edited in the target since it was last written (conflict: park)");
+        park(piece, "conflict",
+             "the row was edited in the target since it was last written (conflict: park)");
         return 0;
     }
     if (edit == EDIT_WINS) {

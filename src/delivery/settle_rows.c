@@ -23,8 +23,9 @@ static void set_patches(struct settle *s, struct record *r)
             if (newest)
                 map_patch_add(&text, q->member, q->value);
         }
-        set_column(r, p->column,
-                   &(struct mirror_value){.type = MIRROR_JSON, .as.text = arena_copy(s->arena, buf_span(&text))});
+        set_column(
+            r, p->column,
+            &(struct mirror_value){.type = MIRROR_JSON, .as.text = arena_copy(s->arena, buf_span(&text))});
         buf_release(&text);
     }
 }

@@ -6,8 +6,8 @@
 #include "delivery/text_diff.h"
 
 /* The text that is held, or is about to be. 0; *found false: there is none that can be read. */
-static int held_text(struct settle *s, const struct record *r, uint32_t column, bool *found, struct mirror_value *out,
-                     struct err *e)
+static int held_text(struct settle *s, const struct record *r, uint32_t column, bool *found,
+                     struct mirror_value *out, struct err *e)
 {
     const struct mirror_column *c = &r->table->mirror->columns[column];
     *found = false;
@@ -27,8 +27,8 @@ static int held_text(struct settle *s, const struct record *r, uint32_t column, 
 }
 
 /* 0: *out is the new value; 1: the difference says nothing here; -1 err. *missed: it should have. */
-static int new_text(struct settle *s, const struct piece *piece, const struct text_change *t, struct mirror_value *out,
-                    bool *missed, struct err *e)
+static int new_text(struct settle *s, const struct piece *piece, const struct text_change *t,
+                    struct mirror_value *out, bool *missed, struct err *e)
 {
     const struct record *r = piece->record;
     const struct version held = record_state_version(&r->state, t->field);
@@ -55,8 +55,8 @@ static int new_text(struct settle *s, const struct piece *piece, const struct te
 }
 
 /* Enter one more field, in its place. */
-static void insert(struct mapped *m, uint32_t *fields, uint32_t *sources, struct mirror_value *values, bool *leaves,
-                   const struct text_change *t, const struct mirror_value *value)
+static void insert(struct mapped *m, uint32_t *fields, uint32_t *sources, struct mirror_value *values,
+                   bool *leaves, const struct text_change *t, const struct mirror_value *value)
 {
     uint32_t at = m->change.n++;
     for (; at > 0 && fields[at - 1] > t->field; at--) {

@@ -53,8 +53,8 @@ static void learn(struct table *t)
     t->prepared = true;
 }
 
-int table_prepare(struct table *t, const struct mirror_ops *ops, struct mirror *m, struct mirror_remarks *remarks,
-                  struct err *e)
+int table_prepare(struct table *t, const struct mirror_ops *ops, struct mirror *m,
+                  struct mirror_remarks *remarks, struct err *e)
 {
     if (t->prepared && t->shape == t->mirror->shape)
         return 0;

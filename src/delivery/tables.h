@@ -16,15 +16,15 @@ enum { NO_COLUMN = UINT32_MAX };
 
 struct table {
     const struct mirror_table *mirror;
-    bool used;           /* in this batch */
+    bool used; /* in this batch */
     bool prepared;
-    uint32_t shape;      /* of what was prepared */
-    uint32_t n;          /* sources prepared */
-    uint32_t *fields;    /* numbers of the fields, ascending … */
-    uint32_t *sources;   /* … and the source each stands for */
-    uint32_t *numbers;   /* by source */
-    uint32_t *places;    /* by source: where its field stands in `fields` */
-    uint32_t modified;   /* the column that is table->last_modified, or NO_COLUMN */
+    uint32_t shape;    /* of what was prepared */
+    uint32_t n;        /* sources prepared */
+    uint32_t *fields;  /* numbers of the fields, ascending … */
+    uint32_t *sources; /* … and the source each stands for */
+    uint32_t *numbers; /* by source */
+    uint32_t *places;  /* by source: where its field stands in `fields` */
+    uint32_t modified; /* the column that is table->last_modified, or NO_COLUMN */
 };
 
 struct tables {

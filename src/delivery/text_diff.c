@@ -93,8 +93,8 @@ static bool copy_until(struct reader *old, const struct hunk *h, uint64_t *old_l
 }
 
 /* The lines of a hunk: what goes must be there. */
-static const char *apply_hunk(struct reader *old, struct reader *diff, const struct hunk *h, uint64_t *old_line,
-                              struct lines *out)
+static const char *apply_hunk(struct reader *old, struct reader *diff, const struct hunk *h,
+                              uint64_t *old_line, struct lines *out)
 {
     uint64_t gone = h->old_count, come = h->new_count;
     struct span line, is;

@@ -122,7 +122,8 @@ bool texts_add_joined(struct buf *b, const struct cell *cell)
 {
     for (uint32_t i = 0; i < cell->n; i++) {
         const struct cell *item = &cell->as.items[i];
-        if (item->type != CELL_STRING || (item->as.bytes.n && memchr(item->as.bytes.p, ';', item->as.bytes.n)))
+        if (item->type != CELL_STRING ||
+            (item->as.bytes.n && memchr(item->as.bytes.p, ';', item->as.bytes.n)))
             return false;
         if (i)
             buf_add_char(b, ';');

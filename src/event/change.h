@@ -63,7 +63,7 @@ struct cell {
 };
 
 struct field_value {
-    uint32_t index; /* in the record's shape */
+    uint32_t index;   /* in the record's shape */
     struct cell cell; /* never CELL_NULL */
 };
 

@@ -37,16 +37,16 @@ enum cell_type {
 struct record_shape;
 
 struct schema_field {
-    const char *name;                /* NUL-terminated; valid JSON without escaping (Avro names are) */
+    const char *name; /* NUL-terminated; valid JSON without escaping (Avro names are) */
     uint32_t name_len;
     enum field_kind kind;
     /* What its values are when they are no record: CELL_STRING where the schema allows several kinds, CELL_RECORD
      * where it allows records only, CELL_NULL where nothing else. */
     enum cell_type type;
     const struct record_shape *record; /* the record branch of its union, or NULL: a compound field */
-    const char *doc;                 /* as in the schema, or NULL; its third part is the field's id */
+    const char *doc;                   /* as in the schema, or NULL; its third part is the field's id */
     uint32_t quoted_len;
-    const char *quoted;              /* "\"Name\":" for the JSON writer */
+    const char *quoted; /* "\"Name\":" for the JSON writer */
 };
 
 struct record_shape {
@@ -56,8 +56,8 @@ struct record_shape {
 };
 
 struct event_schema {
-    char id[64]; /* as the service names it; 22 characters in all captures */
-    bool is_change; /* field 0 is ChangeEventHeader */
+    char id[64];              /* as the service names it; 22 characters in all captures */
+    bool is_change;           /* field 0 is ChangeEventHeader */
     struct record_shape root; /* root.name: "AccountChangeEvent", "Order__e" */
 };
 

@@ -23,7 +23,8 @@ struct version {
     int32_t sequence; /* sequenceNumber within the transaction */
 };
 
-#define VERSION_NONE ((struct version){0, 0, 0, 0}) /* older than every real one: commit numbers are positive */
+#define VERSION_NONE                                                                                         \
+    ((struct version){0, 0, 0, 0}) /* older than every real one: commit numbers are positive */
 
 /* < 0: a is older; 0: the same change; > 0: a is newer. */
 static inline int version_compare(const struct version *a, const struct version *b)

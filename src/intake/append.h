@@ -26,7 +26,8 @@
 struct replay_group {
     uint8_t id[EVENT_MAX_REPLAY_ID]; /* of the group of events seen last, more of which may come */
     uint32_t len;                    /* 0: nothing was seen on this stream yet */
-    uint8_t passed[EVENT_MAX_REPLAY_ID]; /* the newest id behind which something else has followed: its resume point */
+    uint8_t passed
+        [EVENT_MAX_REPLAY_ID]; /* the newest id behind which something else has followed: its resume point */
     uint32_t passed_len;
 };
 

@@ -22,7 +22,8 @@ static void on_response(void *ctx, struct pubsub_stream *stream, struct pubsub_r
     struct intake *in = s->org->intake;
     pthread_mutex_lock(&in->lock);
     uint64_t number = pubsub_stream_number(stream);
-    if (number != s->shared.number && number != s->shared.beside_number) { /* of a stream before the current one */
+    if (number != s->shared.number &&
+        number != s->shared.beside_number) { /* of a stream before the current one */
         pthread_mutex_unlock(&in->lock);
         pubsub_response_free(r);
         return;
@@ -243,10 +244,11 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     pthread_mutex_unlock(&in->lock);
     if (s->config->managed)
         managed_begin(s, from == PUBSUB_LATEST);
-    struct pubsub_stream *stream =
-        s->config->managed
-            ? pubsub_managed_subscribe(s->org->pubsub, token, s->config->managed, number, &listener, s)
-            : pubsub_subscribe(s->org->pubsub, token, s->config->topic, from, replay_id, number, &listener, s);
+    struct pubsub_stream *stream = s->config->managed
+                                       ? pubsub_managed_subscribe(s->org->pubsub, token, s->config->managed,
+                                                                  number, &listener, s)
+                                       : pubsub_subscribe(s->org->pubsub, token, s->config->topic, from,
+                                                          replay_id, number, &listener, s);
     pthread_mutex_lock(&in->lock);
     if (s->shared.ended_number != number)
         s->shared.stream = stream;
@@ -258,8 +260,8 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     s->reason[0] = '\0'; /* said in the log; in status it is no trouble */
 }
 
-void source_open_beside(struct intake *in, struct source *s, const struct auth_token *token, enum pubsub_from from,
-                        struct span replay_id)
+void source_open_beside(struct intake *in, struct source *s, const struct auth_token *token,
+                        enum pubsub_from from, struct span replay_id)
 {
     char hex[2 * EVENT_MAX_REPLAY_ID + 1];
     hex_encode(replay_id, hex);
@@ -267,10 +269,10 @@ void source_open_beside(struct intake *in, struct source *s, const struct auth_t
     pthread_mutex_lock(&in->lock);
     s->shared.beside_number = number;
     pthread_mutex_unlock(&in->lock);
-    log_info(s->subject, "beside the managed stream, a plain one from %s%s%s, until they meet", from_names[from],
-             *hex ? " " : "", hex);
-    struct pubsub_stream *stream = pubsub_subscribe(s->org->pubsub, token, s->config->topic, from, replay_id, number,
-                                                    &listener, s);
+    log_info(s->subject, "beside the managed stream, a plain one from %s%s%s, until they meet",
+             from_names[from], *hex ? " " : "", hex);
+    struct pubsub_stream *stream = pubsub_subscribe(s->org->pubsub, token, s->config->topic, from, replay_id,
+                                                    number, &listener, s);
     pthread_mutex_lock(&in->lock);
     if (s->shared.ended_number != number) {
         s->shared.beside = stream;
@@ -316,8 +318,8 @@ int source_connect(struct intake *in, struct source *s, int64_t now, struct err 
         source_set_state(
             s, SOURCE_LOST_POSITION,
             "stopped by on_lost_position: see 'tidemark incidents list', then order a 'tidemark replay'");
-    } else if (rc == 0 && (rc = (s->config->managed ? managed_choose_start
-                                              : source_choose_start)(in, s, &from, &replay_id, e)) == 0) {
+    } else if (rc == 0 && (rc = (s->config->managed ? managed_choose_start : source_choose_start)(
+                               in, s, &from, &replay_id, e)) == 0) {
         open_stream(in, s, &token, from, replay_id, now);
     }
     auth_token_release(&token);

@@ -60,7 +60,7 @@ struct managed_view {
     bool beside;                /* what the store may lack is being read on a plain stream */
     uint64_t accepted, refused; /* commits, since the start */
     char trouble[200];          /* why the newest commit was refused; "": it was not */
-    char brings[100];           /* events of another topic than the configured one; "": as far as seen, of that one */
+    char brings[100]; /* events of another topic than the configured one; "": as far as seen, of that one */
 };
 
 /* A subscription as it stands now, for status and readiness. */
@@ -68,8 +68,9 @@ struct source_view {
     enum source_state state;
     int64_t since_ms; /* wall clock of the last change of state */
     char reason[400]; /* "" when all is well */
-    char trouble[400]; /* an open stream that was not answered yet: how the one before it failed; "": it did not */
-    uint32_t number;  /* the store's number; 0 before the first login */
+    char trouble
+        [400]; /* an open stream that was not answered yet: how the one before it failed; "": it did not */
+    uint32_t number; /* the store's number; 0 before the first login */
     char org_id[19];
     bool caught_up_possible;      /* GetTopic succeeded with the current token, the stream is open, nothing is
                                      queued */
@@ -81,7 +82,7 @@ struct source_view {
     uint64_t reconnects_by[PUBSUB_CALM + 1]; /* by what the end of the stream asked for */
     uint64_t schema_id_mismatches;           /* of its org */
     struct managed_view managed;
-    uint64_t token_refreshes;                /* of its org: logins that worked, in this process */
+    uint64_t token_refreshes; /* of its org: logins that worked, in this process */
 };
 
 /*

@@ -30,14 +30,15 @@ static struct login_record record_of(const struct auth_memory *m)
 
 static struct auth_memory memory_of(const struct login_record *r)
 {
-    struct auth_memory m = {.breaker = {.cause = r->cause <= BREAKER_UNHEARD ? (enum breaker_cause)r->cause : BREAKER_REFUSED,
-                                        .failures = r->failures,
-                                        .total = r->total,
-                                        .counted = r->counted,
-                                        .unheard = r->unheard,
-                                        .n_refused = r->n_refused},
-                            .next_login_ms = r->next_login_ms,
-                            .credentials = (uint16_t)r->credentials};
+    struct auth_memory m = {
+        .breaker = {.cause = r->cause <= BREAKER_UNHEARD ? (enum breaker_cause)r->cause : BREAKER_REFUSED,
+                    .failures = r->failures,
+                    .total = r->total,
+                    .counted = r->counted,
+                    .unheard = r->unheard,
+                    .n_refused = r->n_refused},
+        .next_login_ms = r->next_login_ms,
+        .credentials = (uint16_t)r->credentials};
     memcpy(m.breaker.refused_ms, r->refused_ms, sizeof m.breaker.refused_ms);
     snprintf(m.why, sizeof m.why, "%s", r->why);
     return m;

@@ -13,6 +13,7 @@
 #include "store/store.h"
 
 /* 0 found, 1 nothing is remembered, -1 err. */
-MUST_CHECK int logins_recall(struct store_txn *txn, const char *org_name, struct auth_memory *out, struct err *e);
+MUST_CHECK int logins_recall(struct store_txn *txn, const char *org_name, struct auth_memory *out,
+                             struct err *e);
 
 #endif

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 enum {
-    ANSWER_MS = 30 * 1000,       /* a commit without an answer for so long: the next one may go */
+    ANSWER_MS = 30 * 1000,        /* a commit without an answer for so long: the next one may go */
     COMMIT_AGAIN_MS = 600 * 1000, /* the service closes a stream without commits after 1,800 s */
     SLOT_PATIENCE_MS = 20 * 60 * 1000,
     NAME_PATIENCE_MS = 5 * 60 * 1000,
@@ -41,22 +41,25 @@ bool managed_on_refusal(struct source *s, const struct pubsub_status *status, in
     const bool slot = pubsub_managed_trouble(status) == PUBSUB_SLOT_TAKEN;
     const int64_t left = m->refused_since_ms + patience - now;
     if (left > 0) {
-        s->retry_at_ms = now + org_back_off_ms(s->org->config, s->attempt, PUBSUB_RECONNECT); /* it may be free in a moment */
-        source_set_state(s, SOURCE_BACKING_OFF,
-                         slot ? "another stream of the managed subscription %s is open, or was until a moment ago: "
-                                "tried again for %lld s more, then a person has to look"
-                              : "the service does not know the managed subscription %s; a new one takes some "
-                                "minutes to be known: tried again for %lld s more",
-                         s->config->managed, (long long)(left + 999) / 1000);
+        s->retry_at_ms = now + org_back_off_ms(s->org->config, s->attempt,
+                                               PUBSUB_RECONNECT); /* it may be free in a moment */
+        source_set_state(
+            s, SOURCE_BACKING_OFF,
+            slot ? "another stream of the managed subscription %s is open, or was until a moment ago: "
+                   "tried again for %lld s more, then a person has to look"
+                 : "the service does not know the managed subscription %s; a new one takes some "
+                   "minutes to be known: tried again for %lld s more",
+            s->config->managed, (long long)(left + 999) / 1000);
         return true;
     }
     s->retry_at_ms = now + REFUSED_PROBE_MS / 2 + (int64_t)random_below(REFUSED_PROBE_MS);
-    source_set_state(s, SOURCE_REFUSED,
-                     slot ? "another client holds the managed subscription %s, for %lld minutes now: stop it, or use "
-                            "a managed subscription of your own here"
-                          : "the service does not know the managed subscription %s, for %lld minutes now: look the "
-                            "developer name up with the Tooling API (ManagedEventSubscription)",
-                     s->config->managed, (long long)(now - m->refused_since_ms) / 60000);
+    source_set_state(
+        s, SOURCE_REFUSED,
+        slot ? "another client holds the managed subscription %s, for %lld minutes now: stop it, or use "
+               "a managed subscription of your own here"
+             : "the service does not know the managed subscription %s, for %lld minutes now: look the "
+               "developer name up with the Tooling API (ManagedEventSubscription)",
+        s->config->managed, (long long)(now - m->refused_since_ms) / 60000);
     return true;
 }
 
@@ -76,9 +79,9 @@ int managed_choose_start(struct intake *in, struct source *s, enum pubsub_from *
 {
     const struct subscription_record *r = &s->record;
     bool has_position = !r->lost_position && (r->resume_len || r->replaying[0]);
-    bool latest = has_position         ? !r->resume_len && strcmp(r->replaying, "latest") == 0
-                  : r->lost_position   ? s->config->on_lost_position == LOST_LATEST
-                                       : s->config->start == START_LATEST;
+    bool latest = has_position       ? !r->resume_len && strcmp(r->replaying, "latest") == 0
+                  : r->lost_position ? s->config->on_lost_position == LOST_LATEST
+                                     : s->config->start == START_LATEST;
     if (!latest)
         return source_choose_start(in, s, from, replay_id, e);
     /* What the service has kept for us since is more than "from now on": there is no hole to mind. */
@@ -151,7 +154,8 @@ void managed_compare(struct source *s, const struct avro_plan *plan)
         return;
     snprintf(m->view.brings, sizeof m->view.brings, "%s", event);
     log_warn(s->subject,
-             "the managed subscription %s brings %s, and topic is %s: make them the same; until then a plain stream "
+             "the managed subscription %s brings %s, and topic is %s: make them the same; until then a plain "
+             "stream "
              "brings what topic names",
              s->config->managed, m->view.brings, s->config->topic);
 }
@@ -225,7 +229,8 @@ static void note_refusal(struct source *s, const struct pubsub_commit_answer *an
     bool told = strcmp(why, v->trouble) == 0 && *why;
     snprintf(v->trouble, sizeof v->trouble, "%s", *why ? why : "the service gave no reason");
     if (!told)
-        log_warn(s->subject, "the service refused a commit, its position stays behind the store's: %s", v->trouble);
+        log_warn(s->subject, "the service refused a commit, its position stays behind the store's: %s",
+                 v->trouble);
 }
 
 void managed_take_answer(struct source *s, const struct pubsub_response *r)

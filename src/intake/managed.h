@@ -32,8 +32,9 @@ struct managed_run {
     /* The plain stream beside. */
     bool whole; /* nothing is missing before what the managed stream brings */
     bool open;
-    bool ends;    /* the plain one has ended, and the managed one is closed with it: one reconnect, not two */
-    bool dropped; /* what came on the managed stream, and is not here before the two have met: no commit passes it */
+    bool ends; /* the plain one has ended, and the managed one is closed with it: one reconnect, not two */
+    bool
+        dropped; /* what came on the managed stream, and is not here before the two have met: no commit passes it */
     struct replay_group group;
     int64_t last_response_mono_ms;
     struct meeting meeting;
@@ -45,7 +46,7 @@ struct managed_run {
 
     /* Since the start. */
     struct managed_view view;
-    bool answer_unsaved; /* the record knows more than the store */
+    bool answer_unsaved;              /* the record knows more than the store */
     const struct avro_plan *compared; /* of the newest event: is it one of the topic? */
 
     int64_t refused_since_ms; /* monotonic: the slot taken, or the name unknown, without a break; 0: not */

@@ -30,7 +30,7 @@ struct span mark_span(const struct mark *m);
 struct meeting {
     struct mark managed_first, managed_newest, beside_newest;
     struct mark managed_then; /* the managed stream's newest when the first of the plain one came */
-    struct mark beside_then;  /* the plain one's newest when the first of the managed one came; or its first */
+    struct mark beside_then; /* the plain one's newest when the first of the managed one came; or its first */
 };
 
 bool meeting_managed(struct meeting *m, const struct pubsub_response *r);

@@ -18,9 +18,9 @@
 
 struct intake_change {
     const struct config *config;
-    struct org_run **orgs;       /* per org of config; taken: NULL */
-    struct source **sources;     /* per subscription of config; NULL: goes on */
-    const uint32_t *from_orgs;   /* the caller's */
+    struct org_run **orgs;     /* per org of config; taken: NULL */
+    struct source **sources;   /* per subscription of config; NULL: goes on */
+    const uint32_t *from_orgs; /* the caller's */
     const uint32_t *from_sources;
     struct source_view *views;
     struct org_run **gone; /* of those that left: connection and logins are ended by intake_change_free */

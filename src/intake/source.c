@@ -212,7 +212,8 @@ int source_lose_position(struct intake *in, struct source *s, const char *why, s
     memcpy(incident.old_replay_id, s->record.resume, s->record.resume_len);
     incident.old_replay_id_len = s->record.resume_len;
     next.lost_position = true;
-    next.acknowledged_len = 0; /* it may count no more than the position does, and must not be committed again */
+    next.acknowledged_len =
+        0; /* it may count no more than the position does, and must not be committed again */
     if (s->config->on_lost_position == LOST_LATEST)
         next.started_source_ms = 0; /* it begins anew, and its hole with it */
     next.epoch = s->org->record.epoch;
@@ -341,7 +342,7 @@ void source_heard(struct source *s, const struct pubsub_response *r, int64_t now
     s->contact_mono_ms = now;
     if (replay_unconfirmed(&s->record) && !aside)
         replay_confirm(&s->record); /* stored with the commit of this response */
-    if (source_is_beside(s, r)) { /* says nothing about the managed stream, which may be refused yet */
+    if (source_is_beside(s, r)) {   /* says nothing about the managed stream, which may be refused yet */
         s->managed.last_response_mono_ms = now;
     } else {
         s->managed.refused_since_ms = 0;
@@ -381,7 +382,8 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
         heard_ms = s->managed.last_response_mono_ms;
     int64_t silent_at = heard_ms + s->config->watchdog_ms;
     if (now >= silent_at && has_queue(in, s)) {
-        s->last_response_mono_ms = s->managed.last_response_mono_ms = now; /* not silent: what it sent waits for a schema */
+        s->last_response_mono_ms = s->managed.last_response_mono_ms =
+            now; /* not silent: what it sent waits for a schema */
     } else if (now >= silent_at) {
         s->silent = true;
         s->attempt++;
@@ -400,7 +402,8 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
     const bool whole = !s->config->managed || s->managed.whole;
     if (s->state == SOURCE_CATCHING_UP && s->topic_ok && s->heard && whole && near_the_clock(in, s)) {
         become_live(s);
-    } else if (s->state == SOURCE_CATCHING_UP && s->topic_ok && (whole || s->managed.open) && !has_queue(in, s)) {
+    } else if (s->state == SOURCE_CATCHING_UP && s->topic_ok && (whole || s->managed.open) &&
+               !has_queue(in, s)) {
         if (now - s->last_event_ms >= QUIET_MS)
             become_live(s);
         else if (s->last_event_ms + QUIET_MS < *next)

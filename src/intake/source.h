@@ -83,7 +83,7 @@ struct source {
     bool have_record;
     struct replay_group group;
     struct managed_run managed; /* config->managed: what is more about it */
-    int64_t drop_before_ms; /* events committed before are `before_start`; 0: none */
+    int64_t drop_before_ms;     /* events committed before are `before_start`; 0: none */
 
     uint64_t token_serial;
     uint32_t stream_epoch; /* of the org when the current stream was opened */
@@ -228,8 +228,8 @@ MUST_CHECK int source_connect(struct intake *in, struct source *s, int64_t now, 
 /* Where a new stream begins: the resume point; else what `start` says, minding the hole of `latest`. */
 MUST_CHECK int source_choose_start(struct intake *in, struct source *s, enum pubsub_from *from,
                                    struct span *replay_id, struct err *e);
-void source_open_beside(struct intake *in, struct source *s, const struct auth_token *token, enum pubsub_from from,
-                        struct span replay_id);
+void source_open_beside(struct intake *in, struct source *s, const struct auth_token *token,
+                        enum pubsub_from from, struct span replay_id);
 
 /* --- gather.c: responses -> arrivals */
 void gather_batch(struct intake *in, int64_t now);
@@ -245,7 +245,8 @@ MUST_CHECK int schema_fetch_arrived(struct intake *in, struct note *note, int64_
 void schema_fetch_step(struct intake *in, int64_t now, int64_t *next);
 
 /* --- reload.c */
-MUST_CHECK int org_run_new(struct intake *in, const struct org_config *config, struct org_run **out, struct err *e);
+MUST_CHECK int org_run_new(struct intake *in, const struct org_config *config, struct org_run **out,
+                           struct err *e);
 void org_run_free(struct org_run *org);
 struct source *source_new(const struct subscription_config *config, struct org_run *org);
 void source_free(struct source *s);

@@ -19,7 +19,8 @@ int limits_parse(struct span body, struct limits *out, struct err *e)
     if (!all)
         err_set(e, ERR_RETRY, origin, 200, "the answer about limits is not JSON");
     else if (!json_is_integer(max) || !json_is_integer(left) || json_integer_value(max) <= 0)
-        err_set(e, ERR_RETRY, origin, 200, "the answer about limits has no DailyApiRequests with Max and Remaining");
+        err_set(e, ERR_RETRY, origin, 200,
+                "the answer about limits has no DailyApiRequests with Max and Remaining");
     else
         rc = 0;
     if (rc == 0) {
@@ -35,7 +36,8 @@ int limits_parse(struct span body, struct limits *out, struct err *e)
 static void read_code(struct span body, char code[64])
 {
     json_t *all = body.n ? json_loadb((const char *)body.p, body.n, 0, NULL) : NULL;
-    const char *text = json_string_value(json_object_get(json_is_array(all) ? json_array_get(all, 0) : all, "errorCode"));
+    const char *text = json_string_value(
+        json_object_get(json_is_array(all) ? json_array_get(all, 0) : all, "errorCode"));
     size_t n = text ? strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") : 0;
     n = n < 63 ? n : 63;
     if (n)
@@ -50,8 +52,8 @@ static int read_answer(const struct http_answer *answer, const char *url, struct
     if (answer->status == 200)
         return limits_parse(buf_span(&answer->body), out, e);
     read_code(buf_span(&answer->body), code);
-    return err_set(e, answer->status == 401 ? ERR_AUTH : ERR_RETRY, origin, answer->status, "%s answered HTTP %d%s%s",
-                   url, answer->status, *code ? ", " : "", code);
+    return err_set(e, answer->status == 401 ? ERR_AUTH : ERR_RETRY, origin, answer->status,
+                   "%s answered HTTP %d%s%s", url, answer->status, *code ? ", " : "", code);
 }
 
 int limits_read(const struct org_config *org, const struct auth_token *token, const atomic_bool *stop,

@@ -17,8 +17,8 @@ struct limits {
     int64_t used, max;
 };
 
-MUST_CHECK int limits_read(const struct org_config *org, const struct auth_token *token, const atomic_bool *stop,
-                           struct limits *out, struct err *e);
+MUST_CHECK int limits_read(const struct org_config *org, const struct auth_token *token,
+                           const atomic_bool *stop, struct limits *out, struct err *e);
 /* Reading the answer's body, on its own for the tests. */
 MUST_CHECK int limits_parse(struct span body, struct limits *out, struct err *e);
 

@@ -115,8 +115,7 @@ static void commit_bytes(uint64_t number, uint8_t out[COMMIT_BYTES])
     BUG_IF(v);
 }
 
-static void make_payload(bool full, struct rng *rng, uint64_t number,
-                         struct buf *out)
+static void make_payload(bool full, struct rng *rng, uint64_t number, struct buf *out)
 {
     struct field_val leaves[ENTITY_MAX_LEAVES];
     struct leaf_marks marks = {{0}, {0}};
@@ -176,8 +175,8 @@ static uint32_t place_of(const struct template *t, size_t start, const void *byt
     return (uint32_t)(at - t->bytes.data);
 }
 
-static void make_template(struct bench *b, struct template *t, bool full, struct rng *rng, uint64_t first_number,
-                          const char *schema_id)
+static void make_template(struct bench *b, struct template *t, bool full, struct rng *rng,
+                          uint64_t first_number, const char *schema_id)
 {
     static const char placeholder[] = "########-####-####-####-############";
     uint8_t replay_id[WIRE_REPLAY_ID_MAX] = {0};
@@ -269,7 +268,8 @@ struct span bench_replay_id(const struct bench *b, uint64_t next, uint8_t *out)
 static void put_record(const struct bench *b, uint64_t number, uint8_t *record, uint8_t *commit)
 {
     char id[19];
-    uint64_t n = number <= b->profile.records ? number : 1 + number * 0x9e3779b97f4a7c15ull % b->profile.records;
+    uint64_t n = number <= b->profile.records ? number
+                                              : 1 + number * 0x9e3779b97f4a7c15ull % b->profile.records;
     record_id_make("001", n, id);
     memcpy(record, id, RECORD_ID);
     commit_bytes(number, commit);

@@ -25,7 +25,7 @@ struct bench;
 struct bench_profile {
     uint64_t first, count;
     size_t replay_id_bytes;
-    bool full; /* 55 % of the fields set; else a partial update with 6 % */
+    bool full;        /* 55 % of the fields set; else a partial update with 6 % */
     uint64_t records; /* 0: one per template */
     uint64_t seed;
 };

@@ -234,6 +234,6 @@ bool call_allowed(const struct call *c, const struct session *session, struct fa
 
 void call_fault_failure(const struct call *c, struct failure *f)
 {
-    failure_set(f, (grpc_status_code)c->fault.status, c->fault.code[0] ? c->fault.code : NULL, c,
-                "%s", c->fault.text[0] ? c->fault.text : "The simulator was told to fail this call.");
+    failure_set(f, (grpc_status_code)c->fault.status, c->fault.code[0] ? c->fault.code : NULL, c, "%s",
+                c->fault.text[0] ? c->fault.text : "The simulator was told to fail this call.");
 }

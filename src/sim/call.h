@@ -74,7 +74,7 @@ struct call {
     /* ManagedSubscribe */
     struct managed *managed; /* NULL until the first request was accepted */
     struct {
-        bool waits; /* the newest request, to be answered at due_ms */
+        bool waits;              /* the newest request, to be answered at due_ms */
         int64_t due_ms, last_ms; /* last_ms: when one was accepted, or the stream began */
         char request_id[64];
         uint8_t id[64];

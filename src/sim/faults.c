@@ -63,7 +63,8 @@ int faults_add(struct faults *f, const struct fault_script *script, struct err *
         return 0;
     }
     if (find_method(script->method, &fault) < 0)
-        return err_set(e, ERR_CONFIG, "fault", 0, "method=Subscribe, ManagedSubscribe, GetTopic or GetSchema");
+        return err_set(e, ERR_CONFIG, "fault", 0,
+                       "method=Subscribe, ManagedSubscribe, GetTopic or GetSchema");
     if (find_status(script->status, &fault) < 0)
         return err_set(e, ERR_CONFIG, "fault", 0,
                        "status=UNAVAILABLE (or another gRPC status), STALL or NONE");

@@ -66,10 +66,10 @@ void frame_add_window(struct buf *out, uint32_t stream, uint32_t bytes)
 int frame_code(const char *name, uint32_t *code)
 {
     /* By number, as RFC 9113 has them. */
-    static const char *const names[] = {
-        "NO_ERROR",      "PROTOCOL_ERROR",   "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT",
-        "STREAM_CLOSED", "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL",             "COMPRESSION_ERROR",
-        "CONNECT_ERROR", "ENHANCE_YOUR_CALM"};
+    static const char *const names[] = {"NO_ERROR",           "PROTOCOL_ERROR",   "INTERNAL_ERROR",
+                                        "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
+                                        "FRAME_SIZE_ERROR",   "REFUSED_STREAM",   "CANCEL",
+                                        "COMPRESSION_ERROR",  "CONNECT_ERROR",    "ENHANCE_YOUR_CALM"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0) {
             *code = (uint32_t)i;

@@ -116,7 +116,8 @@ static void managed(struct sim *s, struct MHD_Connection *connection, struct ans
 static void limits(struct sim *s, struct MHD_Connection *connection, struct answer *a)
 {
     a->status = limits_answer(&s->limits, &s->session,
-                              MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization"), &a->body);
+                              MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization"),
+                              &a->body);
 }
 
 static void set_limits(struct sim *s, struct MHD_Connection *connection, struct answer *a)

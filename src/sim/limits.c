@@ -19,9 +19,10 @@ unsigned limits_answer(struct limits_page *page, const struct session *session, 
     static const char scheme[] = "Bearer ";
     page->asked++;
     if (!authorization || strncmp(authorization, scheme, strlen(scheme)) != 0 ||
-        session_check(session, span_of_str(authorization + strlen(scheme)), span_of_str(session->instance_url),
-                      span_of_str(session->org_id)) != SESSION_OK) {
-        buf_add_str(body, "[{\"message\":\"Session expired or invalid\",\"errorCode\":\"INVALID_SESSION_ID\"}]\n");
+        session_check(session, span_of_str(authorization + strlen(scheme)),
+                      span_of_str(session->instance_url), span_of_str(session->org_id)) != SESSION_OK) {
+        buf_add_str(body,
+                    "[{\"message\":\"Session expired or invalid\",\"errorCode\":\"INVALID_SESSION_ID\"}]\n");
         return 401;
     }
     if (page->fail_status) {
@@ -44,8 +45,8 @@ static bool set(int64_t *value, const char *text, int64_t min, int64_t max)
 bool limits_set(struct limits_page *page, const char *used, const char *max, const char *status)
 {
     struct limits_page next = *page;
-    if (!set(&next.used, used, 0, INT32_MAX) || !set(&next.max, max, 1, INT32_MAX) || !set(&next.fail_status, status, 0, 599) ||
-        (next.fail_status && next.fail_status < 400))
+    if (!set(&next.used, used, 0, INT32_MAX) || !set(&next.max, max, 1, INT32_MAX) ||
+        !set(&next.fail_status, status, 0, 599) || (next.fail_status && next.fail_status < 400))
         return false;
     *page = next;
     return true;

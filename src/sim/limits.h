@@ -13,7 +13,7 @@
 #include "sim/session.h"
 
 struct limits_page {
-    int64_t used, max;  /* max 0: 15000, a developer org's */
+    int64_t used, max;   /* max 0: 15000, a developer org's */
     int64_t fail_status; /* 0: it answers */
     uint64_t asked;
 };

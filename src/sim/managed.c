@@ -79,7 +79,8 @@ int managed_run(struct managed_list *list, const struct managed_order *order, st
     bool slot_ok = !order->slot || strcmp(order->slot, "taken") == 0 || strcmp(order->slot, "free") == 0;
     bool state_ok = !order->state || strcmp(order->state, "RUN") == 0 || strcmp(order->state, "STOP") == 0;
     if (!slot_ok || !state_ok || (order->refuse && text_parse_int(order->refuse, 0, INT64_MAX, &refuse) < 0))
-        return err_set(e, ERR_CONFIG, "managed", 0, "slot=taken or free, state=RUN or STOP, refuse=N from 0 on");
+        return err_set(e, ERR_CONFIG, "managed", 0,
+                       "slot=taken or free, state=RUN or STOP, refuse=N from 0 on");
     if (order->slot) {
         m->taken = strcmp(order->slot, "taken") == 0;
         m->free_at_ms = 0;
@@ -99,7 +100,8 @@ void managed_json(const struct managed_list *list, size_t replay_id_bytes, struc
     for (unsigned i = 0; i < list->n; i++) {
         const struct managed *m = &list->items[i];
         uint8_t id[WIRE_REPLAY_ID_MAX];
-        buf_addf(out, "%s\"%s\":{\"open\":%s,\"streams\":%llu,\"commits\":%llu,\"refused\":%llu,\"committed\":",
+        buf_addf(out,
+                 "%s\"%s\":{\"open\":%s,\"streams\":%llu,\"commits\":%llu,\"refused\":%llu,\"committed\":",
                  i ? "," : "", m->name, m->holder ? "true" : "false", (unsigned long long)m->streams,
                  (unsigned long long)m->commits, (unsigned long long)m->refused);
         if (m->has_position) {

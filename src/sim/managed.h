@@ -24,10 +24,10 @@ struct managed {
     char name[81];
     struct topic *topic;
     bool starts_earliest, recovers_earliest;
-    bool stopped;             /* state STOP */
-    bool taken;               /* by a client that is not here */
+    bool stopped;              /* state STOP */
+    bool taken;                /* by a client that is not here */
     const struct call *holder; /* the open stream; NULL: none */
-    int64_t free_at_ms;       /* monotonic: when the slot of the one before is free */
+    int64_t free_at_ms;        /* monotonic: when the slot of the one before is free */
     bool has_position;
     uint64_t committed; /* a counter of the bus */
     uint64_t streams, commits, refused;
@@ -48,9 +48,9 @@ struct managed *managed_find_id(struct managed_list *list, const char *id);
 /* What POST /sim/managed asks for; NULL where a parameter is missing. */
 struct managed_order {
     const char *name;
-    const char *slot;    /* "taken", "free" */
-    const char *state;   /* "RUN", "STOP": ends the stream and forgets the position */
-    const char *refuse;  /* refuse the next N commits */
+    const char *slot;   /* "taken", "free" */
+    const char *state;  /* "RUN", "STOP": ends the stream and forgets the position */
+    const char *refuse; /* refuse the next N commits */
 };
 MUST_CHECK int managed_run(struct managed_list *list, const struct managed_order *order, struct err *e);
 

@@ -40,10 +40,11 @@ static int check_usable(const struct managed *m, struct call *c, int64_t now_ms,
         failure_set(f, GRPC_STATUS_FAILED_PRECONDITION, "managed.subscription.config.stopped", c,
                     "The managed subscription %.80s is in the state STOP.", m->name);
     else if (m->taken || m->holder || now_ms < m->free_at_ms)
-        failure_set(f, GRPC_STATUS_ALREADY_EXISTS, "managed.subscription.already.active", c,
-                    "An active managed subscription with the same ID already exists. If a previous subscription "
-                    "with the same ID was stopped, there can be a delay before it expires. Try subscribing "
-                    "again later.");
+        failure_set(
+            f, GRPC_STATUS_ALREADY_EXISTS, "managed.subscription.already.active", c,
+            "An active managed subscription with the same ID already exists. If a previous subscription "
+            "with the same ID was stopped, there can be a delay before it expires. Try subscribing "
+            "again later.");
     else if (m->topic->denied)
         failure_set(f, GRPC_STATUS_PERMISSION_DENIED, "subscription.topic.cannot.subscribe", c,
                     "You don't have permission to subscribe to the topic %.100s.", m->topic->name);
@@ -113,8 +114,8 @@ static int first_request(struct sim *s, struct call *c, const Eventbus__V1__Mana
     m->holder = c;
     m->streams++;
     const char *from = set_start(s, c, m);
-    log_info("stream", "%llu opens on %s, managed as %s, from %s", (unsigned long long)c->number, c->topic->name,
-             m->name, from);
+    log_info("stream", "%llu opens on %s, managed as %s, from %s", (unsigned long long)c->number,
+             c->topic->name, m->name, from);
     c->active = true;
     c->commit.last_ms = now_ms;
     c->has_fault = faults_take(&s->faults, CALL_MANAGED, c->topic->name, &c->fault);
@@ -214,9 +215,10 @@ int64_t managed_advance(struct sim *s, struct call *c, int64_t now_ms)
     int64_t deadline_ms = c->commit.last_ms + s->options->managed_deadline_ms - now_ms;
     if (deadline_ms <= 0) {
         f = (struct failure){.status = GRPC_STATUS_DEADLINE_EXCEEDED, .code = NULL};
-        snprintf(f.text, sizeof f.text,
-                 "No CommitReplayRequests sent in the last %lld seconds. Closing managed subscription. rpcId: %s",
-                 (long long)(s->options->managed_deadline_ms / 1000), c->rpc_id);
+        snprintf(
+            f.text, sizeof f.text,
+            "No CommitReplayRequests sent in the last %lld seconds. Closing managed subscription. rpcId: %s",
+            (long long)(s->options->managed_deadline_ms / 1000), c->rpc_id);
         stream_end(c, &f);
         return -1;
     }
@@ -237,7 +239,8 @@ void managed_over(struct sim *s, struct call *c, int64_t now_ms)
 
 /* --- a request ------------------------------------------------------------------------------------ */
 
-static int handle(struct sim *s, struct call *c, const Eventbus__V1__ManagedFetchRequest *request, int64_t now_ms)
+static int handle(struct sim *s, struct call *c, const Eventbus__V1__ManagedFetchRequest *request,
+                  int64_t now_ms)
 {
     struct failure f;
     const Eventbus__V1__CommitReplayRequest *wanted = request->commit_replay_id_request;

@@ -59,7 +59,8 @@ static const struct option_spec specs[] = {
     {"channel", K_LIST, AT(channels), "NAME=TOPIC,…",
      "a channel, as /data/Sales__chn=/data/AccountChangeEvent,…; repeatable"},
     {"managed", K_LIST, AT(managed), "NAME=TOPIC[,…]",
-     "a managed subscription; earliest: begins there while nothing is committed; recover=earliest: begins there "
+     "a managed subscription; earliest: begins there while nothing is committed; recover=earliest: begins "
+     "there "
      "when that is too old; repeatable"},
     {"load", K_LIST, AT(load_files), "FILE",
      "serve these events (JSON, see below) instead of the workload; repeatable"},
@@ -86,7 +87,8 @@ static const struct option_spec specs[] = {
     {"managed-deadline", K_SECONDS, AT(managed_deadline_ms), "SECONDS",
      "a managed stream without a commit for so long is closed; default 1800"},
     {"managed-release", K_SECONDS, AT(managed_release_ms), "SECONDS",
-     "until the slot of a managed stream that ended is free; default 0 (the real one: seconds to 18 minutes)"},
+     "until the slot of a managed stream that ended is free; default 0 (the real one: seconds to 18 "
+     "minutes)"},
     {NULL, K_HEADING, 0, NULL, "Who may call"},
     {"client-id", K_TEXT, AT(client_id), "ID", "default demo"},
     {"client-secret", K_TEXT, AT(client_secret), "SECRET", "default demo-secret"},
@@ -136,7 +138,8 @@ static const struct option_spec specs[] = {
     {"bench-first", K_INT, AT(bench_first), "N",
      "number of the first one; default 1, so that a later run can go on with new ids"},
     {"bench-records", K_INT, AT(bench_records), "N",
-     "they are about N records: the first N events create one each, with update the others update them; a multiple of 100"},
+     "they are about N records: the first N events create one each, with update the others update them; a "
+     "multiple of 100"},
     {NULL, K_HEADING, 0, NULL, "Output"},
     {"list", K_SPECIAL, S_LIST, NULL, "print topics and schema ids, and exit"},
     {"log-format", K_SPECIAL, S_LOG_FORMAT, "text|json", "default text"},
@@ -148,7 +151,8 @@ static const struct option_spec specs[] = {
 static const char intro[] =
     "tidemark-sim: a simulator of an org, as the Pub/Sub API shows it.\n"
     "\n"
-    "It answers GetTopic, GetSchema, Subscribe and ManagedSubscribe, issues tokens (client_credentials, jwt_bearer,\n"
+    "It answers GetTopic, GetSchema, Subscribe and ManagedSubscribe, issues tokens (client_credentials, "
+    "jwt_bearer,\n"
     "refresh_token, password), and lets a small company work: accounts, contacts, opportunities,\n"
     "invoices and orders on\n"
     "  /data/AccountChangeEvent /data/ContactChangeEvent /data/OpportunityChangeEvent\n"
@@ -158,13 +162,18 @@ static const char intro[] =
 
 static const char outro[] =
     "\n"
-    "Over HTTP: POST /faults (orders as --fault takes them, one per line), POST /services/oauth2/token, GET /sim/state (the company's rows), GET /sim/stats (counts),\n"
+    "Over HTTP: POST /faults (orders as --fault takes them, one per line), POST /services/oauth2/token, GET "
+    "/sim/state (the company's rows), GET /sim/stats (counts),\n"
     "POST /sim/revoke (all tokens die), POST /sim/drop (all streams end with UNAVAILABLE),\n"
     "POST /sim/token-fault?kind=KIND&count=N&seconds=S (the next N logins get that;\n"
     "a wrong KIND lists them), and for the next N RPCs, on a stream after M events:\n"
-    "POST /sim/call-fault?method=Subscribe|ManagedSubscribe|GetTopic|GetSchema&status=UNAVAILABLE|…|STALL|NONE&code=CODE\n"
+    "POST "
+    "/sim/"
+    "call-fault?method=Subscribe|ManagedSubscribe|GetTopic|GetSchema&status=UNAVAILABLE|…|STALL|NONE&code="
+    "CODE\n"
     "&count=N&seconds=S&events=M (code: the service's error code without its prefix),\n"
-    "POST /sim/managed?name=NAME&slot=taken|free&state=RUN|STOP&refuse=N (of a managed subscription: who holds it,\n"
+    "POST /sim/managed?name=NAME&slot=taken|free&state=RUN|STOP&refuse=N (of a managed subscription: who "
+    "holds it,\n"
     "whether it runs, and how many commits are refused next).\n"
     "\n"
     "A file for --load: {\"topic\":…, \"schema_file\":…, \"schema_files\":[…], "

@@ -41,7 +41,7 @@ struct sim_options {
     int64_t replay_id_bytes;
     struct workload_options workload;
     bool publishes; /* the workload runs: always, unless only --load was given */
-    bool relay; /* a line before the gRPC port, for faults of the wire */
+    bool relay;     /* a line before the gRPC port, for faults of the wire */
     struct option_list faults;
     struct option_list channels, managed, denied, refused_schemas, schema_files, load_files;
     enum bench_kind bench;

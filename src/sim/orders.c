@@ -91,8 +91,8 @@ static int order_token(struct sim *s, struct order *o, struct err *e)
 }
 
 static const char *const wire_kinds[WIRE_KINDS] = {
-    [WIRE_RESET] = "reset",     [WIRE_CLOSE] = "close", [WIRE_RST_STREAM] = "rst_stream",
-    [WIRE_GOAWAY] = "goaway",   [WIRE_MUTE] = "mute",   [WIRE_DRIP] = "drip",
+    [WIRE_RESET] = "reset",     [WIRE_CLOSE] = "close",   [WIRE_RST_STREAM] = "rst_stream",
+    [WIRE_GOAWAY] = "goaway",   [WIRE_MUTE] = "mute",     [WIRE_DRIP] = "drip",
     [WIRE_SILENCE] = "silence", [WIRE_REFUSE] = "refuse", [WIRE_GARBLE] = "garble"};
 
 static int order_wire(struct sim *s, struct order *o, struct err *e)

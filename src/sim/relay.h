@@ -35,12 +35,12 @@ enum wire_kind {
 
 struct wire_fault {
     enum wire_kind kind;
-    bool now;        /* strikes what is open; else the next subscription takes it */
-    int64_t after;   /* responses */
-    int64_t count;   /* subscriptions; WIRE_REFUSE: connections */
-    uint32_t code;   /* HTTP/2: RST_STREAM, GOAWAY */
-    char debug[64];  /* GOAWAY's text */
-    int64_t hold_ms; /* WIRE_SILENCE: then all that waits comes; 0: never */
+    bool now;                /* strikes what is open; else the next subscription takes it */
+    int64_t after;           /* responses */
+    int64_t count;           /* subscriptions; WIRE_REFUSE: connections */
+    uint32_t code;           /* HTTP/2: RST_STREAM, GOAWAY */
+    char debug[64];          /* GOAWAY's text */
+    int64_t hold_ms;         /* WIRE_SILENCE: then all that waits comes; 0: never */
     int64_t bytes, every_ms; /* WIRE_DRIP */
 };
 

@@ -43,10 +43,10 @@ struct sim {
     uint64_t streams, responses, events_sent; /* for /sim/stats and the closing line */
     struct managed_list managed;
     struct limits_page limits;
-    struct faults faults;                     /* what the next calls meet: POST /sim/call-fault */
-    bool drop_streams;                        /* POST /sim/drop: the server ends every stream */
-    struct relay *relay;                      /* before the gRPC port; NULL without --relay */
-    struct err failure;                       /* the ledger failed: stop */
+    struct faults faults; /* what the next calls meet: POST /sim/call-fault */
+    bool drop_streams;    /* POST /sim/drop: the server ends every stream */
+    struct relay *relay;  /* before the gRPC port; NULL without --relay */
+    struct err failure;   /* the ledger failed: stop */
 };
 
 MUST_CHECK int sim_open(struct sim *s, const struct sim_options *options, struct err *e);

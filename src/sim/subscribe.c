@@ -322,7 +322,8 @@ void subscribe_request(struct sim *s, struct call *c, int64_t now_ms)
     buf_release(&bytes);
     int rc = -1;
     if (!c->ending && !c->fails)
-        rc = request ? handle(s, c, request, now_ms) : stream_malformed(c, "subscription.fetch.request.invalid");
+        rc = request ? handle(s, c, request, now_ms)
+                     : stream_malformed(c, "subscription.fetch.request.invalid");
     if (request)
         eventbus__v1__fetch_request__free_unpacked(request, NULL);
     if (rc < 0)

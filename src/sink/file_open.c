@@ -195,13 +195,15 @@ static int compare_copy(const struct opening *o, struct err *e)
     else if (o->memory->state.n)
         err_set(e, ERR_UNKNOWN, origin, 0,
                 "%s is an older copy: it ends with seq %" PRIu64
-                ", and what was delivered after it is not in it; `tidemark replay --sink %s --from %s` delivers it again",
+                ", and what was delivered after it is not in it; `tidemark replay --sink %s --from %s` "
+                "delivers it again",
                 o->path, last.seq, o->sink_name, last.replay_id);
     return 0;
 }
 
 /* As go_on_at_end, for a file that may be a copy of the one remembered (`before`; NULL: none was). */
-static int go_on_in_copy(const struct opening *o, const struct stat *st, const struct file_mark *before, struct err *e)
+static int go_on_in_copy(const struct opening *o, const struct stat *st, const struct file_mark *before,
+                         struct err *e)
 {
     bool same = false;
     if (before && before->length && before->length == (uint64_t)st->st_size &&
@@ -316,7 +318,8 @@ static int look_again(struct file_output *out, const char *sink_name, const char
     struct buf state = BUF_INIT;
     file_mark_encode(&out->mark, &state);
     const struct sink_memory memory = {.cursor = UINT64_MAX, .state = buf_span(&state)};
-    const struct opening o = {.sink_name = sink_name, .path = path, .memory = &memory, .notice = notice, .out = out};
+    const struct opening o = {
+        .sink_name = sink_name, .path = path, .memory = &memory, .notice = notice, .out = out};
     int rc = 0;
     if ((uint64_t)st->st_size > out->mark.length)
         rc = refuse_foreign(&o, out->mark.length, "more bytes than were delivered", e);

@@ -32,7 +32,8 @@ struct file_tail_line {
 };
 
 /* The line of `line_bytes` bytes that ends at `end`. A line that is not whole there (a very long one) is not known. */
-MUST_CHECK int file_tail_last(int fd, uint64_t end, size_t line_bytes, struct file_tail_line *line, struct err *e);
+MUST_CHECK int file_tail_last(int fd, uint64_t end, size_t line_bytes, struct file_tail_line *line,
+                              struct err *e);
 
 MUST_CHECK int file_tail_check(int fd, uint64_t from, uint64_t to, uint64_t cursor, struct file_tail *tail,
                                struct err *e);

@@ -38,7 +38,8 @@ bool mirror_type_of_name(struct span name, enum mirror_type *out)
     return false;
 }
 
-const struct mirror_field *mirror_find_field(const struct mirror_table *table, const struct mirror_source *source,
+const struct mirror_field *mirror_find_field(const struct mirror_table *table,
+                                             const struct mirror_source *source,
                                              const struct mirror_field *fields, size_t n)
 {
     const char *column = table->columns[source->column].name;

@@ -76,9 +76,10 @@ struct mirror_column {
 
 /* A field that is mirrored, and the column it goes to. Several fields may share a JSON column. */
 struct mirror_source {
-    const char *field;    /* "Phone", "BillingAddress.City" */
-    const char *field_id; /* from the schema's doc, "" when it says none: tells a field made anew from an old one */
-    uint32_t column;      /* index into columns */
+    const char *field; /* "Phone", "BillingAddress.City" */
+    const char
+        *field_id; /* from the schema's doc, "" when it says none: tells a field made anew from an old one */
+    uint32_t column; /* index into columns */
 };
 
 /*
@@ -111,8 +112,9 @@ struct mirror_value {
     bool is_null;
     enum mirror_type type; /* of its column */
     union {
-        int64_t integer;  /* BOOLEAN 0/1, BIGINT; DATETIME ms since 1970; DATE days since 1970; TIME ms of day */
-        double number;    /* DOUBLE */
+        int64_t
+            integer;   /* BOOLEAN 0/1, BIGINT; DATETIME ms since 1970; DATE days since 1970; TIME ms of day */
+        double number; /* DOUBLE */
         struct span text; /* TEXT, JSON: valid UTF-8 without NUL */
     } as;
 };
@@ -127,8 +129,8 @@ struct mirror_held {
 };
 
 enum mirror_action {
-    MIRROR_UPSERT,     /* the row exists afterwards, live; given columns are set, others untouched (or NULL) */
-    MIRROR_DELETE,     /* by table->on_delete, n is 0; the state goes to the tombstone, or stays in the soft row */
+    MIRROR_UPSERT, /* the row exists afterwards, live; given columns are set, others untouched (or NULL) */
+    MIRROR_DELETE, /* by table->on_delete, n is 0; the state goes to the tombstone, or stays in the soft row */
     MIRROR_STATE_ONLY, /* only state, version and seq change, wherever they are: row, else tombstone */
     MIRROR_APPEND,     /* append_only tables: inserted unless the key is there */
 };
@@ -142,7 +144,8 @@ struct mirror_row {
     enum mirror_action action;
     struct mirror_held held; /* as load gave it in this transaction: tells insert from update */
     uint32_t n;              /* columns to set, ascending */
-    const uint32_t *columns; /* index into table->columns; those that are insert_only are left alone in updates */
+    const uint32_t
+        *columns; /* index into table->columns; those that are insert_only are left alone in updates */
     const struct mirror_value *values;
     struct span state;
     struct version version; /* the newest in state: `_version` shows it, the horizon looks at it */
@@ -161,8 +164,9 @@ struct mirror_authority {
     bool known; /* false: this sink never wrote here */
     uint8_t store_id[MIRROR_STORE_ID];
     uint64_t cursor;
-    uint64_t epoch;    /* ours, after fence */
-    struct span state; /* what commit was given with the cursor; valid until the next call of fence or close */
+    uint64_t epoch; /* ours, after fence */
+    struct span
+        state; /* what commit was given with the cursor; valid until the next call of fence or close */
 };
 
 /* What prepare found or did, for the log and for incidents: one line each. */
@@ -202,12 +206,13 @@ struct mirror_ops {
     MUST_CHECK int (*prepare)(struct mirror *m, const struct mirror_table *table, uint32_t *numbers,
                               struct mirror_remarks *remarks, struct err *e);
     /* What is held of n records of one table; ids are distinct. */
-    MUST_CHECK int (*load)(struct mirror *m, const struct mirror_table *table, const struct span *ids, size_t n,
-                           struct arena *a, struct mirror_held *held, struct err *e);
+    MUST_CHECK int (*load)(struct mirror *m, const struct mirror_table *table, const struct span *ids,
+                           size_t n, struct arena *a, struct mirror_held *held, struct err *e);
     /* What a row holds in one column now, as the column's type (text differences, values that outlive a delete):
      * *found false when there is no row. */
-    MUST_CHECK int (*text)(struct mirror *m, const struct mirror_table *table, struct span id, uint32_t column,
-                           struct arena *a, bool *found, struct mirror_value *out, struct err *e);
+    MUST_CHECK int (*text)(struct mirror *m, const struct mirror_table *table, struct span id,
+                           uint32_t column, struct arena *a, bool *found, struct mirror_value *out,
+                           struct err *e);
     /*
      * NULL, or: the first rows of the next write that is not whole, in one or several calls, each going on where the
      * one before ended. The target may work on them while delivery decides those that follow; what becomes of them
@@ -238,8 +243,8 @@ struct mirror_ops {
                           struct mirror_cell **out, size_t *n, struct err *e);
     /* doctor: may this sink do what it must (connect, create, write)? One line a finding, "ok: …" or "bad: …"
      * with what to do; touches nothing that stays. After look, also after one that failed. */
-    MUST_CHECK int (*inspect)(struct mirror *m, const struct mirror_table *tables, size_t n, struct buf *findings,
-                              struct err *e);
+    MUST_CHECK int (*inspect)(struct mirror *m, const struct mirror_table *tables, size_t n,
+                              struct buf *findings, struct err *e);
 
     /* Dry run: what prepare and write would do, as text, one statement a line, without touching anything. */
     void (*show_table)(const struct mirror_table *table, struct buf *out);
@@ -262,7 +267,8 @@ void mirror_add_literal(struct buf *out, struct span text);
  * What a target remembers of a source, among the fields of its table: the same field in the same column, as far as ids
  * are told; of several, the one whose id is the same. NULL: nothing.
  */
-const struct mirror_field *mirror_find_field(const struct mirror_table *table, const struct mirror_source *source,
+const struct mirror_field *mirror_find_field(const struct mirror_table *table,
+                                             const struct mirror_source *source,
                                              const struct mirror_field *fields, size_t n);
 
 /* For inspect: a finding for each line of remarks, "how: line". */

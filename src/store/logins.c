@@ -31,13 +31,15 @@ int login_record_get(struct store_txn *txn, const char *org_name, struct login_r
     out->credentials = get_u32(&r);
     get_text(&r, out->why, sizeof out->why);
     if (!reader_ok(&r))
-        return err_set(e, ERR_STORE, "store", MDB_CORRUPTED,
-                       "store %s is damaged: what it remembers of logins to %s does not parse; restore a backup",
-                       store_folder(txn->st), org_name);
+        return err_set(
+            e, ERR_STORE, "store", MDB_CORRUPTED,
+            "store %s is damaged: what it remembers of logins to %s does not parse; restore a backup",
+            store_folder(txn->st), org_name);
     return 0;
 }
 
-int login_record_put(struct store_txn *txn, const char *org_name, const struct login_record *record, struct err *e)
+int login_record_put(struct store_txn *txn, const char *org_name, const struct login_record *record,
+                     struct err *e)
 {
     struct buf key = BUF_INIT, b = BUF_INIT;
     make_key(&key, org_name);

@@ -19,9 +19,10 @@ struct login_record {
 };
 
 /* 0 found, 1 nothing is remembered, -1 err. */
-MUST_CHECK int login_record_get(struct store_txn *txn, const char *org_name, struct login_record *out, struct err *e);
-MUST_CHECK int login_record_put(struct store_txn *txn, const char *org_name, const struct login_record *record,
+MUST_CHECK int login_record_get(struct store_txn *txn, const char *org_name, struct login_record *out,
                                 struct err *e);
+MUST_CHECK int login_record_put(struct store_txn *txn, const char *org_name,
+                                const struct login_record *record, struct err *e);
 /* 0 deleted, 1 nothing was remembered, -1 err. */
 MUST_CHECK int login_record_delete(struct store_txn *txn, const char *org_name, struct err *e);
 

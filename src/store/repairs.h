@@ -14,10 +14,10 @@
 enum { STORE_MAX_ENTITY = 100, STORE_MAX_RECORD_ID = 18 };
 
 struct repair {
-    uint64_t number;            /* given by repair_add */
-    uint64_t incident;          /* that asked for it */
-    uint32_t subscription;      /* the store's number */
-    int64_t since_ms, until_ms; /* source time of what must be re-read; 0: unknown */
+    uint64_t number;                         /* given by repair_add */
+    uint64_t incident;                       /* that asked for it */
+    uint32_t subscription;                   /* the store's number */
+    int64_t since_ms, until_ms;              /* source time of what must be re-read; 0: unknown */
     char entity[STORE_MAX_ENTITY + 1];       /* "": every entity of the subscription */
     char record_id[STORE_MAX_RECORD_ID + 1]; /* "": every record of it */
 };

@@ -13,7 +13,8 @@
 MUST_CHECK int schema_load(struct store_txn *txn, struct span org_id, struct span schema_id, struct buf *json,
                            struct err *e);
 /* The same in a transaction of its own: what a schema_cache is made with (schema_load_fn). ctx: the struct store. */
-MUST_CHECK int schema_load_from(void *ctx, struct span org_id, struct span schema_id, struct buf *json, struct err *e);
+MUST_CHECK int schema_load_from(void *ctx, struct span org_id, struct span schema_id, struct buf *json,
+                                struct err *e);
 MUST_CHECK int schema_save(struct store_txn *txn, struct span org_id, struct span schema_id, struct span json,
                            struct err *e);
 

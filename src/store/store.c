@@ -102,10 +102,11 @@ int store_check_place(const char *folder, struct err *e)
     const char *remote = file_network_name(folder);
     if (!remote)
         return 0;
-    return err_set(e, ERR_CONFIG, "store", 0,
-                   "store %s is on a network file system (%s), where a memory map and its locks are not safe: use a "
-                   "local disk",
-                   folder, remote);
+    return err_set(
+        e, ERR_CONFIG, "store", 0,
+        "store %s is on a network file system (%s), where a memory map and its locks are not safe: use a "
+        "local disk",
+        folder, remote);
 }
 
 /* Who holds the lock; and, in a second line, that a store was made here: its data must not vanish unnoticed.

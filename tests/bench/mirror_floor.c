@@ -66,7 +66,8 @@ static void read_rows(const char *path, const char *table, struct rows *out)
             out->ids = xrealloc(out->ids, (out->n_ids ? 2 * out->n_ids : 1) * sizeof *out->ids);
         snprintf(out->ids[out->n_ids++], sizeof *out->ids, "%s", (const char *)sqlite3_column_text(s, 0));
         for (int i = 0; i < out->columns && out->kept < KEPT_ROWS; i++)
-            out->values[out->kept * (size_t)out->columns + (size_t)i] = sqlite3_value_dup(sqlite3_column_value(s, i));
+            out->values[out->kept * (size_t)out->columns + (size_t)i] = sqlite3_value_dup(
+                sqlite3_column_value(s, i));
         out->kept += out->kept < KEPT_ROWS;
     }
     sqlite3_finalize(s);
@@ -102,7 +103,8 @@ static void upsert_all(sqlite3 *db, sqlite3_stmt *s, const struct rows *r, int64
     for (int64_t i = 0; i < upserts; i++) {
         if (i % PER_TRANSACTION == 0)
             run(db, i ? "COMMIT; BEGIN" : "BEGIN");
-        size_t record = (size_t)i < r->n_ids ? (size_t)i : (size_t)((uint64_t)i * 0x9e3779b97f4a7c15ull % r->n_ids);
+        size_t record = (size_t)i < r->n_ids ? (size_t)i
+                                             : (size_t)((uint64_t)i * 0x9e3779b97f4a7c15ull % r->n_ids);
         sqlite3_value **row = &r->values[(size_t)i % r->kept * (size_t)r->columns];
         sqlite3_bind_text(s, 1, r->ids[record], -1, SQLITE_STATIC);
         for (int c = 1; c < r->columns; c++)
@@ -130,7 +132,8 @@ int main(int argc, char **argv)
     int64_t began = clock_mono_us();
     upsert_all(db, s, &r, upserts);
     double seconds = (double)(clock_mono_us() - began) / 1e6;
-    printf("{\"events_per_s\":%.0f,\"columns\":%d,\"records\":%zu}\n", (double)upserts / seconds, r.columns, r.n_ids);
+    printf("{\"events_per_s\":%.0f,\"columns\":%d,\"records\":%zu}\n", (double)upserts / seconds, r.columns,
+           r.n_ids);
     sqlite3_finalize(s);
     sqlite3_close(db);
     return 0;

@@ -30,7 +30,8 @@ static struct mirror_held held_of(struct mirror_stand *t, const struct mirror_ta
 }
 
 /* What a column of a committed row shows: NULL no row, "(null)" for null. */
-static const char *shown(struct mirror_stand *t, const struct mirror_table *table, const char *id, const char *column)
+static const char *shown(struct mirror_stand *t, const struct mirror_table *table, const char *id,
+                         const char *column)
 {
     struct mirror_cell *cells;
     const char *found = NULL;
@@ -68,7 +69,8 @@ static const struct mirror_column account_columns[] = {
     {.name = "added_later", .type = MIRROR_DOUBLE},
 };
 static const struct mirror_source account_sources[] = {
-    {"Name", "00N1", 0}, {"NumberOfEmployees", "", 1}, {"OwnerId", "00N3", 2}, {"LastModifiedDate", "00N4", 3},
+    {"Name", "00N1", 0},     {"NumberOfEmployees", "", 1},
+    {"OwnerId", "00N3", 2},  {"LastModifiedDate", "00N4", 3},
     {"Later__c", "00N5", 4},
 };
 enum { NAME, EMPLOYEES, OWNER, MODIFIED, LATER };
@@ -140,7 +142,7 @@ static void sinks_of_other_names_have_cursors_of_their_own(struct mirror_stand *
     commit_at(t, 5);
     t->ops->free(t->second);
     other.name = name;
-    t->second = t->ops->new(&other);
+    t->second = t->ops->new (&other);
     OK(t->ops->open(t->second, &notice, &t->e));
     OK(t->ops->fence(t->second, &held, &t->e));
     assert_false(held.known);
@@ -165,7 +167,7 @@ static void a_sink_under_a_new_name_is_the_same_sink(struct mirror_stand *t)
     t->ops->free(t->second);
     renamed.renamed_from = t->config.name;
     renamed.name = name;
-    t->second = t->ops->new(&renamed);
+    t->second = t->ops->new (&renamed);
     OK(t->ops->open(t->second, &notice, &t->e));
     for (int i = 0; i < 2; i++) { /* the configuration goes on saying it */
         OK(t->ops->fence(t->second, &held, &t->e));
@@ -219,7 +221,8 @@ static void a_rollback_leaves_nothing(struct mirror_stand *t)
     open_and_fence(t);
     for (int i = 0; i < 2; i++) { /* the second time prepare has to make the table again */
         begin_with(t, &table);
-        write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Acme", 7), "s1"));
+        write_ok(
+            t, stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Acme", 7), "s1"));
         t->ops->rollback(t->m);
         t->ops->rollback(t->m);
     }
@@ -250,8 +253,9 @@ static void an_update_touches_only_what_it_names(struct mirror_stand *t)
     assert_shown(t, &table, "001A", "_version", "1.1.1");
     assert_shown(t, &table, "001A", "_incomplete", t->kind->no);
     begin_with(t, &table);
-    struct mirror_row row = stand_row(t, &table, "001A", MIRROR_UPSERT, 2, two,
-                                      (const struct mirror_value[]){VALUE_NULL(MIRROR_BIGINT), VALUE_TEXT("005B")}, "s2");
+    struct mirror_row row = stand_row(
+        t, &table, "001A", MIRROR_UPSERT, 2, two,
+        (const struct mirror_value[]){VALUE_NULL(MIRROR_BIGINT), VALUE_TEXT("005B")}, "s2");
     assert_true(row.held.has_row);
     assert_true(span_equal_str(row.held.state, "s1"));
     assert_true(row.held.has_modified);
@@ -293,7 +297,8 @@ static void a_hard_delete_leaves_a_tombstone(struct mirror_stand *t)
     /* State alone goes where the state is; an upsert makes a row of it, and the tombstone is gone. */
     write_ok(t, stand_row(t, &table, "001A", MIRROR_STATE_ONLY, 0, NULL, NULL, "dead2"));
     assert_true(span_equal_str(held_of(t, &table, "001A").state, "dead2"));
-    write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Again", 1), "s3"));
+    write_ok(t,
+             stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Again", 1), "s3"));
     commit_at(t, 3);
     assert_shown(t, &table, "001A", "name", "Again");
     assert_int_equal(t->kind->count(t, "SELECT count(*) FROM _tidemark_tombstones"), 1);
@@ -319,7 +324,8 @@ static void a_soft_delete_keeps_the_row(struct mirror_stand *t)
     assert_shown(t, &table, "001A", "_deleted_at", t->kind->shown[MIRROR_DATETIME]);
     begin_with(t, &table);
     struct mirror_row row = stand_row(t, &table, "001A", MIRROR_UPSERT, 2, two,
-                                      (const struct mirror_value[]){VALUE_TEXT("Back"), VALUE_TEXT("005C")}, "s3");
+                                      (const struct mirror_value[]){VALUE_TEXT("Back"), VALUE_TEXT("005C")},
+                                      "s3");
     assert_true(row.held.has_row && row.held.deleted);
     write_ok(t, row);
     assert_false(held_of(t, &table, "001Z").has_row);
@@ -338,13 +344,15 @@ static void an_archived_row_moves_to_its_history(struct mirror_stand *t)
         begin_with(t, &table);
         write_ok(t, stand_row(t, &table, "001A", MIRROR_DELETE, 0, NULL, NULL, "dead"));
         assert_false(held_of(t, &table, "001A").has_row);
-        write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Life", 2), "alive"));
+        write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Life", 2),
+                              "alive"));
         commit_at(t, 2);
     }
     assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account"), 1);
     assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account_history"), 2);
-    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account_history WHERE name='Acme' AND id='001A' AND"
-                                       " employees=7 AND _version='1.1.1' AND _archived_at IS NOT NULL"),
+    assert_int_equal(t->kind->count(t,
+                                    "SELECT count(*) FROM account_history WHERE name='Acme' AND id='001A' AND"
+                                    " employees=7 AND _version='1.1.1' AND _archived_at IS NOT NULL"),
                      1);
     assert_int_equal(t->kind->count(t, "SELECT count(*) FROM _tidemark_tombstones"), 0);
 }
@@ -422,8 +430,15 @@ static void appended_rows_come_once(struct mirror_stand *t)
 {
     static const struct mirror_column columns[] = {{.name = "amount", .type = MIRROR_DOUBLE}};
     static const struct mirror_source sources[] = {{"Amount__c", "", 0}};
-    const struct mirror_table table = {.name = "order__e", .key = "event_id", .append_only = true, .number = 3,
-                                       .shape = 1, .n_columns = 1, .n_sources = 1, .columns = columns, .sources = sources};
+    const struct mirror_table table = {.name = "order__e",
+                                       .key = "event_id",
+                                       .append_only = true,
+                                       .number = 3,
+                                       .shape = 1,
+                                       .n_columns = 1,
+                                       .n_sources = 1,
+                                       .columns = columns,
+                                       .sources = sources};
     const uint32_t one[] = {0};
     const struct mirror_value first = VALUE_NUMBER(1.5), again = VALUE_NUMBER(2.5);
     open_and_fence(t);
@@ -449,21 +464,33 @@ static const struct mirror_column typed_columns[] = {
     {.name = "ti", .type = MIRROR_TIME},     {.name = "j", .type = MIRROR_JSON},
 };
 static const struct mirror_source typed_sources[] = {
-    {"T", "", 0}, {"B", "", 1}, {"I", "", 2}, {"D", "", 3}, {"Dt", "", 4}, {"Da", "", 5}, {"Ti", "", 6}, {"J", "", 7},
+    {"T", "", 0},  {"B", "", 1},  {"I", "", 2},  {"D", "", 3},
+    {"Dt", "", 4}, {"Da", "", 5}, {"Ti", "", 6}, {"J", "", 7},
 };
-static const struct mirror_table typed = {.name = "typed", .key = "id", .shape = 1, .n_columns = 8, .n_sources = 8,
-                                          .columns = typed_columns, .sources = typed_sources};
+static const struct mirror_table typed = {.name = "typed",
+                                          .key = "id",
+                                          .shape = 1,
+                                          .n_columns = 8,
+                                          .n_sources = 8,
+                                          .columns = typed_columns,
+                                          .sources = typed_sources};
 static const uint32_t typed_all[] = {0, 1, 2, 3, 4, 5, 6, 7};
 
 static void values_of_every_type_are_exact(struct mirror_stand *t)
 {
     const struct mirror_value values[] = {
-        VALUE_TEXT("text"), VALUE_OF(MIRROR_BOOLEAN, 1), VALUE_OF(MIRROR_BIGINT, INT64_MIN), VALUE_NUMBER(0.1),
-        VALUE_OF(MIRROR_DATETIME, STAND_T0), VALUE_OF(MIRROR_DATE, 19782), VALUE_OF(MIRROR_TIME, 86399999),
+        VALUE_TEXT("text"),
+        VALUE_OF(MIRROR_BOOLEAN, 1),
+        VALUE_OF(MIRROR_BIGINT, INT64_MIN),
+        VALUE_NUMBER(0.1),
+        VALUE_OF(MIRROR_DATETIME, STAND_T0),
+        VALUE_OF(MIRROR_DATE, 19782),
+        VALUE_OF(MIRROR_TIME, 86399999),
         {.type = MIRROR_JSON, .as.text = {(const uint8_t *)"{\"a\":1}", 7}}};
-    const struct mirror_value nulls[] = {
-        VALUE_NULL(MIRROR_TEXT), VALUE_NULL(MIRROR_BOOLEAN), VALUE_NULL(MIRROR_BIGINT), VALUE_NULL(MIRROR_DOUBLE),
-        VALUE_NULL(MIRROR_DATETIME), VALUE_NULL(MIRROR_DATE), VALUE_NULL(MIRROR_TIME), VALUE_NULL(MIRROR_JSON)};
+    const struct mirror_value nulls[] = {VALUE_NULL(MIRROR_TEXT),     VALUE_NULL(MIRROR_BOOLEAN),
+                                         VALUE_NULL(MIRROR_BIGINT),   VALUE_NULL(MIRROR_DOUBLE),
+                                         VALUE_NULL(MIRROR_DATETIME), VALUE_NULL(MIRROR_DATE),
+                                         VALUE_NULL(MIRROR_TIME),     VALUE_NULL(MIRROR_JSON)};
     open_and_fence(t);
     begin_with(t, &typed);
     write_ok(t, stand_row(t, &typed, "1", MIRROR_UPSERT, 8, typed_all, values, "s"));
@@ -498,10 +525,18 @@ static void values_of_every_type_are_exact(struct mirror_stand *t)
 
 static void texts_and_numbers_survive_at_their_limits(struct mirror_stand *t)
 {
-    static const char *const texts[] = {"", " spaces ", "quotes ' \" \\ \n\r\t", "\xf0\x9f\x8c\x8a tide \xc3\xa9",
-                                        "00123", "1e5", "NULL", "\\N", "t", "2026-01-01"};
-    static const double numbers[] = {0, -1.5, 1e308, DBL_TRUE_MIN, DBL_EPSILON, 9007199254740993.0, 123456789.123456789,
-                                     1.0 / 3};
+    static const char *const texts[] = {"",
+                                        " spaces ",
+                                        "quotes ' \" \\ \n\r\t",
+                                        "\xf0\x9f\x8c\x8a tide \xc3\xa9",
+                                        "00123",
+                                        "1e5",
+                                        "NULL",
+                                        "\\N",
+                                        "t",
+                                        "2026-01-01"};
+    static const double numbers[] = {
+        0, -1.5, 1e308, DBL_TRUE_MIN, DBL_EPSILON, 9007199254740993.0, 123456789.123456789, 1.0 / 3};
     static const int64_t integers[] = {0, -1, INT64_MAX, INT64_MIN, INT64_C(9007199254740993)};
     const uint32_t text_column[] = {0}, number_column[] = {3}, integer_column[] = {2};
     char id[16];
@@ -548,13 +583,19 @@ static void fields_that_share_a_column_are_merged(struct mirror_stand *t)
 {
     static const struct mirror_column columns[] = {{.name = "address", .type = MIRROR_JSON, .merged = true}};
     static const struct mirror_source sources[] = {{"Address.City", "", 0}, {"Address.Street", "", 0}};
-    const struct mirror_table table = {.name = "shared", .key = "id", .on_delete = MIRROR_SOFT, .shape = 1,
-                                       .n_columns = 1, .n_sources = 2, .columns = columns, .sources = sources};
+    const struct mirror_table table = {.name = "shared",
+                                       .key = "id",
+                                       .on_delete = MIRROR_SOFT,
+                                       .shape = 1,
+                                       .n_columns = 1,
+                                       .n_sources = 2,
+                                       .columns = columns,
+                                       .sources = sources};
     static const char *const patches[] = {"{\"City\":\"Kiel\",\"Street\":null}", "{\"Street\":\"Dock 1\"}",
                                           "{\"City\":null,\"ZipCode\":24103}", "{}"};
-    static const char *const expected[] = {
-        "{\"City\":\"Kiel\"}", "{\"City\":\"Kiel\",\"Street\":\"Dock 1\"}",
-        "{\"Street\":\"Dock 1\",\"ZipCode\":24103}", "{\"Street\":\"Dock 1\",\"ZipCode\":24103}"};
+    static const char *const expected[] = {"{\"City\":\"Kiel\"}", "{\"City\":\"Kiel\",\"Street\":\"Dock 1\"}",
+                                           "{\"Street\":\"Dock 1\",\"ZipCode\":24103}",
+                                           "{\"Street\":\"Dock 1\",\"ZipCode\":24103}"};
     const uint32_t one[] = {0};
     open_and_fence(t);
     for (size_t i = 0; i < ARRAY_LEN(patches); i++) {
@@ -579,8 +620,9 @@ static void fields_that_share_a_column_are_merged(struct mirror_stand *t)
 
 static void values_a_target_cannot_hold_are_refused_not_changed(struct mirror_stand *t)
 {
-    const struct mirror_value bad[] = {VALUE_OF(MIRROR_DATETIME, INT64_MAX), VALUE_OF(MIRROR_DATE, INT64_MIN / 2),
-                                       VALUE_OF(MIRROR_TIME, 86400000), VALUE_NUMBER(NAN)};
+    const struct mirror_value bad[] = {VALUE_OF(MIRROR_DATETIME, INT64_MAX),
+                                       VALUE_OF(MIRROR_DATE, INT64_MIN / 2), VALUE_OF(MIRROR_TIME, 86400000),
+                                       VALUE_NUMBER(NAN)};
     static const uint32_t columns[] = {4, 5, 6, 3};
     open_and_fence(t);
     begin_with(t, &typed);
@@ -599,13 +641,17 @@ static void values_a_target_cannot_hold_are_refused_not_changed(struct mirror_st
 
 static void names_may_hold_anything(struct mirror_stand *t)
 {
-    static const struct mirror_column columns[] = {
-        {.name = "sel\"ect", .type = MIRROR_TEXT},
-        {.name = "what ?1; --", .type = MIRROR_TEXT},
-        {.name = "h\xc3\xa9", .type = MIRROR_BIGINT}};
+    static const struct mirror_column columns[] = {{.name = "sel\"ect", .type = MIRROR_TEXT},
+                                                   {.name = "what ?1; --", .type = MIRROR_TEXT},
+                                                   {.name = "h\xc3\xa9", .type = MIRROR_BIGINT}};
     static const struct mirror_source sources[] = {{"A'B", "x'y", 0}, {"B\"", "", 1}, {"C.D", "", 2}};
-    const struct mirror_table table = {.name = "we\"ird 'table'", .key = "the \"key\"", .on_delete = MIRROR_ARCHIVE,
-                                       .shape = 1, .n_columns = 3, .n_sources = 3, .columns = columns,
+    const struct mirror_table table = {.name = "we\"ird 'table'",
+                                       .key = "the \"key\"",
+                                       .on_delete = MIRROR_ARCHIVE,
+                                       .shape = 1,
+                                       .n_columns = 3,
+                                       .n_sources = 3,
+                                       .columns = columns,
                                        .sources = sources};
     const uint32_t all[] = {0, 1, 2};
     const struct mirror_value values[] = {VALUE_TEXT("a"), VALUE_TEXT("b"), VALUE_OF(MIRROR_BIGINT, 3)};
@@ -688,7 +734,8 @@ static void a_table_made_by_hand_is_completed_never_changed(struct mirror_stand 
     open_and_fence(t);
     assert_true(t->kind->run(t, "CREATE TABLE account(note text DEFAULT 'mine', id text PRIMARY KEY NOT NULL,"
                                 " employees text)"));
-    assert_true(t->kind->run(t, "INSERT INTO account(id, employees) VALUES ('001A', 'many'), ('001H', 'few')"));
+    assert_true(
+        t->kind->run(t, "INSERT INTO account(id, employees) VALUES ('001A', 'many'), ('001H', 'few')"));
     begin_with(t, &table);
     assert_non_null(strstr((const char *)t->remarks.odd.data, "employees"));
     struct mirror_held held = held_of(t, &table, "001H");
@@ -780,7 +827,8 @@ static void a_large_batch_of_many_shapes_goes_in(struct mirror_stand *t)
 enum { SENT = 60, STRETCH = 20 };
 
 /* The rows of accounts "000" …, with as many employees as their number; `poison` has 666. */
-static void make_rows(struct mirror_stand *t, const struct mirror_table *table, int poison, struct mirror_row *rows)
+static void make_rows(struct mirror_stand *t, const struct mirror_table *table, int poison,
+                      struct mirror_row *rows)
 {
     for (int i = 0; i < SENT; i++) {
         char *id = arena_alloc(&t->a, 8);
@@ -829,7 +877,8 @@ static void a_row_that_was_sent_is_refused_alone(struct mirror_stand *t)
     assert_true(t->kind->run(t, "CREATE TABLE account(id text PRIMARY KEY NOT NULL, name text,"
                                 " employees bigint CHECK (employees <> 666))"));
     begin_with(t, &table);
-    write_ok(t, stand_row(t, &table, "before", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("before", 1), "s"));
+    write_ok(t,
+             stand_row(t, &table, "before", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("before", 1), "s"));
     make_rows(t, &table, POISON, rows);
     for (int i = 0; i < SENT / STRETCH; i++)
         send_stretch(t, rows, i);
@@ -858,12 +907,14 @@ static void between_rows_that_are_sent_others_are_read_and_written(struct mirror
         make_rows(t, &table, poison, rows);
         for (int i = 0; i < SENT; i++)
             rows[i].held = held_of(t, &table, arena_strndup(&t->a, rows[i].id.p, rows[i].id.n));
-        write_ok(t, stand_row(t, &table, "other", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("old", 1), "s"));
+        write_ok(t,
+                 stand_row(t, &table, "other", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("old", 1), "s"));
         send_stretch(t, rows, 0);
         OK(t->ops->text(t->m, &table, stand_id("other"), NAME, &t->a, &found, &value, &t->e));
         assert_true(found && span_equal_str(value.as.text, "old"));
         send_stretch(t, rows, 1);
-        write_ok(t, stand_row(t, &table, "other", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("new", 1), "s"));
+        write_ok(t,
+                 stand_row(t, &table, "other", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("new", 1), "s"));
         ((struct mirror_value *)rows[SENT - 1].values)[MODIFIED] = far; /* refused before it is sent */
         send_stretch(t, rows, 2);
         OK(t->ops->write(t->m, rows, SENT, false, &t->e));
@@ -933,17 +984,31 @@ static void what_a_dry_run_shows_does_what_a_run_does(struct mirror_stand *t)
     struct buf sql = BUF_INIT;
     open_and_fence(t);
     t->ops->show_table(&table, &sql);
-    struct mirror_row row = {.table = &table, .id = stand_id("001A"), .action = MIRROR_UPSERT, .n = 4,
-                             .columns = all_columns, .values = ACCOUNT_VALUES("Acme", 7), .state = span_of_str("s"),
-                             .version = {1, 0, 5, 1}, .seq = 5, .deleted_ms = STAND_T0};
+    struct mirror_row row = {.table = &table,
+                             .id = stand_id("001A"),
+                             .action = MIRROR_UPSERT,
+                             .n = 4,
+                             .columns = all_columns,
+                             .values = ACCOUNT_VALUES("Acme", 7),
+                             .state = span_of_str("s"),
+                             .version = {1, 0, 5, 1},
+                             .seq = 5,
+                             .deleted_ms = STAND_T0};
     t->ops->show_row(&row, &sql);
     row.id = stand_id("001B");
     t->ops->show_row(&row, &sql);
     row.held.has_row = true;
     row.action = MIRROR_DELETE;
     t->ops->show_row(&row, &sql);
-    row = (struct mirror_row){.table = &table, .id = stand_id("001A"), .action = MIRROR_UPSERT, .n = 1, .columns = one,
-                              .values = &value, .held.has_row = true, .state = span_of_str("s"), .version = {1, 0, 6, 1},
+    row = (struct mirror_row){.table = &table,
+                              .id = stand_id("001A"),
+                              .action = MIRROR_UPSERT,
+                              .n = 1,
+                              .columns = one,
+                              .values = &value,
+                              .held.has_row = true,
+                              .state = span_of_str("s"),
+                              .version = {1, 0, 6, 1},
                               .seq = 6};
     t->ops->show_row(&row, &sql);
     assert_true(t->kind->run(t, (const char *)sql.data));
@@ -1016,7 +1081,7 @@ static int run_child(const char *kind, const char *dir)
             snprintf(t.dir, sizeof t.dir, "%s", dir);
             t.kind->make(&t);
             t.ops = mirror_ops_of(t.kind->kind);
-            t.m = t.ops->new(&t.config);
+            t.m = t.ops->new (&t.config);
             live(&t);
             t.ops->free(t.m);
             arena_release(&t.a);

@@ -21,16 +21,16 @@ struct fake_script {
     int events;   /* to send on each stream, then: */
     int end_code; /* the stream ends with this status; -1: it stays open */
     const char *end_text;
-    const char *error_code; /* trailer, NULL: none */
-    int batch;              /* at most this many per response (0: as many as are asked for) */
-    size_t payload;         /* bytes of each event's payload */
-    bool garbage;           /* the first response does not parse */
-    bool keepalives;        /* after the events: one response without events */
-    int pending_offset;     /* added to pending_num_requested, to make the client's count differ */
-    int unary_code;         /* status of GetTopic and GetSchema */
-    bool unary_silent;      /* they are never answered */
-    bool strict_pings;      /* the second ping within five minutes is one too many */
-    int commits_per_answer; /* ManagedSubscribe: one answer for so many, naming the newest; 0: for each */
+    const char *error_code;     /* trailer, NULL: none */
+    int batch;                  /* at most this many per response (0: as many as are asked for) */
+    size_t payload;             /* bytes of each event's payload */
+    bool garbage;               /* the first response does not parse */
+    bool keepalives;            /* after the events: one response without events */
+    int pending_offset;         /* added to pending_num_requested, to make the client's count differ */
+    int unary_code;             /* status of GetTopic and GetSchema */
+    bool unary_silent;          /* they are never answered */
+    bool strict_pings;          /* the second ping within five minutes is one too many */
+    int commits_per_answer;     /* ManagedSubscribe: one answer for so many, naming the newest; 0: for each */
     const char *commit_refusal; /* every answer is this error; NULL: accepted */
     bool answer_with_events;    /* answers come with the next events, while there are any */
 };
@@ -50,7 +50,7 @@ struct fake_counts {
     char accesstoken[80], instanceurl[80], tenantid[40], trace_id[64]; /* of the last call */
     int distinct_trace_ids;
     int calls_without_metadata;
-    char developer_name[80]; /* ManagedSubscribe: of the last stream */
+    char developer_name[80];                      /* ManagedSubscribe: of the last stream */
     int commits, commits_in_first, commits_alone; /* all; not allowed; in requests that ask for no events */
     char last_commit_request[24];
     uint8_t last_commit[64];

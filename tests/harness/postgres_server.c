@@ -88,8 +88,18 @@ static void make_cluster(struct postgres_server *s)
     char program[160];
     int status;
     snprintf(program, sizeof program, "%s/initdb", s->bin);
-    char *const argv[] = {program, (char *)"-D", s->data, (char *)"-U", (char *)"postgres", (char *)"-A", (char *)"trust",
-                          (char *)"-E", (char *)"UTF8", (char *)"--locale=C", (char *)"--no-sync", NULL};
+    char *const argv[] = {program,
+                          (char *)"-D",
+                          s->data,
+                          (char *)"-U",
+                          (char *)"postgres",
+                          (char *)"-A",
+                          (char *)"trust",
+                          (char *)"-E",
+                          (char *)"UTF8",
+                          (char *)"--locale=C",
+                          (char *)"--no-sync",
+                          NULL};
     pid_t child = spawn(s, argv);
     if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
         BUG("%s failed, see %s/log", program, s->folder);
@@ -113,8 +123,18 @@ static void start_server(struct postgres_server *s)
     snprintf(sockets, sizeof sockets, "unix_socket_directories=%s", s->folder);
     snprintf(lock, sizeof lock, "%s/postmaster.pid", s->data);
     unlink(lock); /* of one that was killed */
-    char *const argv[] = {program, (char *)"-D", s->data, (char *)"-c", sockets, (char *)"-c", (char *)"listen_addresses=",
-                          (char *)"-c", (char *)"fsync=off", (char *)"-c", (char *)"shared_buffers=32MB", NULL};
+    char *const argv[] = {program,
+                          (char *)"-D",
+                          s->data,
+                          (char *)"-c",
+                          sockets,
+                          (char *)"-c",
+                          (char *)"listen_addresses=",
+                          (char *)"-c",
+                          (char *)"fsync=off",
+                          (char *)"-c",
+                          (char *)"shared_buffers=32MB",
+                          NULL};
     s->pid = spawn(s, argv);
     int64_t limit = clock_mono_ms() + PATIENCE_MS;
     while (!is_ready(s)) {

@@ -186,8 +186,8 @@ static int fake_prepare(struct mirror *m, const struct mirror_table *table, uint
     for (uint32_t i = 0; i < table->n_sources; i++) {
         const char *column = table->columns[table->sources[i].column].name;
         size_t f = 0;
-        while (f < d->n_fields && (strcmp(d->fields[f].table, table->name) != 0 ||
-                                   strcmp(d->fields[f].column, column) != 0))
+        while (f < d->n_fields &&
+               (strcmp(d->fields[f].table, table->name) != 0 || strcmp(d->fields[f].column, column) != 0))
             f++;
         if (f == d->n_fields) {
             BUG_IF(f == FAKE_FIELDS);
@@ -336,7 +336,8 @@ static int fake_write(struct mirror *m, struct mirror_row *rows, size_t n, bool 
     return 0;
 }
 
-static int fake_forget(struct mirror *m, uint32_t epoch, int64_t commit, size_t most, size_t *n, struct err *e)
+static int fake_forget(struct mirror *m, uint32_t epoch, int64_t commit, size_t most, size_t *n,
+                       struct err *e)
 {
     (void)m;
     (void)epoch;
@@ -347,13 +348,14 @@ static int fake_forget(struct mirror *m, uint32_t epoch, int64_t commit, size_t 
     return 0;
 }
 
-static int fake_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID], uint64_t cursor, struct span state,
-                       struct err *e)
+static int fake_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID], uint64_t cursor,
+                       struct span state, struct err *e)
 {
     (void)m;
     pthread_mutex_lock(&fake.lock);
     const bool fenced = fake.epoch != fake.held.epoch;
-    enum fake_commit what = fake.next_commit < fake.n_commits ? fake.commits[fake.next_commit++] : FAKE_COMMIT;
+    enum fake_commit what = fake.next_commit < fake.n_commits ? fake.commits[fake.next_commit++]
+                                                              : FAKE_COMMIT;
     fake.working = false;
     if (what == FAKE_LOST_AND_RELENTS)
         fake.poison = NULL;
@@ -372,8 +374,8 @@ static int fake_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID]
     if (what == FAKE_COMMIT)
         return 0;
     return what == FAKE_LOST || what == FAKE_LOST_AND_RELENTS
-                             ? fake_err(e, ERR_RETRY, "the commit was not applied")
-                             : fake_err(e, ERR_UNKNOWN, "the connection was lost during the commit");
+               ? fake_err(e, ERR_RETRY, "the commit was not applied")
+               : fake_err(e, ERR_UNKNOWN, "the connection was lost during the commit");
 }
 
 static void fake_rollback(struct mirror *m)

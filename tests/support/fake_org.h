@@ -55,8 +55,8 @@ static struct fake_org {
     struct pubsub_status topic_status;             /* grpc_code 0: GetTopic succeeds */
     bool topic_silent;                             /* it is not answered */
     void (*on_subscribe)(struct pubsub_stream *s); /* on intake's thread, before pubsub_subscribe returns */
-    void (*on_free)(void);                         /* as the I/O thread ends: the test's own threads must, too */
-    const char *schema; /* what GetSchema gives; NULL: the calls wait for fake_org_answer */
+    void (*on_free)(void); /* as the I/O thread ends: the test's own threads must, too */
+    const char *schema;    /* what GetSchema gives; NULL: the calls wait for fake_org_answer */
     /* what was seen */
     uint64_t refused_serial; /* the greatest that auth_refused was given */
     size_t topics_asked;     /* calls of GetTopic */

@@ -64,7 +64,8 @@ static bool postgres_make_target(struct mirror_stand *t)
             BUG("cannot make %s", t->dir);
     }
     const char *database = strrchr(t->dir, '/');
-    snprintf(t->dsn, sizeof t->dsn, "host=%.*s user=postgres dbname=%s", (int)(database - t->dir), t->dir, database + 1);
+    snprintf(t->dsn, sizeof t->dsn, "host=%.*s user=postgres dbname=%s", (int)(database - t->dir), t->dir,
+             database + 1);
     t->config.dsn = t->dsn;
     return true;
 }
@@ -115,8 +116,8 @@ static const struct mirror_kind mirror_kind_postgres = {
     .count = postgres_count_outside,
     .hold = postgres_hold_target,
     .let_go = postgres_let_go_of_target,
-    .shown = {"text", "t", "-9223372036854775808", "0.1", "2026-01-01 00:00:00.123+00", "2024-02-29", "23:59:59.999",
-              "{\"a\": 1}"},
+    .shown = {"text", "t", "-9223372036854775808", "0.1", "2026-01-01 00:00:00.123+00", "2024-02-29",
+              "23:59:59.999", "{\"a\": 1}"},
     .yes = "t",
     .no = "f",
     .stores_nan = true,

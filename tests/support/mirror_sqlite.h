@@ -85,8 +85,8 @@ static const struct mirror_kind mirror_kind_sqlite = {
     .count = sqlite_count_outside,
     .hold = sqlite_hold_target,
     .let_go = sqlite_let_go_of_target,
-    .shown = {"text", "1", "-9223372036854775808", "0.1", "2026-01-01T00:00:00.123Z", "2024-02-29", "23:59:59.999",
-              "{\"a\":1}"},
+    .shown = {"text", "1", "-9223372036854775808", "0.1", "2026-01-01T00:00:00.123Z", "2024-02-29",
+              "23:59:59.999", "{\"a\":1}"},
     .yes = "1",
     .no = "0",
 };

@@ -57,7 +57,7 @@ struct mirror_stand {
 };
 
 static const uint8_t stand_store[MIRROR_STORE_ID] = "store-0123456789"; /* 16 bytes, no NUL */
-#define STAND_T0 INT64_C(1767225600123) /* 2026-01-01T00:00:00.123Z */
+#define STAND_T0 INT64_C(1767225600123)                                 /* 2026-01-01T00:00:00.123Z */
 
 /* A call on a mirror_stand called t. */
 #define OK(call)                                                                                             \
@@ -84,8 +84,8 @@ static inline bool stand_begin(struct mirror_stand *t, const struct mirror_kind 
     t->ops = mirror_ops_of(kind->kind);
     assert_non_null(t->ops);
     assert_string_equal(t->ops->kind, kind->name);
-    t->m = t->ops->new(&t->config);
-    t->second = t->ops->new(&t->config);
+    t->m = t->ops->new (&t->config);
+    t->second = t->ops->new (&t->config);
     return true;
 }
 
@@ -126,10 +126,11 @@ static inline void commit_at(struct mirror_stand *t, uint64_t cursor)
 }
 
 /* A value of a test's row. */
-#define VALUE_TEXT(s) ((struct mirror_value){.type = MIRROR_TEXT, .as.text = {(const uint8_t *)(s), strlen(s)}})
-#define VALUE_OF(t, n) ((struct mirror_value){.type = (t), .as.integer = (n)})
+#define VALUE_TEXT(s)                                                                                        \
+    ((struct mirror_value){.type = MIRROR_TEXT, .as.text = {(const uint8_t *)(s), strlen(s)}})
+#define VALUE_OF(t, n)  ((struct mirror_value){.type = (t), .as.integer = (n)})
 #define VALUE_NUMBER(n) ((struct mirror_value){.type = MIRROR_DOUBLE, .as.number = (n)})
-#define VALUE_NULL(t) ((struct mirror_value){.is_null = true, .type = (t)})
+#define VALUE_NULL(t)   ((struct mirror_value){.is_null = true, .type = (t)})
 
 static inline struct span stand_id(const char *id)
 {
@@ -137,9 +138,10 @@ static inline struct span stand_id(const char *id)
 }
 
 /* A row with its state, version and what is held of it filled in. columns and values are borrowed. */
-static inline struct mirror_row stand_row(struct mirror_stand *t, const struct mirror_table *table, const char *id,
-                                          enum mirror_action action, uint32_t n, const uint32_t *columns,
-                                          const struct mirror_value *values, const char *state)
+static inline struct mirror_row stand_row(struct mirror_stand *t, const struct mirror_table *table,
+                                          const char *id, enum mirror_action action, uint32_t n,
+                                          const uint32_t *columns, const struct mirror_value *values,
+                                          const char *state)
 {
     struct mirror_row row = {.table = table,
                              .id = stand_id(id),

@@ -128,17 +128,22 @@ static inline void history_make(struct history *h, uint64_t seed, uint32_t recor
         int32_t sequence = 0;
         commit += 1 + chance_below(&c, 1000);
         stamp += chance_percent(&c, 20) ? 1000 : 0; /* many in one second */
-        if (chance_below(&c, records * 2) == 0) { /* the org moves: numbers fall, time does not */
+        if (chance_below(&c, records * 2) == 0) {   /* the org moves: numbers fall, time does not */
             epoch++;
             commit = 70000000000 - chance_below(&c, 1000000);
         }
         transaction++;
         for (uint32_t i = 0; i < in_transaction; i++) {
-            uint32_t first = chance_below(&c, records), n = chance_percent(&c, 20) ? 1 + chance_below(&c, MODEL_MOST_IDS) : 1;
+            uint32_t first = chance_below(&c, records),
+                     n = chance_percent(&c, 20) ? 1 + chance_below(&c, MODEL_MOST_IDS) : 1;
             enum model_kind kind = history_pick(&c, &was[first]);
             struct model_change *ch = history_add(h);
-            *ch = (struct model_change){.epoch = epoch, .commit = commit, .stamp_ms = stamp,
-                                        .sequence = ++sequence, .kind = kind, .transaction = transaction};
+            *ch = (struct model_change){.epoch = epoch,
+                                        .commit = commit,
+                                        .stamp_ms = stamp,
+                                        .sequence = ++sequence,
+                                        .kind = kind,
+                                        .transaction = transaction};
             for (uint32_t k = 0; k < n; k++) {
                 uint32_t r = (first + k * 7) % records;
                 bool twice = false;
@@ -156,7 +161,8 @@ static inline void history_make(struct history *h, uint64_t seed, uint32_t recor
                 continue;
             history_fill(&c, ch, &counter);
             uint32_t half = ch->named & chance_draw(&c);
-            if (kind == MODEL_UPDATE && half && half != ch->named && chance_percent(&c, 40)) { /* as two events */
+            if (kind == MODEL_UPDATE && half && half != ch->named &&
+                chance_percent(&c, 40)) { /* as two events */
                 struct model_change rest = *ch;
                 ch->named &= half;
                 ch->nulled &= half;

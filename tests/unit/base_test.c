@@ -33,9 +33,11 @@ static void json_strings_escape_what_json_requires(void **state)
 {
     (void)state;
     struct buf b = BUF_INIT;
-    json_add_string(&b, span_of_str("plain text longer than sixteen bytes \" \\ \n\r\t\x01 \xc3\xa9 end of it"));
-    assert_string_equal((char *)b.data,
-                        "\"plain text longer than sixteen bytes \\\" \\\\ \\n\\r\\t\\u0001 \xc3\xa9 end of it\"");
+    json_add_string(&b,
+                    span_of_str("plain text longer than sixteen bytes \" \\ \n\r\t\x01 \xc3\xa9 end of it"));
+    assert_string_equal(
+        (char *)b.data,
+        "\"plain text longer than sixteen bytes \\\" \\\\ \\n\\r\\t\\u0001 \xc3\xa9 end of it\"");
     buf_release(&b);
 }
 
@@ -45,9 +47,17 @@ static void json_numbers_read_back_exactly(void **state)
     static const struct {
         double v;
         const char *text;
-    } known[] = {{0, "0.0"},          {-0.0, "-0.0"},       {1, "1.0"},         {3233, "3233.0"},
-                 {0.1, "0.1"},        {-12.5, "-12.5"},     {99.99, "99.99"},   {1e300, "1e+300"},
-                 {NAN, "\"NaN\""},    {INFINITY, "\"Infinity\""}, {-INFINITY, "\"-Infinity\""},
+    } known[] = {{0, "0.0"},
+                 {-0.0, "-0.0"},
+                 {1, "1.0"},
+                 {3233, "3233.0"},
+                 {0.1, "0.1"},
+                 {-12.5, "-12.5"},
+                 {99.99, "99.99"},
+                 {1e300, "1e+300"},
+                 {NAN, "\"NaN\""},
+                 {INFINITY, "\"Infinity\""},
+                 {-INFINITY, "\"-Infinity\""},
                  {37.7749295, "37.7749295"}};
     struct buf b = BUF_INIT;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -62,7 +72,8 @@ static void json_numbers_read_back_exactly(void **state)
         if (i % 3 == 0)
             memcpy(&v, &bits, sizeof v);
         else
-            v = (double)(int64_t)rng_below(&r, 10000000000) / (double[]){1, 10, 100, 1000, 10000, 1e6, 1e7}[bits % 7];
+            v = (double)(int64_t)rng_below(&r, 10000000000) /
+                (double[]){1, 10, 100, 1000, 10000, 1e6, 1e7}[bits % 7];
         if (!isfinite(v))
             continue;
         buf_clear(&b);
@@ -104,7 +115,8 @@ static void sizes_times_and_durations_are_read_whole_or_refused(void **state)
     assert_int_equal(v, 10737418240);
     assert_int_equal(text_parse_size("64KiB", &v), 0);
     assert_int_equal(v, 65536);
-    static const char *const bad_sizes[] = {"", "-5", "10 GiB", "10gib", "1.5GiB", "10GiBx", "99999999999TiB", "0x10"};
+    static const char *const bad_sizes[] = {"",       "-5",     "10 GiB",         "10gib",
+                                            "1.5GiB", "10GiBx", "99999999999TiB", "0x10"};
     for (size_t i = 0; i < sizeof bad_sizes / sizeof *bad_sizes; i++)
         assert_int_equal(text_parse_size(bad_sizes[i], &v), -1);
     assert_int_equal(text_parse_duration("96h", &v), 0);
@@ -116,7 +128,8 @@ static void sizes_times_and_durations_are_read_whole_or_refused(void **state)
         assert_int_equal(text_parse_duration(bad_durations[i], &v), -1);
     assert_int_equal(text_parse_time("2026-05-06T14:30:00+02:00", &v), 0);
     assert_int_equal(v, 1778070600000);
-    static const char *const bad_times[] = {"", "2026-05-06", "2026-05-06T14:30:00", "2026-13-06T14:30:00Z", "2026-05-06T14:30:00Zx"};
+    static const char *const bad_times[] = {"", "2026-05-06", "2026-05-06T14:30:00", "2026-13-06T14:30:00Z",
+                                            "2026-05-06T14:30:00Zx"};
     for (size_t i = 0; i < sizeof bad_times / sizeof *bad_times; i++)
         assert_int_equal(text_parse_time(bad_times[i], &v), -1);
 }
@@ -124,8 +137,21 @@ static void sizes_times_and_durations_are_read_whole_or_refused(void **state)
 static void utf8_is_checked_by_rfc_3629(void **state)
 {
     (void)state;
-    static const char *const good[] = {"", "ascii only, long enough for the fast path", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x8c\x8a", "abcdefgh\xc3\xa9xyz"};
-    static const char *const bad[] = {"\x80", "\xc0\x80", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "abcdefgh\xff", "\xe2\x82"};
+    static const char *const good[] = {"",
+                                       "ascii only, long enough for the fast path",
+                                       "\xc3\xa9",
+                                       "\xe2\x82\xac",
+                                       "\xf0\x9f\x8c\x8a",
+                                       "abcdefgh\xc3\xa9xyz"};
+    static const char *const bad[] = {"\x80",
+                                      "\xc0\x80",
+                                      "\xc3",
+                                      "\xe0\x80\x80",
+                                      "\xed\xa0\x80",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf8\x88\x80\x80\x80",
+                                      "abcdefgh\xff",
+                                      "\xe2\x82"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         assert_true(text_is_utf8(span_of_str(good[i])));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

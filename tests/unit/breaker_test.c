@@ -108,7 +108,8 @@ static void times_move_from_clock_to_clock(void **state)
     for (int i = 0; i < BREAKER_PER_HOUR; i++)
         breaker_failed(&b, BREAKER_REFUSED, i * MINUTE, 0);
     auth_memory_move(&b, 1000 * MINUTE, 1005 * MINUTE);
-    auth_memory_move(&b, -2000 * MINUTE, -996 * MINUTE); /* another process, and its clock was set back by a minute */
+    auth_memory_move(&b, -2000 * MINUTE,
+                     -996 * MINUTE); /* another process, and its clock was set back by a minute */
     int64_t pause = breaker_failed(&b, BREAKER_BUSY, -996 * MINUTE, 0);
     assert_int_equal(pause, 56 * MINUTE); /* an hour after the first */
     assert_int_equal(b.refused_ms[5], -996 * MINUTE);
@@ -143,8 +144,10 @@ static void no_history_breaks_the_cap(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(busy_is_asked_again_soon),  cmocka_unit_test(refused_waits_longer_each_time),
-        cmocka_unit_test(too_many_logins_stay_away), cmocka_unit_test(wrong_passwords_are_tried_twice),
+        cmocka_unit_test(busy_is_asked_again_soon),
+        cmocka_unit_test(refused_waits_longer_each_time),
+        cmocka_unit_test(too_many_logins_stay_away),
+        cmocka_unit_test(wrong_passwords_are_tried_twice),
         cmocka_unit_test(no_history_breaks_the_cap),
         cmocka_unit_test(passwords_without_answer_get_careful),
         cmocka_unit_test(deaths_before_the_answer_count_when_there_are_many),

@@ -25,45 +25,45 @@
         "    on_delete: soft\n"
 
 /* Every key of mirrors, none at its default. */
-static const char everything[] =
-    TOP "sinks:\n"
-        "  - name: warehouse\n"
-        "    sqlite: { path: /tmp/tidemark-test/mirror.db }\n"
-        "    on_delete: archive\n"
-        "    conflict: park\n"
-        "    new_fields: json\n"
-        "    compounds: json\n"
-        "    transactions: atomic\n"
-        "    entities:\n"
-        "      Account:\n"
-        "        table: \"Accounts of the org\"\n"
-        "        key: sf_id\n"
-        "        last_modified_column: updated_at\n"
-        "        skip_unchanged: true\n"
-        "        on_delete: hard\n"
-        "        conflict: source_wins\n"
-        "        new_fields: ignore\n"
-        "        compounds: flatten\n"
-        "        fields:\n"
-        "          Industry: { column: industry, map: { Tech: technology, \"true\": \"\", \"${x}\": \"$${y}\" }, on_unknown: keep }\n"
-        "          Phone: { clean: phone, max_length: 20, on_too_long: flag }\n"
-        "          OwnerId: { owner: target, nulls: keep }\n"
-        "          CloseDate: { type: date, on_error: null }\n"
-        "          BillingAddress.City: { column: city }\n"
-        "          LastModifiedDate: { column: updated_at }\n"
-        "          Rating: false\n"
-        "          Fax:\n"
-        "        constants: { source: \"salesforce\" }\n"
-        "      Contact: {}\n"
-        "      Lead: false\n"
-        "      Order__e:\n"
-        "  - name: other\n"
-        "    postgres: { dsn: \"host=db password=S3CRET\" }\n"
-        "    entities: { Account: { on_delete: ignore } }\n"
-        "  - name: third\n"
-        "    postgres:\n"
-        "    on_delete: ignore\n"
-        "    entities: { Lead: false }\n";
+static const char everything[] = TOP "sinks:\n"
+                                     "  - name: warehouse\n"
+                                     "    sqlite: { path: /tmp/tidemark-test/mirror.db }\n"
+                                     "    on_delete: archive\n"
+                                     "    conflict: park\n"
+                                     "    new_fields: json\n"
+                                     "    compounds: json\n"
+                                     "    transactions: atomic\n"
+                                     "    entities:\n"
+                                     "      Account:\n"
+                                     "        table: \"Accounts of the org\"\n"
+                                     "        key: sf_id\n"
+                                     "        last_modified_column: updated_at\n"
+                                     "        skip_unchanged: true\n"
+                                     "        on_delete: hard\n"
+                                     "        conflict: source_wins\n"
+                                     "        new_fields: ignore\n"
+                                     "        compounds: flatten\n"
+                                     "        fields:\n"
+                                     "          Industry: { column: industry, map: { Tech: technology, "
+                                     "\"true\": \"\", \"${x}\": \"$${y}\" }, on_unknown: keep }\n"
+                                     "          Phone: { clean: phone, max_length: 20, on_too_long: flag }\n"
+                                     "          OwnerId: { owner: target, nulls: keep }\n"
+                                     "          CloseDate: { type: date, on_error: null }\n"
+                                     "          BillingAddress.City: { column: city }\n"
+                                     "          LastModifiedDate: { column: updated_at }\n"
+                                     "          Rating: false\n"
+                                     "          Fax:\n"
+                                     "        constants: { source: \"salesforce\" }\n"
+                                     "      Contact: {}\n"
+                                     "      Lead: false\n"
+                                     "      Order__e:\n"
+                                     "  - name: other\n"
+                                     "    postgres: { dsn: \"host=db password=S3CRET\" }\n"
+                                     "    entities: { Account: { on_delete: ignore } }\n"
+                                     "  - name: third\n"
+                                     "    postgres:\n"
+                                     "    on_delete: ignore\n"
+                                     "    entities: { Lead: false }\n";
 
 static void every_key_arrives_where_it_belongs(void **state)
 {
@@ -158,7 +158,8 @@ static void no_key_of_a_mirror_is_forgotten_here(void **state)
     (void)state;
     for (const struct key *k = config_keys; k < config_keys + config_n_keys; k++) {
         bool ours = (k->flags & KEY_MIRROR) || strncmp(k->path, "sinks[].entities", 16) == 0 ||
-                    strncmp(k->path, "sinks[].sqlite", 14) == 0 || strncmp(k->path, "sinks[].postgres", 16) == 0;
+                    strncmp(k->path, "sinks[].sqlite", 14) == 0 ||
+                    strncmp(k->path, "sinks[].postgres", 16) == 0;
         char *name = xasprintf("%s:", key_name(k));
         if (ours && !strstr(everything, name))
             fail_msg("%s is not in the file that has everything", k->path);
@@ -187,7 +188,8 @@ static void the_printed_configuration_loads_to_the_same_one(void **state)
         buf_release(&twice);
     }
     struct buf out = BUF_INIT;
-    struct config *c = load_good(MIRROR "    entities: { Account: { fields: { Rating: false, \"Name\": { map: { \"1\": b } } } } }\n");
+    struct config *c = load_good(
+        MIRROR "    entities: { Account: { fields: { Rating: false, \"Name\": { map: { \"1\": b } } } } }\n");
     config_print(c, &out);
     config_free(c);
     char *sinks = strstr((char *)out.data, "sinks:"), *end = strstr((char *)out.data, "store:");
@@ -235,19 +237,24 @@ static void deletes_have_no_default(void **state)
     (void)state;
     static const struct bad cases[] = {
         {TOP "sinks:\n  - { name: w, sqlite: { path: /tmp/m.db } }\n",
-         "t.yaml:8:5: sinks[0].on_delete: is required: hard, soft, archive or ignore; there is no default for "
+         "t.yaml:8:5: sinks[0].on_delete: is required: hard, soft, archive or ignore; there is no default "
+         "for "
          "deletes\n"},
-        {TOP "sinks:\n  - { name: w, sqlite: { path: /tmp/m.db }, entities: { Account: {}, Order__e: {}, Lead: false, Case: { "
+        {TOP "sinks:\n  - { name: w, sqlite: { path: /tmp/m.db }, entities: { Account: {}, Order__e: {}, "
+             "Lead: false, Case: { "
              "on_delete: soft } } }\n",
-         "t.yaml:8:66: sinks[0].entities.Account.on_delete: is required: hard, soft, archive or ignore; there is no "
+         "t.yaml:8:66: sinks[0].entities.Account.on_delete: is required: hard, soft, archive or ignore; "
+         "there is no "
          "default for deletes\n"},
         {TOP "sinks:\n  - { name: w, sqlite: { path: /tmp/m.db }, entities: { Account: false } }\n",
-         "t.yaml:8:5: sinks[0].on_delete: is required: hard, soft, archive or ignore; there is no default for "
+         "t.yaml:8:5: sinks[0].on_delete: is required: hard, soft, archive or ignore; there is no default "
+         "for "
          "deletes\n"},
         {TOP "sinks:\n  - { name: w, postgres: , on_delete: delete }\n",
          "t.yaml:8:39: sinks[0].on_delete: must be hard, soft, archive or ignore, not 'delete'\n"},
         {TOP "sinks:\n  - { name: w, postgres: , on_delete: sofr }\n",
-         "t.yaml:8:39: sinks[0].on_delete: must be hard, soft, archive or ignore, not 'sofr' (did you mean 'soft'?)\n"},
+         "t.yaml:8:39: sinks[0].on_delete: must be hard, soft, archive or ignore, not 'sofr' (did you mean "
+         "'soft'?)\n"},
     };
     assert_all(cases, ARRAY_LEN(cases));
     struct config *c = load_good(TOP "  - { name: orders, org: main, topic: /event/Order__e }\n"
@@ -261,7 +268,8 @@ static void keys_without_effect_are_refused(void **state)
     static const struct bad cases[] = {
         {MIRROR "    order: strict\n",
          "t.yaml:11:12: sinks[0].order: has no effect on a sink that mirrors records (sqlite)\n"},
-        {TOP "sinks:\n  - { name: a, stdout: , on_delete: soft, conflict: park, transactions: atomic, entities: { A: {} } }\n",
+        {TOP "sinks:\n  - { name: a, stdout: , on_delete: soft, conflict: park, transactions: atomic, "
+             "entities: { A: {} } }\n",
          "t.yaml:8:37: sinks[0].on_delete: has no effect on a sink that does not mirror records (stdout)\n"
          "t.yaml:8:53: sinks[0].conflict: has no effect on a sink that does not mirror records (stdout)\n"
          "t.yaml:8:73: sinks[0].transactions: has no effect on a sink that does not mirror records (stdout)\n"
@@ -269,11 +277,14 @@ static void keys_without_effect_are_refused(void **state)
         {MIRROR "    entities: { A: { fields: { F: { on_too_long: truncate, on_unknown: keep } } } }\n",
          "t.yaml:11:50: sinks[0].entities.A.fields.F.on_too_long: has no effect without 'max_length'\n"
          "t.yaml:11:72: sinks[0].entities.A.fields.F.on_unknown: has no effect without 'map'\n"},
-        {MIRROR "    entities: { A: { fields: { F: { type: date, max_length: 3, clean: trim }, G: { type: integer, clean: phone } } } }\n",
-         "t.yaml:11:61: sinks[0].entities.A.fields.F.max_length: has no effect: it is for text, and 'type' says "
+        {MIRROR "    entities: { A: { fields: { F: { type: date, max_length: 3, clean: trim }, G: { type: "
+                "integer, clean: phone } } } }\n",
+         "t.yaml:11:61: sinks[0].entities.A.fields.F.max_length: has no effect: it is for text, and 'type' "
+         "says "
          "otherwise\n"
          "t.yaml:11:71: sinks[0].entities.A.fields.F.clean: has no effect with this 'type'\n"
-         "t.yaml:11:106: sinks[0].entities.A.fields.G.clean: phone numbers are text: a number would lose their first "
+         "t.yaml:11:106: sinks[0].entities.A.fields.G.clean: phone numbers are text: a number would lose "
+         "their first "
          "zeros; use 'type: text'\n"},
     };
     assert_all(cases, ARRAY_LEN(cases));
@@ -283,22 +294,24 @@ static void two_orgs_in_one_mirror_are_warned_of(void **state)
 {
     (void)state;
     struct buf problems = BUF_INIT;
-    struct config *c = load("orgs:\n"
-                            "  - { name: a, login_url: https://a.example, auth: { client_credentials: { client_id: i, "
-                            "client_secret: s } } }\n"
-                            "  - { name: b, login_url: https://b.example, auth: { client_credentials: { client_id: i, "
-                            "client_secret: s } } }\n"
-                            "subscriptions:\n"
-                            "  - { name: one, org: a, topic: /data/AccountChangeEvent }\n"
-                            "  - { name: two, org: b, topic: /data/AccountChangeEvent }\n"
-                            "sinks:\n"
-                            "  - { name: w, sqlite: { path: /tmp/tidemark-test/m.db }, on_delete: soft }\n"
-                            "  - { name: x, sqlite: { path: /tmp/tidemark-test/x.db }, on_delete: soft, subscriptions: [one] }\n",
-                            0, &problems);
+    struct config *c = load(
+        "orgs:\n"
+        "  - { name: a, login_url: https://a.example, auth: { client_credentials: { client_id: i, "
+        "client_secret: s } } }\n"
+        "  - { name: b, login_url: https://b.example, auth: { client_credentials: { client_id: i, "
+        "client_secret: s } } }\n"
+        "subscriptions:\n"
+        "  - { name: one, org: a, topic: /data/AccountChangeEvent }\n"
+        "  - { name: two, org: b, topic: /data/AccountChangeEvent }\n"
+        "sinks:\n"
+        "  - { name: w, sqlite: { path: /tmp/tidemark-test/m.db }, on_delete: soft }\n"
+        "  - { name: x, sqlite: { path: /tmp/tidemark-test/x.db }, on_delete: soft, subscriptions: [one] }\n",
+        0, &problems);
     assert_non_null(c);
-    assert_string_equal((char *)problems.data,
-                        "t.yaml:8:5: sinks[0].subscriptions: warning: mirrors the orgs a and b in the same tables: custom "
-                        "fields of one name get a column for each; a sink per org keeps them apart\n");
+    assert_string_equal(
+        (char *)problems.data,
+        "t.yaml:8:5: sinks[0].subscriptions: warning: mirrors the orgs a and b in the same tables: custom "
+        "fields of one name get a column for each; a sink per org keeps them apart\n");
     config_free(c);
     buf_release(&problems);
 }
@@ -307,16 +320,19 @@ static void names_of_the_users_own_are_checked(void **state)
 {
     (void)state;
     static const struct bad cases[] = {
-        {MIRROR "    entities:\n", "t.yaml:11:14: sinks[0].entities: must not be empty; leave the key out instead\n"},
+        {MIRROR "    entities:\n",
+         "t.yaml:11:14: sinks[0].entities: must not be empty; leave the key out instead\n"},
         {MIRROR "    entities: [Account]\n",
          "t.yaml:11:15: sinks[0].entities: must be a mapping: one 'name: value' per line\n"},
         {MIRROR "    entities: { A: true }\n",
          "t.yaml:11:20: sinks[0].entities.A: must be a mapping: one 'key: value' per line, or false\n"},
         {MIRROR "    entities: { A: {}, A: false }\n", "t.yaml:11:24: sinks[0].entities.A: is given twice\n"},
         {MIRROR "    entities: { \"A B\": {}, \"\": {} }\n",
-         "t.yaml:11:17: sinks[0].entities.A B: must be the API name of an entity, like Account or Order__e, not "
+         "t.yaml:11:17: sinks[0].entities.A B: must be the API name of an entity, like Account or Order__e, "
+         "not "
          "'A B'\n"
-         "t.yaml:11:28: sinks[0].entities.: must be the API name of an entity, like Account or Order__e, not ''\n"},
+         "t.yaml:11:28: sinks[0].entities.: must be the API name of an entity, like Account or Order__e, not "
+         "''\n"},
         {MIRROR "    entities: { A: { tabel: x, fields: { F.G.H: {}, F: { colum: y } } } }\n",
          "t.yaml:11:22: sinks[0].entities.A.tabel: unknown key (did you mean 'table'?)\n"
          "t.yaml:11:42: sinks[0].entities.A.fields.F.G.H: must be the API name of a field, like Industry or "
@@ -325,14 +341,18 @@ static void names_of_the_users_own_are_checked(void **state)
         {MIRROR "    entities: { A: { fields: { F: { map: { x: [y], z: } } } } }\n",
          "t.yaml:11:47: sinks[0].entities.A.fields.F.map.x: must be one value, not a list\n"
          "t.yaml:11:55: sinks[0].entities.A.fields.F.map.z: has no value\n"},
-        {MIRROR "    entities: { A: { table: _Tidemark_x, key: _Version, constants: { _seq: 1 } }, B: { table: "
-                "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa } }\n",
+        {MIRROR
+         "    entities: { A: { table: _Tidemark_x, key: _Version, constants: { _seq: 1 } }, B: { table: "
+         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa } }\n",
          "t.yaml:11:29: sinks[0].entities.A.table: must be 1 to 52 bytes, not beginning with '_tidemark_' or "
          "'sqlite_', not '_Tidemark_x'\n"
          "t.yaml:11:47: sinks[0].entities.A.key: must be 1 to 58 bytes, and none of _version, _seq, _state, "
-         "_incomplete, _deleted, _deleted_at, _archived_at, _fields, which are filled by tidemark, not '_Version'\n"
-         "t.yaml:11:70: sinks[0].entities.A.constants._seq: must be 1 to 58 bytes, and none of _version, _seq, "
-         "_state, _incomplete, _deleted, _deleted_at, _archived_at, _fields, which are filled by tidemark, not "
+         "_incomplete, _deleted, _deleted_at, _archived_at, _fields, which are filled by tidemark, not "
+         "'_Version'\n"
+         "t.yaml:11:70: sinks[0].entities.A.constants._seq: must be 1 to 58 bytes, and none of _version, "
+         "_seq, "
+         "_state, _incomplete, _deleted, _deleted_at, _archived_at, _fields, which are filled by tidemark, "
+         "not "
          "'_seq'\n"
          "t.yaml:11:95: sinks[0].entities.B.table: must be 1 to 52 bytes, not beginning with '_tidemark_' or "
          "'sqlite_', not 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'\n"},
@@ -347,7 +367,8 @@ static void nothing_is_shared(void **state)
         {MIRROR "    entities: { A: { fields: { F: { column: x }, G: { column: X } } } }\n",
          "t.yaml:11:63: sinks[0].entities.A.fields.G.column: the column 'X' is that of F, too\n"},
         {MIRROR "    entities: { A: { fields: { FirstName: , G: { column: first_name } } } }\n",
-         "t.yaml:11:58: sinks[0].entities.A.fields.G.column: the column 'first_name' is that of FirstName, too\n"},
+         "t.yaml:11:58: sinks[0].entities.A.fields.G.column: the column 'first_name' is that of FirstName, "
+         "too\n"},
         {MIRROR "    entities: { A: { key: k, fields: { F: { column: k } }, constants: { K: 1 } } }\n",
          "t.yaml:11:53: sinks[0].entities.A.fields.F.column: the column 'k' is that of the key, too\n"
          "t.yaml:11:71: sinks[0].entities.A.constants: the column 'K' is that of F, too\n"},
@@ -356,7 +377,8 @@ static void nothing_is_shared(void **state)
         {MIRROR "    entities: { A: { table: b }, B: {} }\n",
          "t.yaml:11:29: sinks[0].entities.A.table: the table 'b' is that of B, too\n"},
         {MIRROR "    entities: { A: { on_delete: archive }, B: { table: a_history } }\n",
-         "t.yaml:11:56: sinks[0].entities.B.table: the table 'a_history' is that of the history of another, too\n"},
+         "t.yaml:11:56: sinks[0].entities.B.table: the table 'a_history' is that of the history of another, "
+         "too\n"},
         {TOP "sinks:\n  - { name: a, sqlite: { path: /tmp/m.db }, on_delete: soft }\n"
              "  - { name: b, sqlite: { path: /tmp/./m.db }, on_delete: soft }\n"
              "  - { name: c, file: { path: /tmp/m.db } }\n",
@@ -365,8 +387,10 @@ static void nothing_is_shared(void **state)
         {TOP "sinks:\n  - { name: a, postgres: { dsn: host=x }, on_delete: soft }\n"
              "  - { name: b, postgres: { dsn: host=x }, on_delete: soft }\n"
              "  - { name: c, postgres: , on_delete: soft }\n  - { name: d, postgres: , on_delete: soft }\n",
-         "t.yaml:9:26: sinks[1].postgres: sinks[0] writes to this database already; every sink needs its own\n"
-         "t.yaml:11:26: sinks[3].postgres: sinks[2] writes to this database already; every sink needs its own\n"},
+         "t.yaml:9:26: sinks[1].postgres: sinks[0] writes to this database already; every sink needs its "
+         "own\n"
+         "t.yaml:11:26: sinks[3].postgres: sinks[2] writes to this database already; every sink needs its "
+         "own\n"},
     };
     assert_all(cases, ARRAY_LEN(cases));
 }

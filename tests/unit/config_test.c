@@ -200,7 +200,8 @@ static bool is_tested_elsewhere(const struct key *k)
     return (k->flags & KEY_MIRROR) || strncmp(k->path, "sinks[].entities", 16) == 0 ||
            strncmp(k->path, "sinks[].sqlite", 14) == 0 || strncmp(k->path, "sinks[].postgres", 16) == 0 ||
            strncmp(k->path, "orgs[].auth.jwt_bearer", 22) == 0 ||
-           strncmp(k->path, "orgs[].auth.refresh_token", 25) == 0 || strncmp(k->path, "orgs[].auth.password", 20) == 0;
+           strncmp(k->path, "orgs[].auth.refresh_token", 25) == 0 ||
+           strncmp(k->path, "orgs[].auth.password", 20) == 0;
 }
 
 static void no_key_of_the_table_is_forgotten_here(void **state)
@@ -621,12 +622,14 @@ static void a_managed_subscription_has_one_client(void **state)
     (void)state;
     static const struct bad cases[] = {
         {ORG "subscriptions: [{ name: a, org: main, topic: /event/X__e, managed: 18xAB }]\n" SINK,
-         "t.yaml:5:68: subscriptions[0].managed: must be a developer name: letters, digits and '_', beginning with a "
+         "t.yaml:5:68: subscriptions[0].managed: must be a developer name: letters, digits and '_', "
+         "beginning with a "
          "letter, not '18xAB'\n"},
         {ORG "subscriptions: [{ name: a, org: main, topic: /event/X__e, managed: Feed },\n"
              "                { name: b, org: main, topic: /event/Y__e, managed: Feed_2 },\n"
              "                { name: c, org: main, topic: /event/Z__e, managed: Feed }]\n" SINK,
-         "t.yaml:7:68: subscriptions[2].managed: 'Feed' is the managed subscription of 'a' too: only one client can "
+         "t.yaml:7:68: subscriptions[2].managed: 'Feed' is the managed subscription of 'a' too: only one "
+         "client can "
          "have it\n"},
     };
     assert_all(cases, ARRAY_LEN(cases));
@@ -1002,7 +1005,8 @@ static void the_schema_and_the_reference_are_those_of_the_table(void **state)
 static void assert_warnings(const char *subscriptions, const char *expected)
 {
     struct buf problems = BUF_INIT, text = BUF_INIT;
-    buf_addf(&text, "%ssubscriptions:\n%ssinks: [{ name: log, file: { path: /tmp/out.ndjson } }]\n", ORG, subscriptions);
+    buf_addf(&text, "%ssubscriptions:\n%ssinks: [{ name: log, file: { path: /tmp/out.ndjson } }]\n", ORG,
+             subscriptions);
     struct config *c = load((char *)text.data, 0, &problems);
     assert_non_null(c);
     assert_string_equal(problems.len ? (char *)problems.data : "", expected);
@@ -1020,14 +1024,17 @@ static void topics_that_bring_the_same_events_are_told(void **state)
                     "  - { name: c, org: main, topic: /event/Order__e }\n"
                     "  - { name: d, org: main, topic: /event/Orders__chn }\n"
                     "  - { name: e, org: main, topic: /event/ChangeEvents__e }\n",
-                    "t.yaml:11:9: sinks[0].subscriptions: warning: d (/event/Orders__chn) and e (/event/ChangeEvents__e) may "
+                    "t.yaml:11:9: sinks[0].subscriptions: warning: d (/event/Orders__chn) and e "
+                    "(/event/ChangeEvents__e) may "
                     "bring the same events: what is in a custom channel only the org knows" END
-                    "t.yaml:11:9: sinks[0].subscriptions: warning: d (/event/Orders__chn) and c (/event/Order__e) may bring "
+                    "t.yaml:11:9: sinks[0].subscriptions: warning: d (/event/Orders__chn) and c "
+                    "(/event/Order__e) may bring "
                     "the same events: what is in a custom channel only the org knows" END);
     assert_warnings("  - { name: a, org: main, topic: /data/AccountChangeEvent }\n"
                     "  - { name: b, org: main, topic: /data/ChangeEvents }\n"
                     "  - { name: c, org: main, topic: /data/AccountChangeEvent }\n",
-                    "t.yaml:9:9: sinks[0].subscriptions: warning: b (/data/ChangeEvents) and a (/data/AccountChangeEvent) "
+                    "t.yaml:9:9: sinks[0].subscriptions: warning: b (/data/ChangeEvents) and a "
+                    "(/data/AccountChangeEvent) "
                     "bring the same events" END
                     "t.yaml:9:9: sinks[0].subscriptions: warning: a (/data/AccountChangeEvent) and c "
                     "(/data/AccountChangeEvent) bring the same events" END);
@@ -1038,15 +1045,16 @@ static void each_org_and_each_sink_stands_alone(void **state)
 {
     (void)state;
     struct config *c = load_good(
-        ORG "  - { name: other, auth: { static: { access_token: t, instance_url: 'https://x.my.salesforce.com', "
-            "tenant_id: 00Dxx0000001gEREAY } } }\n"
-            "subscriptions:\n"
-            "  - { name: a, org: main, topic: /data/ChangeEvents }\n"
-            "  - { name: b, org: other, topic: /data/AccountChangeEvent }\n"
-            "  - { name: c, org: main, topic: /data/AccountChangeEvent }\n"
-            "sinks:\n"
-            "  - { name: one, subscriptions: [a, b], file: { path: /tmp/one } }\n"
-            "  - { name: two, subscriptions: [b, c], file: { path: /tmp/two } }\n");
+        ORG
+        "  - { name: other, auth: { static: { access_token: t, instance_url: 'https://x.my.salesforce.com', "
+        "tenant_id: 00Dxx0000001gEREAY } } }\n"
+        "subscriptions:\n"
+        "  - { name: a, org: main, topic: /data/ChangeEvents }\n"
+        "  - { name: b, org: other, topic: /data/AccountChangeEvent }\n"
+        "  - { name: c, org: main, topic: /data/AccountChangeEvent }\n"
+        "sinks:\n"
+        "  - { name: one, subscriptions: [a, b], file: { path: /tmp/one } }\n"
+        "  - { name: two, subscriptions: [b, c], file: { path: /tmp/two } }\n");
     config_free(c);
 }
 
@@ -1079,16 +1087,17 @@ static void what_is_in_effect_counts(void **state)
 {
     (void)state;
     struct config *a = load_good(ORG SUB SINK);
-    struct config *b = load_good("orgs:\n"
-                                 "  - name: main\n"
-                                 "    login_url: https://acme.my.salesforce.com\n"
-                                 "    auth: { client_credentials: { client_id: id, client_secret: other } }\n" SUB
-                                 "  - { name: contacts, org: main, topic: /data/ContactChangeEvent }\n" SINK
-                                 "    subscriptions: [accounts]\n"
-                                 "  - { name: other, file: { path: /tmp/out.ndjson2 }, batch: { events: 7 } }\n"
-                                 "store: { path: /else, max_size: 1GiB, retention: 1h }\n"
-                                 "admin: { listen: false }\n"
-                                 "log: { level: warn }\n");
+    struct config *b = load_good(
+        "orgs:\n"
+        "  - name: main\n"
+        "    login_url: https://acme.my.salesforce.com\n"
+        "    auth: { client_credentials: { client_id: id, client_secret: other } }\n" SUB
+        "  - { name: contacts, org: main, topic: /data/ContactChangeEvent }\n" SINK
+        "    subscriptions: [accounts]\n"
+        "  - { name: other, file: { path: /tmp/out.ndjson2 }, batch: { events: 7 } }\n"
+        "store: { path: /else, max_size: 1GiB, retention: 1h }\n"
+        "admin: { listen: false }\n"
+        "log: { level: warn }\n");
     assert_false(config_same_org(a, 0, b, 0)); /* a secret alone */
     assert_true(config_same_subscription(a, 0, b, 0));
     assert_false(config_same_subscription(a, 0, b, 1));
@@ -1100,8 +1109,9 @@ static void what_is_in_effect_counts(void **state)
     config_free(b);
 }
 
-#define MIRROR(column, dsn)                                                                                   \
-    "sinks:\n  - name: db\n    on_delete: soft\n    postgres: { dsn: '" dsn "' }\n    entities:\n      Account: { fields: { Phone: "   \
+#define MIRROR(column, dsn)                                                                                  \
+    "sinks:\n  - name: db\n    on_delete: soft\n    postgres: { dsn: '" dsn                                  \
+    "' }\n    entities:\n      Account: { fields: { Phone: "                                                 \
     "{ column: " column " } } }\n"
 
 static void what_is_mirrored_and_where_counts(void **state)

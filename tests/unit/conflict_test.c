@@ -51,7 +51,8 @@ static void versions_are_a_total_order(void **state)
     struct rng r = {1};
     for (int i = 0; i < 200000; i++) {
         struct version a = draw_version(&r), b = draw_version(&r), c = draw_version(&r);
-        int ab = sign(version_compare(&a, &b)), bc = sign(version_compare(&b, &c)), ac = sign(version_compare(&a, &c));
+        int ab = sign(version_compare(&a, &b)), bc = sign(version_compare(&b, &c)),
+            ac = sign(version_compare(&a, &c));
         assert_int_equal(ab, -sign(version_compare(&b, &a)));
         assert_int_equal(sign(version_compare(&a, &a)), 0);
         if (ab == bc || bc == 0)
@@ -174,7 +175,8 @@ static struct outcome expect(const struct step *steps, size_t n)
     for (uint32_t f = 0; f < FIELDS; f++) {
         const struct step *best = NULL;
         for (size_t i = 0; i < n; i++)
-            if ((steps[i].kind == CONFLICT_IMAGE || (steps[i].kind == CONFLICT_UPDATE && (steps[i].named >> f & 1))) &&
+            if ((steps[i].kind == CONFLICT_IMAGE ||
+                 (steps[i].kind == CONFLICT_UPDATE && (steps[i].named >> f & 1))) &&
                 (!best || version_compare(&steps[i].version, &best->version) > 0))
                 best = &steps[i];
         out.value[f] = best ? best->value[f] : 0;
@@ -188,8 +190,9 @@ static size_t draw_history(struct rng *r, struct step *steps)
     struct version v = {.epoch = 1, .commit = 11657372702432, .sequence = 1};
     for (size_t i = 0; i < n; i++) {
         struct step *s = &steps[i];
-        static const enum conflict_kind kinds[] = {CONFLICT_IMAGE,  CONFLICT_UPDATE, CONFLICT_UPDATE, CONFLICT_UPDATE,
-                                                   CONFLICT_UPDATE, CONFLICT_DELETE, CONFLICT_GAP,    CONFLICT_IMAGE};
+        static const enum conflict_kind kinds[] = {CONFLICT_IMAGE,  CONFLICT_UPDATE, CONFLICT_UPDATE,
+                                                   CONFLICT_UPDATE, CONFLICT_UPDATE, CONFLICT_DELETE,
+                                                   CONFLICT_GAP,    CONFLICT_IMAGE};
         *s = (struct step){.kind = kinds[rng_below(r, ARRAY_LEN(kinds))],
                            .named = (unsigned)(1 + rng_below(r, (1 << FIELDS) - 1))};
         for (uint32_t f = 0; f < FIELDS; f++)
@@ -197,9 +200,15 @@ static size_t draw_history(struct rng *r, struct step *steps)
         s->version = v;
         s->version.rank = s->kind == CONFLICT_IMAGE && rng_below(r, 3) == 0;
         switch (rng_below(r, 4)) {
-        case 0: v.sequence++; break; /* the same transaction */
-        case 1: v.epoch++, v.commit -= 1000000000; break;
-        default: v.commit += 1 + (int64_t)rng_below(r, 1000), v.sequence = 1; break;
+        case 0:
+            v.sequence++;
+            break; /* the same transaction */
+        case 1:
+            v.epoch++, v.commit -= 1000000000;
+            break;
+        default:
+            v.commit += 1 + (int64_t)rng_below(r, 1000), v.sequence = 1;
+            break;
         }
     }
     return n;
@@ -290,9 +299,11 @@ static struct record_state draw_state(struct rng *r, struct arena *a)
     bool hashes = rng_below(r, 2), kept = rng_below(r, 2);
     for (uint32_t i = 0, number = 0; i < s.n; i++) {
         number += 1 + (uint32_t)rng_below(r, 5);
-        fields[i] = (struct field_version){.field = number, .version = draw_version(r), .hash = hashes ? rng_next(r) : 0};
+        fields[i] = (struct field_version){
+            .field = number, .version = draw_version(r), .hash = hashes ? rng_next(r) : 0};
         struct mirror_value *v = arena_alloc(a, sizeof *v);
-        *v = (struct mirror_value){.is_null = rng_below(r, 4) == 0, .type = (enum mirror_type)rng_below(r, 8)};
+        *v = (struct mirror_value){.is_null = rng_below(r, 4) == 0,
+                                   .type = (enum mirror_type)rng_below(r, 8)};
         if (v->type == MIRROR_DOUBLE)
             v->as.number = (double)rng_next(r) / 3;
         else if (v->type == MIRROR_TEXT || v->type == MIRROR_JSON)

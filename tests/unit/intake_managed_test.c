@@ -46,8 +46,10 @@ static int tear_down_managed(void **state)
 static void answer(struct pubsub_stream *s, uint64_t serial, uint64_t id, const char *refusal)
 {
     struct pubsub_response *r = response_of(NULL, 0, 999999); /* which is no keepalive */
-    r->commit = (struct pubsub_commit_answer){
-        .is_there = true, .serial = serial, .refused = refusal != NULL, .replay_id = replay_id_in(&r->arena, id)};
+    r->commit = (struct pubsub_commit_answer){.is_there = true,
+                                              .serial = serial,
+                                              .refused = refusal != NULL,
+                                              .replay_id = replay_id_in(&r->arena, id)};
     if (refusal)
         r->commit.why = arena_copy(&r->arena, span_of_str(refusal));
     fake_org_send(s, r);
@@ -280,7 +282,8 @@ static void a_keepalive_beside_is_enough(void **state)
     send_keepalive(managed_stream(0), 10);
     wait_resume(f, 10);
     fake_org_end(managed_stream(0), PUBSUB_RECONNECT, "cut");
-    struct pubsub_stream *m = managed_stream(1), *b = fake_org_stream(2); /* each time: it may have been reset there */
+    struct pubsub_stream *m = managed_stream(1),
+                         *b = fake_org_stream(2); /* each time: it may have been reset there */
     assert_from_id(b, 10);
     send_keepalive(b, 15);
     assert_true(fake_org_cancelled(b));
@@ -348,7 +351,8 @@ static void a_position_lost_beside_is_an_incident(void **state)
     managed_stream(3);
     b = beside_stream(4, PUBSUB_EARLIEST);
     assert_int_equal(open_incidents(f), 1);
-    assert_int_equal(record_of(f, 1).acknowledged_len, 0); /* nothing that counts here may be committed again */
+    assert_int_equal(record_of(f, 1).acknowledged_len,
+                     0); /* nothing that counts here may be committed again */
     send_one(b, "a", 100);
     send_keepalive(b, 110);
     assert_true(fake_org_cancelled(b));
@@ -391,9 +395,8 @@ static void another_topic_than_ours_is_said(void **state)
 
 static struct pubsub_status slot_is_taken(void)
 {
-    return (struct pubsub_status){.grpc_code = 6,
-                                  .reaction = PUBSUB_SLOW_DOWN,
-                                  .error_code = "managed.subscription.already.active"};
+    return (struct pubsub_status){
+        .grpc_code = 6, .reaction = PUBSUB_SLOW_DOWN, .error_code = "managed.subscription.already.active"};
 }
 
 static struct pubsub_status name_is_unknown(void)
@@ -421,7 +424,8 @@ static struct source_view refuse(struct fixture *f, size_t n, const struct pubsu
 static size_t refuse_for(struct fixture *f, const struct pubsub_status *status, int minutes, size_t n)
 {
     for (int i = 0; i < minutes; i++) {
-        assert_int_not_equal(refuse(f, n++, status).state, SOURCE_REFUSED); /* a pause of no time may be over */
+        assert_int_not_equal(refuse(f, n++, status).state,
+                             SOURCE_REFUSED); /* a pause of no time may be over */
         pass(f, 60 * 1000);
     }
     return n;

@@ -692,7 +692,8 @@ static void a_fetch_pauses_no_longer_than_a_stream(void **state)
     start(f);
     send_one(fake_org_stream(0), "a", 10);
     for (size_t i = 0; i < FAILURES; i++) {
-        struct pubsub_status away = {.grpc_code = 14, .reaction = PUBSUB_RECONNECT, .text = "connection refused"};
+        struct pubsub_status away = {
+            .grpc_code = 14, .reaction = PUBSUB_RECONNECT, .text = "connection refused"};
         struct fake_schema_call *call = fake_org_schema_call(i);
         if (!call)
             fail_msg("not asked again after %zu failures", i);

@@ -203,10 +203,11 @@ static void refused(void **state)
     (void)state;
     struct client c;
     struct fake_counts n;
-    open_client(&c,
-                &(struct fake_script){
-                    .events = 300, .batch = 30, .commit_refusal = "older than the committed one", .end_code = -1},
-                true);
+    open_client(
+        &c,
+        &(struct fake_script){
+            .events = 300, .batch = 30, .commit_refusal = "older than the committed one", .end_code = -1},
+        true);
     wait_for(&c.got, &c.got.events, 300); /* the stream goes on */
     wait_answered(&c.got, c.got.serial);
     assert_int_equal(c.got.refused, c.got.answers);
@@ -220,8 +221,9 @@ static void answers_with_events(void **state)
     (void)state;
     struct client c;
     struct fake_counts n;
-    open_client(&c,
-                &(struct fake_script){.events = 1000, .batch = 10, .answer_with_events = true, .end_code = -1}, true);
+    open_client(
+        &c, &(struct fake_script){.events = 1000, .batch = 10, .answer_with_events = true, .end_code = -1},
+        true);
     wait_for(&c.got, &c.got.events, 1000);
     wait_answered(&c.got, c.got.serial);
     assert_true(c.got.answers_with_events > 0);

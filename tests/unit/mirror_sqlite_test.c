@@ -18,9 +18,16 @@
 static const struct mirror_column columns[] = {{.name = "name", .type = MIRROR_TEXT},
                                                {.name = "amount", .type = MIRROR_DOUBLE},
                                                {.name = "modified", .type = MIRROR_DATETIME}};
-static const struct mirror_source sources[] = {{"Name", "", 0}, {"Amount", "", 1}, {"LastModifiedDate", "", 2}};
-static const struct mirror_table table = {.name = "account", .key = "id", .last_modified = "modified", .shape = 1,
-                                          .n_columns = 3, .n_sources = 3, .columns = columns, .sources = sources};
+static const struct mirror_source sources[] = {
+    {"Name", "", 0}, {"Amount", "", 1}, {"LastModifiedDate", "", 2}};
+static const struct mirror_table table = {.name = "account",
+                                          .key = "id",
+                                          .last_modified = "modified",
+                                          .shape = 1,
+                                          .n_columns = 3,
+                                          .n_sources = 3,
+                                          .columns = columns,
+                                          .sources = sources};
 static const uint32_t name_column[] = {0};
 
 static int setup(void **state)
@@ -52,7 +59,8 @@ static void prepare(struct mirror_stand *t)
 }
 
 /* Write one value into one column; what became of the row. */
-static struct mirror_row put(struct mirror_stand *t, const char *id, uint32_t column, struct mirror_value value)
+static struct mirror_row put(struct mirror_stand *t, const char *id, uint32_t column,
+                             struct mirror_value value)
 {
     struct mirror_row row = stand_row(t, &table, id, MIRROR_UPSERT, 1, &column, &value, "s");
     if (t->ops->write(t->m, &row, 1, false, &t->e) != 0)
@@ -110,16 +118,18 @@ static void places_that_cannot_be_used_are_named(void **state)
     snprintf(path, sizeof path, "%s", t->path);
     snprintf(t->path, sizeof t->path, "%s/none/mirror.db", t->dir);
     t->ops->free(t->m);
-    t->m = t->ops->new(&t->config);
+    t->m = t->ops->new (&t->config);
     assert_opens_not(t, ERR_RETRY, "its folder does not exist");
     snprintf(t->path, sizeof t->path, "%s", t->dir);
     t->ops->free(t->m);
-    t->m = t->ops->new(&t->config);
+    t->m = t->ops->new (&t->config);
     assert_opens_not(t, ERR_REJECTED, "is not a file");
     snprintf(t->path, sizeof t->path, "%s", path);
     t->ops->free(t->m);
-    t->m = t->ops->new(&t->config);
-    assert_int_equal(file_replace(path, "no database, but a note of somebody's that must stay as it is", 61, 0600, &t->e), 0);
+    t->m = t->ops->new (&t->config);
+    assert_int_equal(
+        file_replace(path, "no database, but a note of somebody's that must stay as it is", 61, 0600, &t->e),
+        0);
     assert_opens_not(t, ERR_REJECTED, "is no SQLite database");
     struct buf kept = BUF_INIT;
     assert_int_equal(file_read(path, 1000, &kept, &t->e), 0);
@@ -289,8 +299,9 @@ static void constraints_that_would_do_something_else_refuse(void **state)
 {
     struct mirror_stand *t = *state;
     open_and_fence(t);
-    assert_true(t->kind->run(t, "CREATE TABLE account(id TEXT PRIMARY KEY ON CONFLICT REPLACE,"
-                                " name TEXT NOT NULL ON CONFLICT ROLLBACK UNIQUE ON CONFLICT IGNORE, amount REAL) STRICT"));
+    assert_true(t->kind->run(
+        t, "CREATE TABLE account(id TEXT PRIMARY KEY ON CONFLICT REPLACE,"
+           " name TEXT NOT NULL ON CONFLICT ROLLBACK UNIQUE ON CONFLICT IGNORE, amount REAL) STRICT"));
     prepare(t);
     assert_int_equal(put(t, "1", 0, VALUE_TEXT("one")).outcome, MIRROR_WRITTEN);
     assert_int_equal(put(t, "2", 0, VALUE_TEXT("one")).outcome, MIRROR_REFUSED);
@@ -308,12 +319,13 @@ static void types_that_would_change_values_are_told(void **state)
         {.name = "d1", .type = MIRROR_DOUBLE},   {.name = "d2", .type = MIRROR_DOUBLE},
         {.name = "m1", .type = MIRROR_DATETIME}, {.name = "m2", .type = MIRROR_DATETIME},
         {.name = "b1", .type = MIRROR_BOOLEAN},  {.name = "b2", .type = MIRROR_BOOLEAN}};
-    const struct mirror_table t2 = {.name = "wide", .key = "id", .number = 1, .shape = 1, .n_columns = 10,
-                                    .columns = wide};
+    const struct mirror_table t2 = {
+        .name = "wide", .key = "id", .number = 1, .shape = 1, .n_columns = 10, .columns = wide};
     struct mirror_stand *t = *state;
     open_and_fence(t);
-    assert_true(t->kind->run(t, "CREATE TABLE wide(id TEXT PRIMARY KEY, t1 VARCHAR(20), t2 INT, i1 BIGINT, i2 TEXT,"
-                                " d1 DOUBLE PRECISION, d2 INTEGER, m1 DATETIME, m2 INTEGER, b1 BOOLEAN, b2 TEXT)"));
+    assert_true(
+        t->kind->run(t, "CREATE TABLE wide(id TEXT PRIMARY KEY, t1 VARCHAR(20), t2 INT, i1 BIGINT, i2 TEXT,"
+                        " d1 DOUBLE PRECISION, d2 INTEGER, m1 DATETIME, m2 INTEGER, b1 BOOLEAN, b2 TEXT)"));
     assert_int_equal(t->ops->begin(t->m, &t->e), 0);
     assert_int_equal(t->ops->prepare(t->m, &t2, t->numbers, &t->remarks, &t->e), 0);
     const char *odd = (const char *)t->remarks.odd.data;
@@ -327,7 +339,8 @@ static void types_that_would_change_values_are_told(void **state)
 
 static void names_that_differ_in_case_alone_are_twins(void **state)
 {
-    static const struct mirror_column twins[] = {{.name = "Name", .type = MIRROR_TEXT}, {.name = "name", .type = MIRROR_TEXT}};
+    static const struct mirror_column twins[] = {{.name = "Name", .type = MIRROR_TEXT},
+                                                 {.name = "name", .type = MIRROR_TEXT}};
     static const struct mirror_column own[] = {{.name = "_Version", .type = MIRROR_TEXT}};
     const struct mirror_table bad[] = {
         {.name = "a", .key = "id", .shape = 1, .n_columns = 2, .columns = twins},

@@ -18,18 +18,26 @@ static const struct mirror_column columns[] = {{.name = "name", .type = MIRROR_T
                                                {.name = "amount", .type = MIRROR_DOUBLE},
                                                {.name = "is_open", .type = MIRROR_BOOLEAN},
                                                {.name = "closed_at", .type = MIRROR_DATETIME}};
-static const struct mirror_source sources[] = {{"Name", "", 0}, {"Amount", "", 1}, {"IsOpen", "", 2}, {"ClosedAt", "", 3}};
+static const struct mirror_source sources[] = {
+    {"Name", "", 0}, {"Amount", "", 1}, {"IsOpen", "", 2}, {"ClosedAt", "", 3}};
 static const uint32_t all[] = {0, 1, 2, 3};
 #define VALUES(name_, amount_)                                                                               \
     (const struct mirror_value[])                                                                            \
     {                                                                                                        \
-        VALUE_TEXT(name_), VALUE_NUMBER(amount_), VALUE_OF(MIRROR_BOOLEAN, 1), VALUE_OF(MIRROR_DATETIME, STAND_T0) \
+        VALUE_TEXT(name_), VALUE_NUMBER(amount_), VALUE_OF(MIRROR_BOOLEAN, 1),                               \
+            VALUE_OF(MIRROR_DATETIME, STAND_T0)                                                              \
     }
 
 static struct mirror_table deal(void)
 {
-    return (struct mirror_table){.name = "deal", .key = "id", .on_delete = MIRROR_HARD, .shape = 1, .n_columns = 4,
-                                 .n_sources = 4, .columns = columns, .sources = sources};
+    return (struct mirror_table){.name = "deal",
+                                 .key = "id",
+                                 .on_delete = MIRROR_HARD,
+                                 .shape = 1,
+                                 .n_columns = 4,
+                                 .n_sources = 4,
+                                 .columns = columns,
+                                 .sources = sources};
 }
 
 /* A database of its own. */
@@ -71,7 +79,7 @@ static void use_dsn(struct mirror_stand *t, const char *fmt, ...)
     struct sink_config config = t->config;
     config.dsn = dsn;
     t->ops->free(t->m);
-    t->m = t->ops->new(&config);
+    t->m = t->ops->new (&config);
 }
 
 static struct mirror_row full_row(struct mirror_stand *t, const struct mirror_table *table, const char *id,
@@ -102,12 +110,14 @@ static void states_say_who_is_to_blame(void **state)
         const char *state;
         enum pg_fault fault;
     } cases[] = {
-        {"23505", PG_FAULT_ROW},     {"23514", PG_FAULT_ROW},  {"22001", PG_FAULT_ROW},    {"22P02", PG_FAULT_ROW},
-        {"54000", PG_FAULT_ROW},     {"P0001", PG_FAULT_ROW},  {"40P01", PG_FAULT_BUSY},   {"55P03", PG_FAULT_BUSY},
-        {"57014", PG_FAULT_BUSY},    {"57P01", PG_FAULT_AWAY}, {"53100", PG_FAULT_AWAY},   {"25006", PG_FAULT_AWAY},
-        {"XX000", PG_FAULT_AWAY},    {"08006", PG_FAULT_AWAY}, {"42501", PG_FAULT_RIGHT},  {"42P01", PG_FAULT_CHANGED},
-        {"42703", PG_FAULT_CHANGED}, {"28P01", PG_FAULT_LOGIN}, {"3D000", PG_FAULT_LOGIN}, {"0A000", PG_FAULT_OTHER},
-        {"", PG_FAULT_AWAY},         {NULL, PG_FAULT_AWAY},
+        {"23505", PG_FAULT_ROW},     {"23514", PG_FAULT_ROW},     {"22001", PG_FAULT_ROW},
+        {"22P02", PG_FAULT_ROW},     {"54000", PG_FAULT_ROW},     {"P0001", PG_FAULT_ROW},
+        {"40P01", PG_FAULT_BUSY},    {"55P03", PG_FAULT_BUSY},    {"57014", PG_FAULT_BUSY},
+        {"57P01", PG_FAULT_AWAY},    {"53100", PG_FAULT_AWAY},    {"25006", PG_FAULT_AWAY},
+        {"XX000", PG_FAULT_AWAY},    {"08006", PG_FAULT_AWAY},    {"42501", PG_FAULT_RIGHT},
+        {"42P01", PG_FAULT_CHANGED}, {"42703", PG_FAULT_CHANGED}, {"28P01", PG_FAULT_LOGIN},
+        {"3D000", PG_FAULT_LOGIN},   {"0A000", PG_FAULT_OTHER},   {"", PG_FAULT_AWAY},
+        {NULL, PG_FAULT_AWAY},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
@@ -118,8 +128,11 @@ static void no_text_holds_the_password(void **state)
 {
     STAND;
     static const char *const strings[] = {
-        "host=/nowhere user=x password=sw0rdfish", "postgresql://x:sw0rdfish@%2Fnowhere/db",
-        "host=/nowhere password='sw0rdfish unclosed", "host=/nowhere sslmode=what password=sw0rdfish", "sw0rdfish",
+        "host=/nowhere user=x password=sw0rdfish",
+        "postgresql://x:sw0rdfish@%2Fnowhere/db",
+        "host=/nowhere password='sw0rdfish unclosed",
+        "host=/nowhere sslmode=what password=sw0rdfish",
+        "sw0rdfish",
         "postgresql://x:sw0rdfish@[::1/db",
     };
     for (size_t i = 0; i < ARRAY_LEN(strings); i++) {
@@ -213,8 +226,9 @@ static void a_connection_ended_in_a_transaction_is_a_retry(void **state)
     open_and_fence(t);
     begin_with(t, &table);
     write_ok(t, full_row(t, &table, "006A", VALUES("x", 1)));
-    run(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tidemark sink%'"
-           " AND datname = current_database()");
+    run(t,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tidemark sink%'"
+        " AND datname = current_database()");
     /* Before COMMIT is sent nothing can have been committed. */
     FAILS(t->ops->commit(t->m, stand_store, 1, span_of_str(""), &t->e), ERR_RETRY);
     t->ops->close(t->m);
@@ -251,7 +265,7 @@ static void whoever_is_fenced_in_a_transaction_cannot_commit(void **state)
 {
     STAND;
     const struct mirror_table table = deal();
-    struct mirror *second = t->ops->new(&t->config);
+    struct mirror *second = t->ops->new (&t->config);
     struct mirror_authority held;
     struct buf notice = BUF_INIT;
     open_and_fence(t);
@@ -272,7 +286,8 @@ static void whoever_is_fenced_in_a_transaction_cannot_commit(void **state)
 
 static void use_role(struct mirror_stand *t, const char *role)
 {
-    use_dsn(t, "host=%s user=%s dbname=%s", postgres_server_folder(postgres_of_tests), role, strrchr(t->dir, '/') + 1);
+    use_dsn(t, "host=%s user=%s dbname=%s", postgres_server_folder(postgres_of_tests), role,
+            strrchr(t->dir, '/') + 1);
 }
 
 static void a_missing_right_is_named_and_may_be_granted_later(void **state)
@@ -287,12 +302,14 @@ static void a_missing_right_is_named_and_may_be_granted_later(void **state)
     t->ops->close(t->m);
     FAILS(t->ops->look(t->m, &t->e), ERR_REJECTED);
     OK(t->ops->inspect(t->m, &table, 1, &text, &t->e));
-    assert_non_null(strstr((const char *)text.data, "bad: tables cannot be made in schema \"public\": GRANT CREATE"));
+    assert_non_null(
+        strstr((const char *)text.data, "bad: tables cannot be made in schema \"public\": GRANT CREATE"));
     t->ops->close(t->m);
     buf_clear(&text);
     run(t, "GRANT CREATE ON SCHEMA public TO plain");
     open_and_fence(t);
-    run(t, "CREATE TABLE deal (id text PRIMARY KEY, name text, amount float8, is_open boolean, closed_at timestamptz,"
+    run(t, "CREATE TABLE deal (id text PRIMARY KEY, name text, amount float8, is_open boolean, closed_at "
+           "timestamptz,"
            " _version text, _seq bigint, _state bytea, _incomplete boolean NOT NULL DEFAULT false);"
            "GRANT SELECT, INSERT ON deal TO plain");
     begin_with(t, &table);
@@ -322,7 +339,8 @@ static void tables_of_ours_need_no_right_to_make_them(void **state)
     write_ok(t, full_row(t, &table, "006A", VALUES("x", 1)));
     commit_at(t, 1);
     t->ops->close(t->m);
-    run(t, "CREATE ROLE writer LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO writer");
+    run(t, "CREATE ROLE writer LOGIN; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "
+           "writer");
     use_role(t, "writer");
     open_and_fence(t);
     begin_with(t, &table);
@@ -358,7 +376,8 @@ static void columns_made_by_hand_take_what_fits_and_never_cut(void **state)
 {
     STAND;
     const struct mirror_table table = deal();
-    run(t, "CREATE TABLE deal (id varchar(18) PRIMARY KEY, name varchar(5), amount numeric(6,2), is_open integer,"
+    run(t, "CREATE TABLE deal (id varchar(18) PRIMARY KEY, name varchar(5), amount numeric(6,2), is_open "
+           "integer,"
            " closed_at date, loud text GENERATED ALWAYS AS (upper(name)) STORED)");
     open_and_fence(t);
     begin_with(t, &table);
@@ -370,10 +389,11 @@ static void columns_made_by_hand_take_what_fits_and_never_cut(void **state)
     assert_refused(t, full_row(t, &table, "006A", VALUES("much too long", 1)), "character varying(5)");
     assert_refused(t, full_row(t, &table, "006B", VALUES("short", 1e9)), "22003");
     commit_at(t, 1);
-    assert_int_equal(postgres_count_outside(t, "SELECT count(*) FROM deal WHERE id = '006A' AND name = 'other' AND"
-                                               " amount = 99.00 AND is_open = 1 AND closed_at = '2026-01-01' AND"
-                                               " loud = 'OTHER'"),
-                     1);
+    assert_int_equal(
+        postgres_count_outside(t, "SELECT count(*) FROM deal WHERE id = '006A' AND name = 'other' AND"
+                                  " amount = 99.00 AND is_open = 1 AND closed_at = '2026-01-01' AND"
+                                  " loud = 'OTHER'"),
+        1);
     assert_int_equal(postgres_count_outside(t, "SELECT count(*) FROM deal"), 1);
 }
 
@@ -409,7 +429,8 @@ static void a_constraint_that_waits_for_commit_refuses_its_row_alone(void **stat
     STAND;
     const struct mirror_table table = deal();
     run(t, "CREATE TABLE allowed (name text PRIMARY KEY); INSERT INTO allowed VALUES ('good');"
-           "CREATE TABLE deal (id text PRIMARY KEY, name text REFERENCES allowed DEFERRABLE INITIALLY DEFERRED)");
+           "CREATE TABLE deal (id text PRIMARY KEY, name text REFERENCES allowed DEFERRABLE INITIALLY "
+           "DEFERRED)");
     open_and_fence(t);
     begin_with(t, &table);
     struct mirror_row rows[3] = {full_row(t, &table, "006A", VALUES("good", 1)),
@@ -433,7 +454,8 @@ static void a_row_that_somebody_took_away_meanwhile_is_there_again(void **state)
     write_ok(t, full_row(t, &table, "006B", VALUES("x", 1)));
     commit_at(t, 1);
     begin_with(t, &table);
-    struct mirror_row rows[2] = {full_row(t, &table, "006A", VALUES("y", 2)), full_row(t, &table, "006B", VALUES("y", 2))};
+    struct mirror_row rows[2] = {full_row(t, &table, "006A", VALUES("y", 2)),
+                                 full_row(t, &table, "006B", VALUES("y", 2))};
     run(t, "DELETE FROM deal WHERE id = '006B'");
     OK(t->ops->write(t->m, rows, 2, false, &t->e));
     assert_int_equal(rows[0].outcome, MIRROR_WRITTEN);

@@ -46,15 +46,16 @@ enum { WORLDS = 18, POSTGRES_WORLDS = 3, RECORDS = 200, MOST_DEATHS = 6 };
 #endif
 enum { DEADLINE_MS = 120 * 1000, PORTIONS = 3, LIVES = 40 };
 
-#define ORG "00Dxx0000001gEREAY"
+#define ORG              "00Dxx0000001gEREAY"
 #define TEXT_FIELD(name) "{\"name\":\"" name "\",\"type\":[\"null\",\"string\"],\"default\":null}"
 static const char schema[] =
-    "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[" HEADER_FIELD "," TEXT_FIELD("Name") ","
-    TEXT_FIELD("Phone") ",{\"name\":\"Amount\",\"type\":[\"null\",\"double\"],\"default\":null},"
-    "{\"name\":\"Count\",\"type\":[\"null\",\"long\"],\"default\":null},"
-    "{\"name\":\"Flag\",\"type\":[\"null\",\"boolean\"],\"default\":null},"
-    "{\"name\":\"BillingAddress\",\"type\":[\"null\",{\"type\":\"record\",\"name\":\"Address\",\"fields\":["
-    TEXT_FIELD("City") "," TEXT_FIELD("Street") "]}],\"default\":null}]}";
+    "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[" HEADER_FIELD
+    "," TEXT_FIELD("Name") "," TEXT_FIELD(
+        "Phone") ",{\"name\":\"Amount\",\"type\":[\"null\",\"double\"],\"default\":null},"
+                 "{\"name\":\"Count\",\"type\":[\"null\",\"long\"],\"default\":null},"
+                 "{\"name\":\"Flag\",\"type\":[\"null\",\"boolean\"],\"default\":null},"
+                 "{\"name\":\"BillingAddress\",\"type\":[\"null\",{\"type\":\"record\",\"name\":\"Address\","
+                 "\"fields\":[" TEXT_FIELD("City") "," TEXT_FIELD("Street") "]}],\"default\":null}]}";
 enum { CITY = 5, STREET = 6, ADDRESS_INDEX = 6, PLAIN = 5 };
 
 /* --- events ---------------------------------------------------------------------------------------- */
@@ -123,8 +124,8 @@ static void id_of(uint32_t record, char id[24])
 
 static struct span payload_of(const struct model_change *ch, struct arena *a)
 {
-    static const int64_t types[] = {[MODEL_CREATE] = 0, [MODEL_UPDATE] = 1, [MODEL_DELETE] = 2, [MODEL_UNDELETE] = 3,
-                                    [MODEL_GAP] = 5};
+    static const int64_t types[] = {
+        [MODEL_CREATE] = 0, [MODEL_UPDATE] = 1, [MODEL_DELETE] = 2, [MODEL_UNDELETE] = 3, [MODEL_GAP] = 5};
     char ids[MODEL_MOST_IDS][24], key[40], changed[2][16], nulled[2][16];
     const char *id_list[MODEL_MOST_IDS + 1], *changed_list[3], *nulled_list[3];
     struct buf b = BUF_INIT;
@@ -185,7 +186,8 @@ static struct sink_config config_of(uint64_t seed, enum sink_kind kind, char *da
                                 .conflict = CONFLICT_NEWEST_WINS,
                                 .new_fields = NEW_FIELDS_ADD,
                                 .compounds = COMPOUNDS_FLATTEN,
-                                .transactions = seed / 3 % 2 ? TRANSACTIONS_ATOMIC : TRANSACTIONS_BEST_EFFORT};
+                                .transactions = seed / 3 % 2 ? TRANSACTIONS_ATOMIC
+                                                             : TRANSACTIONS_BEST_EFFORT};
 }
 
 static void swap(size_t *a, size_t *b)
@@ -256,8 +258,8 @@ static size_t append_block(struct world *w, size_t from, size_t to, struct arena
                                         .schema_id = span_of_str("s"),
                                         .payload = payload_of(ch, a)};
     }
-    const struct journal_block block = {.subscription = 1, .epoch = epoch, .received_ms = 1778068800000,
-                                        .source_ms = 1778068800000};
+    const struct journal_block block = {
+        .subscription = 1, .epoch = epoch, .received_ms = 1778068800000, .source_ms = 1778068800000};
     assert_int_equal(store_begin(w->st, true, &txn, &w->e), 0);
     assert_int_equal(journal_append(&txn, &block, events, n, &first, &w->e), 0);
     assert_int_equal(store_commit(&txn, &w->e), 0);
@@ -291,7 +293,8 @@ static int live(uint64_t seed, const char *folder, enum sink_kind kind, char *da
 {
     struct subscription_config subscription = {.name = subscription_name, .topic = topic};
     struct sink_config sink = config_of(seed, kind, database);
-    const struct config config = {.n_subscriptions = 1, .subscriptions = &subscription, .n_sinks = 1, .sinks = &sink};
+    const struct config config = {
+        .n_subscriptions = 1, .subscriptions = &subscription, .n_sinks = 1, .sinks = &sink};
     struct delivery_options o = {.config = &config, .sink = &sink, .on_fatal = on_fatal};
     struct journal_signal signal;
     struct delivery_loop *d;
@@ -400,8 +403,8 @@ static void show_history(const struct world *w, uint32_t record)
     for (size_t k = 0; k < w->n_arrivals; k++) {
         const struct model_change *ch = &w->history.changes[w->arrivals[k]];
         if (model_concerns(ch, record))
-            print_message("# seq %zu: %" PRIu32 ".%" PRId64 ".%d %s named %02x nulled %02x\n", k + 1, ch->epoch,
-                          ch->commit, ch->sequence, kinds[ch->kind], ch->named, ch->nulled);
+            print_message("# seq %zu: %" PRIu32 ".%" PRId64 ".%d %s named %02x nulled %02x\n", k + 1,
+                          ch->epoch, ch->commit, ch->sequence, kinds[ch->kind], ch->named, ch->nulled);
     }
 }
 
@@ -430,8 +433,8 @@ struct reader {
 };
 
 enum { CELLS = MODEL_FIELDS + 2 };
-static const char *const cell_names[CELLS] = {"name", "phone", "amount", "count", "flag", "city", "street", "_incomplete",
-                                              "_version"};
+static const char *const cell_names[CELLS] = {"name", "phone",  "amount",      "count",   "flag",
+                                              "city", "street", "_incomplete", "_version"};
 
 static void reader_open(struct reader *r, const struct world *w)
 {
@@ -488,7 +491,8 @@ static void check_row(const struct world *w, uint32_t record, struct reader *r)
     const bool found = reader_look(r, id, cells);
     if (found != expected.exists) {
         show_history(w, record);
-        fail_msg("seed %" PRIu64 ": record %s is %s", w->seed, id, found ? "there and should not be" : "missing");
+        fail_msg("seed %" PRIu64 ": record %s is %s", w->seed, id,
+                 found ? "there and should not be" : "missing");
     }
     for (int f = 0; found && f < CELLS; f++) {
         const char *is = cells[f] ? cells[f] : "(null)";
@@ -497,10 +501,12 @@ static void check_row(const struct world *w, uint32_t record, struct reader *r)
         else if (f == MODEL_FIELDS)
             snprintf(text, sizeof text, "%d", expected.incomplete);
         else
-            snprintf(text, sizeof text, "%" PRIu32 ".%" PRId64 ".%d", expected.epoch, expected.commit, expected.sequence);
+            snprintf(text, sizeof text, "%" PRIu32 ".%" PRId64 ".%d", expected.epoch, expected.commit,
+                     expected.sequence);
         if (strcmp(is, text) != 0) {
             show_history(w, record);
-            fail_msg("seed %" PRIu64 ": record %s, %s: %s instead of %s", w->seed, id, cell_names[f], is, text);
+            fail_msg("seed %" PRIu64 ": record %s, %s: %s instead of %s", w->seed, id, cell_names[f], is,
+                     text);
         }
     }
 }
@@ -525,8 +531,8 @@ static void check_totals(struct world *w)
     store_abort(&txn);
     store_close(w->st);
     if (r.cursor != w->n_arrivals || r.delivered + r.superseded != w->n_arrivals || r.filtered || r.parked)
-        fail_msg("seed %" PRIu64 ": cursor %" PRIu64 ", delivered %" PRIu64 ", superseded %" PRIu64 ", filtered %" PRIu64
-                 ", parked %" PRIu64 " of %zu events",
+        fail_msg("seed %" PRIu64 ": cursor %" PRIu64 ", delivered %" PRIu64 ", superseded %" PRIu64
+                 ", filtered %" PRIu64 ", parked %" PRIu64 " of %zu events",
                  w->seed, r.cursor, r.delivered, r.superseded, r.filtered, r.parked, w->n_arrivals);
     sink_record_release(&r);
 }
@@ -587,7 +593,8 @@ static void run_world(struct world *w, bool *taken_back)
         for (int death = 0; death < MOST_DEATHS; death++) {
             if (w->kind != SINK_KIND_SQLITE) {
                 /* taking a server's database back is for others to test */
-            } else if (portion == 2 && death == 1 && chance_percent(&w->chance, 40)) { /* a backup is restored */
+            } else if (portion == 2 && death == 1 &&
+                       chance_percent(&w->chance, 40)) { /* a backup is restored */
                 copy_database(w, w->kept, w->database);
                 *taken_back = true;
             } else if (portion == 1 && death == 1 && chance_percent(&w->chance, 20)) { /* it is lost */

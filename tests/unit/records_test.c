@@ -33,19 +33,30 @@ static const int64_t T0 = 1778068800000;
 #define A2 "001000000000002AAA"
 #define A3 "001000000000003AAA"
 
-static const char change_schema[] = "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[" HEADER_FIELD
-                                    ",{\"name\":\"Name\",\"type\":[\"null\",\"string\"],\"default\":null}"
-                                    ",{\"name\":\"Phone\",\"type\":[\"null\",\"string\"],\"default\":null}"
-                                    ",{\"name\":\"Rating\",\"type\":[\"null\",\"string\"],\"default\":null}"
-                                    ",{\"name\":\"LastModifiedDate\",\"type\":[\"null\",\"long\"],\"default\":null,"
-                                    "\"doc\":\"Data:DateTime:00N000000000001\"}]}";
+static const char change_schema[] =
+    "{\"type\":\"record\",\"name\":\"XChangeEvent\",\"fields\":[" HEADER_FIELD
+    ",{\"name\":\"Name\",\"type\":[\"null\",\"string\"],\"default\":null}"
+    ",{\"name\":\"Phone\",\"type\":[\"null\",\"string\"],\"default\":null}"
+    ",{\"name\":\"Rating\",\"type\":[\"null\",\"string\"],\"default\":null}"
+    ",{\"name\":\"LastModifiedDate\",\"type\":[\"null\",\"long\"],\"default\":null,"
+    "\"doc\":\"Data:DateTime:00N000000000001\"}]}";
 static const char platform_schema[] =
     "{\"type\":\"record\",\"name\":\"Order__e\",\"fields\":["
     "{\"name\":\"CreatedDate\",\"type\":\"long\",\"doc\":\"CreatedDate:DateTime\"},"
     "{\"name\":\"CreatedById\",\"type\":\"string\",\"doc\":\"CreatedBy:EntityId\"},"
     "{\"name\":\"Item__c\",\"type\":[\"null\",\"string\"],\"default\":null}]}";
 
-enum type { CREATE, UPDATE, DELETE, UNDELETE, GAP_UPDATE = 5, OVERFLOW = 8, RENAME = 11, PLATFORM = 100, BROKEN };
+enum type {
+    CREATE,
+    UPDATE,
+    DELETE,
+    UNDELETE,
+    GAP_UPDATE = 5,
+    OVERFLOW = 8,
+    RENAME = 11,
+    PLATFORM = 100,
+    BROKEN
+};
 
 /* One event. Of an UPDATE: NULL is not changed, "" is nulled. */
 struct say {
@@ -176,14 +187,16 @@ static void say_all(struct fixture *f, const struct say *say, size_t n)
         /* a platform event says its own id */
         snprintf(id, 24, "e%" PRIu64, say[i].type == PLATFORM ? (uint64_t)say[i].commit : 1000 + said);
         said++;
-        events[i] = (struct event_data){.event_id = span_of_str(id),
-                                        .replay_id = span_of_str(id),
-                                        .schema_id = span_of_str(say[i].type == PLATFORM ? "platform" : "change"),
-                                        .payload = payload_of(&say[i], &a)};
+        events[i] = (struct event_data){
+            .event_id = span_of_str(id),
+            .replay_id = span_of_str(id),
+            .schema_id = span_of_str(say[i].type == PLATFORM ? "platform" : "change"),
+            .payload = payload_of(&say[i], &a)};
     }
     begin(f, true, &txn);
     for (size_t i = 0; i < n; i += JOURNAL_MAX_BLOCK_EVENTS) {
-        struct journal_block block = {.subscription = said_in, .epoch = epoch, .received_ms = T0, .source_ms = T0};
+        struct journal_block block = {
+            .subscription = said_in, .epoch = epoch, .received_ms = T0, .source_ms = T0};
         size_t some = n - i < JOURNAL_MAX_BLOCK_EVENTS ? n - i : JOURNAL_MAX_BLOCK_EVENTS;
         assert_int_equal(journal_append(&txn, &block, events + i, some, &first, &f->e), 0);
         first += some - 1;
@@ -217,7 +230,8 @@ static struct sink_record counts(struct fixture *f)
     return record_of(f, names[0]);
 }
 
-static void assert_counts(struct fixture *f, uint64_t delivered, uint64_t superseded, uint64_t filtered, uint64_t parked)
+static void assert_counts(struct fixture *f, uint64_t delivered, uint64_t superseded, uint64_t filtered,
+                          uint64_t parked)
 {
     struct sink_record r = counts(f);
     assert_int_equal(r.delivered, delivered);
@@ -233,8 +247,8 @@ static const char *row(const char *id)
     struct fake_row *r = fake_find(&fake.held, "x", span_of_str(id));
     if (!r || !r->is_row)
         return NULL;
-    snprintf(text, sizeof text, "%s|%s|%s%s%s", fake_cell(r, "name"), fake_cell(r, "phone"), fake_cell(r, "rating"),
-             r->deleted ? " (deleted)" : "", r->incomplete ? " (incomplete)" : "");
+    snprintf(text, sizeof text, "%s|%s|%s%s%s", fake_cell(r, "name"), fake_cell(r, "phone"),
+             fake_cell(r, "rating"), r->deleted ? " (deleted)" : "", r->incomplete ? " (incomplete)" : "");
     return text;
 }
 
@@ -318,7 +332,8 @@ static void a_late_change_to_one_field_survives_a_newer_one_to_another(void **st
     struct fixture *f = *state;
     SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {UPDATE, 30, A1, "Acme Ltd"});
     settle(f);
-    SAY(f, {UPDATE, 20, A1, "Old name", "2"}, {UPDATE, 30, A1, "Acme Ltd"}, {CREATE, 10, A1, "Acme", "1", "Hot"});
+    SAY(f, {UPDATE, 20, A1, "Old name", "2"}, {UPDATE, 30, A1, "Acme Ltd"},
+        {CREATE, 10, A1, "Acme", "1", "Hot"});
     settle(f);
     assert_string_equal(row(A1), "Acme Ltd|2|Hot");
     assert_counts(f, 5, 0, 0, 0); /* repeats are applied again */
@@ -364,8 +379,9 @@ static void a_difference_that_is_newer_than_a_deletion_is_owed(void **state)
 {
     struct fixture *f = *state;
     f->sinks[0].batch_events = 1;
-    SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {DELETE, 20, A1}, {UPDATE, 40, A1, "no difference", "4", .diff = true},
-        {UNDELETE, 30, A1, "Back", "3", "Cold"}, {UPDATE, 15, A1, "too old to matter", .diff = true});
+    SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {DELETE, 20, A1},
+        {UPDATE, 40, A1, "no difference", "4", .diff = true}, {UNDELETE, 30, A1, "Back", "3", "Cold"},
+        {UPDATE, 15, A1, "too old to matter", .diff = true});
     settle(f);
     assert_string_equal(row(A1), "Back|4|Cold (incomplete)");
     assert_incident(f, "text_difference", 1);
@@ -434,7 +450,8 @@ static void columns_of_other_types_are_incidents_of_their_own(void **state)
 static void one_refused_of_a_merged_event_parks_one(void **state)
 {
     struct fixture *f = *state;
-    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "poison", ""}, {CREATE, 12, A3, "c", "1", "Hot"});
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "poison", ""},
+        {CREATE, 12, A3, "c", "1", "Hot"});
     fake.poison = "poison";
     SAY(f, {UPDATE, 20, A1, NULL, NULL, "Cold", A2, A3}, {BROKEN, 21, A1, "x"});
     settle(f);
@@ -518,8 +535,7 @@ static void an_atomic_transaction_goes_in_whole_or_is_parked_whole(void **state)
     f->sinks[0].n_entities = 1;
     f->sinks[0].entities = &entity;
     fake.poison = "poison";
-    SAY(f, {CREATE, 10, A1, "a", "1", "Hot", .key = "t1"},
-        {UPDATE, 20, A1, "a2", .key = "t2", .sequence = 1},
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot", .key = "t1"}, {UPDATE, 20, A1, "a2", .key = "t2", .sequence = 1},
         {CREATE, 20, A2, "b", "poison", "", .key = "t2", .sequence = 2},
         /* of this one a row is written before the refusal shows: it goes and comes */
         {CREATE, 30, A3, "c", "1", "Hot", .key = "t3", .sequence = 1},
@@ -611,7 +627,8 @@ static void transactions_of_subscriptions_lie_in_one_another(void **state)
         uint32_t subscription;
         const char *key;
         int64_t received_ms;
-    } says[MANY] = {{1, "a", 0}, {2, "b", 0}, {1, "a", 1}, {1, "c", 2}, {2, "d", 3}, {3, "e", 3}, {2, "d", 300}};
+    } says[MANY] = {{1, "a", 0}, {2, "b", 0}, {1, "a", 1},  {1, "c", 2},
+                    {2, "d", 3}, {3, "e", 3}, {2, "d", 300}};
     struct subscription_info infos[3], *list[3];
     struct event_data events[MANY];
     enum event_fate fates[MANY];
@@ -620,7 +637,9 @@ static void transactions_of_subscriptions_lie_in_one_another(void **state)
     for (uint32_t i = 0; i < 3; i++) {
         infos[i] = (struct subscription_info){.number = i + 1};
         snprintf(infos[i].record.topic, sizeof infos[i].record.topic, "%s",
-                 i == 2 ? "/data/XChangeEvent" : i ? "/data/Sales__chn" : "/data/ChangeEvents");
+                 i == 2 ? "/data/XChangeEvent"
+                 : i    ? "/data/Sales__chn"
+                        : "/data/ChangeEvents");
         list[i] = &infos[i];
     }
     for (size_t i = 0; i < MANY; i++) {
@@ -1077,7 +1096,8 @@ static void assert_database(struct fixture *f)
     struct arena a = ARENA_INIT;
     const struct mirror_ops *ops = __real_mirror_ops_of(SINK_KIND_SQLITE);
     struct mirror *m = ops->new (&f->sinks[0]);
-    static const struct mirror_table table = {.name = "x", .key = "id"}, orders = {.name = "order__e", .key = "event_id"};
+    static const struct mirror_table table = {.name = "x", .key = "id"},
+                                     orders = {.name = "order__e", .key = "event_id"};
     struct mirror_cell *cells = NULL;
     size_t n = 0;
     if (ops->look(m, &e) != 0 || ops->row(m, &table, span_of_str(A1), &a, &cells, &n, &e) != 0)

@@ -28,15 +28,17 @@ struct fixture {
 static struct config *make_config(const char *store_path)
 {
     struct buf text = BUF_INIT, problems = BUF_INIT;
-    buf_addf(&text,
-             "orgs: [{ name: main, login_url: 'http://127.0.0.1:9', pubsub_endpoint: '127.0.0.1:9', tls: { plaintext: true },\n"
-             "  auth: { client_credentials: { client_id: x, client_secret: x } } }]\n"
-             "subscriptions: [{ name: accounts, org: main, topic: /data/AccountChangeEvent, watchdog: 300s },\n"
-             "  { name: orders, org: main, topic: /event/Order__e }]\n"
-             "sinks: [{ name: log, file: { path: '%s/out.ndjson' } }, { name: later, start: now, stdout: {} }]\n"
-             "store: { path: '%s', max_size: 64MiB }\n"
-             "admin: { listen: false }\n",
-             store_path, store_path);
+    buf_addf(
+        &text,
+        "orgs: [{ name: main, login_url: 'http://127.0.0.1:9', pubsub_endpoint: '127.0.0.1:9', tls: { "
+        "plaintext: true },\n"
+        "  auth: { client_credentials: { client_id: x, client_secret: x } } }]\n"
+        "subscriptions: [{ name: accounts, org: main, topic: /data/AccountChangeEvent, watchdog: 300s },\n"
+        "  { name: orders, org: main, topic: /event/Order__e }]\n"
+        "sinks: [{ name: log, file: { path: '%s/out.ndjson' } }, { name: later, start: now, stdout: {} }]\n"
+        "store: { path: '%s', max_size: 64MiB }\n"
+        "admin: { listen: false }\n",
+        store_path, store_path);
     struct config *config = config_load_text(buf_span(&text), "test.yaml", CONFIG_OFFLINE, &problems);
     if (!config)
         fail_msg("%s", (char *)problems.data);
@@ -52,7 +54,8 @@ static void append_events(struct store_txn *txn, uint32_t subscription, size_t n
                                   .replay_id = span_of("\0\1\2\3", 4),
                                   .schema_id = span_of_str("a-schema"),
                                   .payload = span_of_str("payload")};
-    const struct journal_block block = {.subscription = subscription, .received_ms = 1700000000000, .source_ms = 1700000000000};
+    const struct journal_block block = {
+        .subscription = subscription, .received_ms = 1700000000000, .source_ms = 1700000000000};
     struct event_data events[16];
     uint64_t first;
     for (size_t i = 0; i < n; i++)
@@ -60,7 +63,8 @@ static void append_events(struct store_txn *txn, uint32_t subscription, size_t n
     assert_int_equal(journal_append(txn, &block, events, n, &first, &e), 0);
 }
 
-static void add_dead_letter(struct store_txn *txn, const char *sink, uint64_t seq, enum dead_letter_status status, const char *reason)
+static void add_dead_letter(struct store_txn *txn, const char *sink, uint64_t seq,
+                            enum dead_letter_status status, const char *reason)
 {
     struct err e = ERR_INIT;
     const struct dead_letter d = {.sink = span_of_str(sink),
@@ -99,8 +103,10 @@ static void fill_subscriptions(struct store_txn *txn)
 static void fill_sinks(struct store_txn *txn)
 {
     struct err e = ERR_INIT;
-    struct sink_record log = {.name = "log", .cursor = 7, .delivered = 4, .filtered = 1, .parked = 2, .state = BUF_INIT};
-    struct sink_record gone = {.name = "gone", .cursor = 3, .delivered = 3, .retired = true, .state = BUF_INIT};
+    struct sink_record log = {
+        .name = "log", .cursor = 7, .delivered = 4, .filtered = 1, .parked = 2, .state = BUF_INIT};
+    struct sink_record gone = {
+        .name = "gone", .cursor = 3, .delivered = 3, .retired = true, .state = BUF_INIT};
     assert_int_equal(sink_record_put(txn, &log, &e), 0);
     assert_int_equal(sink_record_put(txn, &gone, &e), 0);
     add_dead_letter(txn, "log", 2, DEAD_LETTER_FINAL, "undecodable");
@@ -193,20 +199,34 @@ static void assert_keys(const json_t *o, const char *const *keys)
 
 static void keys_are_those_of_the_contract(void **state)
 {
-    static const char *const top[] = {"version", "daemon", "subscriptions", "journal", "sinks", "dead_letters", "incidents", "orgs", NULL};
-    static const char *const subscription[] = {"name", "org", "topic", "state", "reason", "generation", "replay_id",
-        "position_age_s", "last_response_at", "received", "duplicates", "before_start", "journaled", NULL};
-    static const char *const sink[] = {"name", "kind", "state", "cursor", "lag", "delivered", "superseded", "filtered",
-                                       "parked", "retries", "redelivered", NULL};
+    static const char *const top[] = {"version",      "daemon",    "subscriptions", "journal", "sinks",
+                                      "dead_letters", "incidents", "orgs",          NULL};
+    static const char *const subscription[] = {"name",
+                                               "org",
+                                               "topic",
+                                               "state",
+                                               "reason",
+                                               "generation",
+                                               "replay_id",
+                                               "position_age_s",
+                                               "last_response_at",
+                                               "received",
+                                               "duplicates",
+                                               "before_start",
+                                               "journaled",
+                                               NULL};
+    static const char *const sink[] = {"name",   "kind",      "state",       "cursor",
+                                       "lag",    "delivered", "superseded",  "filtered",
+                                       "parked", "retries",   "redelivered", NULL};
     static const char *const journal[] = {"head", "oldest", "events", "bytes", "max_bytes", NULL};
     static const char *const letter[] = {"sink", "status", "reason", "count", NULL};
-    static const char *const incident[] = {"id", "subscription", "kind", "old_replay_id", "since", "until", "policy", "state", NULL};
+    static const char *const incident[] = {
+        "id", "subscription", "kind", "old_replay_id", "since", "until", "policy", "state", NULL};
     json_t *status = status_of(*state);
     const char *key;
     json_t *value;
     size_t i = 0;
-    json_object_foreach(status, key, value)
-        assert_string_equal(key, top[i++]);
+    json_object_foreach(status, key, value) assert_string_equal(key, top[i++]);
     assert_null(top[i]);
     assert_keys(item(status, "subscriptions", 0), subscription);
     assert_keys(item(status, "sinks", 0), sink);
@@ -221,11 +241,12 @@ static void the_sums_hold(void **state)
     json_t *status = status_of(*state), *o;
     size_t i;
     const json_t *journal = json_object_get(status, "journal");
-    json_array_foreach(json_object_get(status, "subscriptions"), i, o)
-        assert_int_equal(number(o, "received"), number(o, "duplicates") + number(o, "before_start") + number(o, "journaled"));
+    json_array_foreach(json_object_get(status, "subscriptions"), i, o) assert_int_equal(
+        number(o, "received"), number(o, "duplicates") + number(o, "before_start") + number(o, "journaled"));
     json_array_foreach(json_object_get(status, "sinks"), i, o)
         assert_int_equal(number(journal, "head") - number(o, "base"),
-                         number(o, "delivered") + number(o, "superseded") + number(o, "filtered") + number(o, "parked") + number(o, "lag"));
+                         number(o, "delivered") + number(o, "superseded") + number(o, "filtered") +
+                             number(o, "parked") + number(o, "lag"));
     assert_int_equal(number(journal, "head"), 10);
     assert_int_equal(number(journal, "oldest"), 1);
     assert_int_equal(number(journal, "events"), 10);
@@ -256,7 +277,8 @@ static void without_a_daemon_everything_is_stopped(void **state)
 static void sinks_new_known_and_retired(void **state)
 {
     json_t *status = status_of(*state);
-    const json_t *log = item(status, "sinks", 0), *later = item(status, "sinks", 1), *gone = item(status, "sinks", 2);
+    const json_t *log = item(status, "sinks", 0), *later = item(status, "sinks", 1),
+                 *gone = item(status, "sinks", 2);
     assert_int_equal(json_array_size(json_object_get(status, "sinks")), 3);
     assert_text(log, "name", "log");
     assert_text(log, "kind", "file");
@@ -277,7 +299,9 @@ static void dead_letters_are_grouped(void **state)
     static const struct {
         const char *sink, *status, *reason;
         int count;
-    } groups[] = {{"gone", "final", "rejected", 1}, {"log", "final", "undecodable", 2}, {"log", "retrying", "undecodable", 1}};
+    } groups[] = {{"gone", "final", "rejected", 1},
+                  {"log", "final", "undecodable", 2},
+                  {"log", "retrying", "undecodable", 1}};
     json_t *status = status_of(*state);
     assert_int_equal(json_array_size(json_object_get(status, "dead_letters")), ARRAY_LEN(groups));
     for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
@@ -350,7 +374,8 @@ static void texts_from_outside_do_no_harm(void **state)
 {
     struct snapshot s = take(*state);
     struct buf text = BUF_INIT;
-    snprintf(s.subscriptions[0].view.reason, sizeof s.subscriptions[0].view.reason, "line\nbreak \033[31m \xc3");
+    snprintf(s.subscriptions[0].view.reason, sizeof s.subscriptions[0].view.reason,
+             "line\nbreak \033[31m \xc3");
     s.subscriptions[0].view.state = SOURCE_REFUSED;
     json_t *status = status_from_snapshot(&s);
     char *dump = json_dumps(status, 0);
@@ -367,8 +392,16 @@ static void texts_from_outside_do_no_harm(void **state)
 
 static void the_text_says_what_is_wrong(void **state)
 {
-    static const char *const wanted[] = {"daemon not running", "accounts", "/data/AccountChangeEvent", "10 events (seq 1 to 10)",
-        "of 64.0 MiB in use", "retired", "undecodable", "lost_position", "! the replay id was refused", "tidemark dlq list"};
+    static const char *const wanted[] = {"daemon not running",
+                                         "accounts",
+                                         "/data/AccountChangeEvent",
+                                         "10 events (seq 1 to 10)",
+                                         "of 64.0 MiB in use",
+                                         "retired",
+                                         "undecodable",
+                                         "lost_position",
+                                         "! the replay id was refused",
+                                         "tidemark dlq list"};
     json_t *status = status_of(*state);
     struct buf text = BUF_INIT;
     status_text(status, false, &text);
@@ -401,7 +434,8 @@ static void subscriptions_ready_or_not(void **state)
         {SOURCE_CATCHING_UP, 0, false, "was opened; before that: no route", "no route"},
         {SOURCE_CATCHING_UP, NOW, true, "", "no route"},
         {SOURCE_CONNECTING, NOW, false, "connecting", ""},
-        {SOURCE_BACKING_OFF, NOW, false, "backing_off since 2023-11-14T22:13:20.000Z: connection refused", ""},
+        {SOURCE_BACKING_OFF, NOW, false, "backing_off since 2023-11-14T22:13:20.000Z: connection refused",
+         ""},
         {SOURCE_LOST_POSITION, NOW, false, "lost_position", ""},
         {SOURCE_PAUSED_FULL, NOW, false, "paused_full", ""},
         {SOURCE_REFUSED, NOW, false, "refused", ""},
@@ -412,7 +446,8 @@ static void subscriptions_ready_or_not(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct snapshot_subscription *sub = &s.subscriptions[0];
         struct buf why = BUF_INIT;
-        sub->view = (struct source_view){.state = cases[i].state, .since_ms = 1700000000000, .last_contact_mono_ms = cases[i].contact_ms};
+        sub->view = (struct source_view){
+            .state = cases[i].state, .since_ms = 1700000000000, .last_contact_mono_ms = cases[i].contact_ms};
         snprintf(sub->view.reason, sizeof sub->view.reason, "connection refused");
         snprintf(sub->view.trouble, sizeof sub->view.trouble, "%s", cases[i].trouble);
         assert_int_equal(ready_subscription(&s, sub, &why), cases[i].ready);
@@ -452,7 +487,9 @@ static void sinks_ready_or_not(void **state)
         struct snapshot_sink *sink = &s.sinks[0];
         struct buf why = BUF_INIT;
         sink->lag = cases[i].lag;
-        sink->view = (struct delivery_view){.state = cases[i].state, .since_ms = 1700000000000, .last_progress_mono_ms = cases[i].progress_ms};
+        sink->view = (struct delivery_view){.state = cases[i].state,
+                                            .since_ms = 1700000000000,
+                                            .last_progress_mono_ms = cases[i].progress_ms};
         if (cases[i].state != DELIVERY_RUNNING)
             snprintf(sink->view.reason, sizeof sink->view.reason, "disk full");
         assert_int_equal(ready_sink(&s, sink, &why), cases[i].ready);
@@ -469,7 +506,8 @@ static void every_part_that_is_not_ready_is_named(void **state)
     const struct fixture *f = *state;
     struct buf why = BUF_INIT;
     assert_false(status_ready(&f->parts, &why));
-    static const char *const names[] = {"subscription accounts: ", "subscription orders: ", "sink log: ", "sink later: "};
+    static const char *const names[] = {
+        "subscription accounts: ", "subscription orders: ", "sink log: ", "sink later: "};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         assert_non_null(strstr((char *)why.data, names[i]));
     buf_release(&why);

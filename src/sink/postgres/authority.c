@@ -17,14 +17,17 @@ enum { LAYOUT = 1 };
 static const struct {
     const char *name, *sql;
 } own_tables[] = {
-    {"_tidemark_sinks", "CREATE TABLE \"_tidemark_sinks\" (sink text PRIMARY KEY, layout bigint NOT NULL,"
-                        " epoch bigint NOT NULL, store_id bytea, cursor bigint NOT NULL, state bytea NOT NULL,"
-                        " written_at timestamp with time zone) WITH (fillfactor = 50)"},
-    {"_tidemark_fields", "CREATE TABLE \"_tidemark_fields\" (\"table\" text NOT NULL, number bigint NOT NULL,"
-                         " \"column\" text NOT NULL, field text NOT NULL, field_id text NOT NULL, type text NOT NULL,"
-                         " PRIMARY KEY (\"table\", number))"},
+    {"_tidemark_sinks",
+     "CREATE TABLE \"_tidemark_sinks\" (sink text PRIMARY KEY, layout bigint NOT NULL,"
+     " epoch bigint NOT NULL, store_id bytea, cursor bigint NOT NULL, state bytea NOT NULL,"
+     " written_at timestamp with time zone) WITH (fillfactor = 50)"},
+    {"_tidemark_fields",
+     "CREATE TABLE \"_tidemark_fields\" (\"table\" text NOT NULL, number bigint NOT NULL,"
+     " \"column\" text NOT NULL, field text NOT NULL, field_id text NOT NULL, type text NOT NULL,"
+     " PRIMARY KEY (\"table\", number))"},
     {"_tidemark_tombstones",
-     "CREATE TABLE \"_tidemark_tombstones\" (\"table\" text NOT NULL, id text NOT NULL, sink text NOT NULL DEFAULT '',"
+     "CREATE TABLE \"_tidemark_tombstones\" (\"table\" text NOT NULL, id text NOT NULL, sink text NOT NULL "
+     "DEFAULT '',"
      " epoch bigint NOT NULL, commit_number bigint NOT NULL, version text NOT NULL, seq bigint NOT NULL,"
      " state bytea NOT NULL, PRIMARY KEY (\"table\", id)) WITH (fillfactor = 75)"},
 };
@@ -63,15 +66,17 @@ static int make_own_tables(struct mirror *m, struct buf *notice, struct err *e)
 static int check_layout(struct mirror *m, struct err *e)
 {
     PGresult *r;
-    if (pg_ask(&m->pg, "SELECT coalesce(max(layout), 0)::bigint FROM \"_tidemark_sinks\"", NULL, true, &r, e) != 0)
+    if (pg_ask(&m->pg, "SELECT coalesce(max(layout), 0)::bigint FROM \"_tidemark_sinks\"", NULL, true, &r,
+               e) != 0)
         return -1;
     int64_t layout = pg_cell_int8(r, 0, 0);
     PQclear(r);
-    return layout <= LAYOUT ? 0
-                            : err_set(e, ERR_REJECTED, origin, 0,
-                                      "the tables of this database were written by a newer version (layout %d, this one "
-                                      "knows %d)",
-                                      (int)layout, LAYOUT);
+    return layout <= LAYOUT
+               ? 0
+               : err_set(e, ERR_REJECTED, origin, 0,
+                         "the tables of this database were written by a newer version (layout %d, this one "
+                         "knows %d)",
+                         (int)layout, LAYOUT);
 }
 
 int pg_own_tables(struct mirror *m, struct buf *notice, struct err *e)
@@ -84,7 +89,8 @@ int pg_own_tables(struct mirror *m, struct buf *notice, struct err *e)
         pg_do(&m->pg, "COMMIT", e) == 0)
         return 0;
     if (m->pg.fault == PG_FAULT_RIGHT) {
-        err_prefix(e, "tidemark's own tables (_tidemark_...) cannot be made or read: grant the role CREATE on the schema, "
+        err_prefix(e, "tidemark's own tables (_tidemark_...) cannot be made or read: grant the role CREATE "
+                      "on the schema, "
                       "or give it SELECT, INSERT, UPDATE and DELETE on them");
         e->class = ERR_REJECTED;
     }
@@ -98,24 +104,25 @@ static int take_over_name(struct mirror *m, struct err *e)
 {
     static const char sinks[] = "UPDATE \"_tidemark_sinks\" SET sink = $1 WHERE sink = $2"
                                 " AND NOT EXISTS (SELECT FROM \"_tidemark_sinks\" WHERE sink = $1)";
-    static const char tombstones[] =
-        "UPDATE \"_tidemark_tombstones\" SET sink = $1 WHERE sink = $2"
-        " AND NOT EXISTS (SELECT FROM \"_tidemark_sinks\" WHERE sink = $2)";
+    static const char tombstones[] = "UPDATE \"_tidemark_tombstones\" SET sink = $1 WHERE sink = $2"
+                                     " AND NOT EXISTS (SELECT FROM \"_tidemark_sinks\" WHERE sink = $2)";
     if (!m->renamed_from)
         return 0;
     pg_params_clear(&m->params);
     pg_param_text(&m->params, span_of_str(m->name));
     pg_param_text(&m->params, span_of_str(m->renamed_from));
-    if (pg_send(&m->pg, sinks, &m->params, false, e) != 0 || pg_send(&m->pg, tombstones, &m->params, false, e) != 0)
+    if (pg_send(&m->pg, sinks, &m->params, false, e) != 0 ||
+        pg_send(&m->pg, tombstones, &m->params, false, e) != 0)
         return -1;
     return pg_finish(&m->pg, NULL, NULL, e);
 }
 
 int pg_fence(struct mirror *m, struct mirror_authority *held, struct err *e)
 {
-    static const char sql[] = "INSERT INTO \"_tidemark_sinks\" AS s (sink, layout, epoch, cursor, state)"
-                              " VALUES ($1, $2, 1, 0, '') ON CONFLICT (sink) DO UPDATE SET epoch = s.epoch + 1"
-                              " RETURNING epoch, cursor, store_id, state";
+    static const char sql[] =
+        "INSERT INTO \"_tidemark_sinks\" AS s (sink, layout, epoch, cursor, state)"
+        " VALUES ($1, $2, 1, 0, '') ON CONFLICT (sink) DO UPDATE SET epoch = s.epoch + 1"
+        " RETURNING epoch, cursor, store_id, state";
     PGresult *r;
     if (!m->open)
         return err_set(e, ERR_RETRY, origin, 0, "not connected to PostgreSQL");
@@ -216,8 +223,9 @@ static void take_tag(void *context, size_t i, const PGresult *r)
 /* Cursor and state, while the epoch is ours. The row stays locked until the end: no fence can come between. */
 static int claim(struct mirror *m, const uint8_t *store_id, uint64_t cursor, struct span state, struct err *e)
 {
-    static const char sql[] = "UPDATE \"_tidemark_sinks\" SET store_id = $3, cursor = $4, state = $5, layout = $6,"
-                              " written_at = now() WHERE sink = $1 AND epoch = $2";
+    static const char sql[] =
+        "UPDATE \"_tidemark_sinks\" SET store_id = $3, cursor = $4, state = $5, layout = $6,"
+        " written_at = now() WHERE sink = $1 AND epoch = $2";
     bool ours = false;
     pg_params_clear(&m->params);
     pg_param_text(&m->params, span_of_str(m->name));
@@ -267,7 +275,8 @@ int pg_forget(struct mirror *m, uint32_t epoch, int64_t commit, size_t most, siz
     static const char sql[] =
         "WITH old AS (SELECT \"table\", id FROM \"_tidemark_tombstones\" WHERE sink = $1 AND"
         " (epoch, commit_number) < ($2, $3) LIMIT $4),"
-        " gone AS (DELETE FROM \"_tidemark_tombstones\" t USING old WHERE t.\"table\" = old.\"table\" AND t.id = old.id"
+        " gone AS (DELETE FROM \"_tidemark_tombstones\" t USING old WHERE t.\"table\" = old.\"table\" AND "
+        "t.id = old.id"
         " RETURNING 1) SELECT count(*) FROM gone";
     PGresult *r;
     pg_params_clear(&m->params);

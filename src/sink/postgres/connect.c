@@ -170,8 +170,8 @@ static int refused(struct pg *c, struct err *e)
     size_t n = strlen(message);
     while (n > 0 && message[n - 1] == '\n')
         n--;
-    return err_set(e, login ? ERR_REJECTED : ERR_RETRY, origin, 0, "cannot connect to PostgreSQL: %.*s", (int)n,
-                   n ? message : "no reason given");
+    return err_set(e, login ? ERR_REJECTED : ERR_RETRY, origin, 0, "cannot connect to PostgreSQL: %.*s",
+                   (int)n, n ? message : "no reason given");
 }
 
 static int poll_until_connected(struct pg *c, struct err *e)
@@ -208,7 +208,8 @@ static const char session[] =
     "SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO', false),"
     " set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),"
     " set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),"
-    " CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END";
+    " CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', "
+    "false) END";
 static const char limits[] =
     "SELECT count(set_config(ours.name, ours.value, false)) FROM (VALUES ('statement_timeout', '60s'),"
     " ('lock_timeout', '10s'), ('idle_in_transaction_session_timeout', '60s')) ours (name, value)"

@@ -35,8 +35,8 @@ static void add_value(const struct mirror_value *value, struct buf *out)
 }
 
 /* A column that several fields share: what changes goes into what is held, and members that are null go. */
-static void add_column_value(const struct mirror_column *column, const struct mirror_value *value, bool update,
-                             struct buf *out)
+static void add_column_value(const struct mirror_column *column, const struct mirror_value *value,
+                             bool update, struct buf *out)
 {
     if (!column->merged || value->is_null) {
         add_value(value, out);
@@ -155,7 +155,8 @@ static void show_update(const struct mirror_row *row, struct buf *out)
         add_column_value(c, &row->values[i], true, out);
     }
     for (uint32_t own = 0; own < PG_OWNS; own++) {
-        bool meant = pg_has_own(table, (enum pg_own)own) && (own < PG_OWN_DELETED || row->action != MIRROR_STATE_ONLY);
+        bool meant = pg_has_own(table, (enum pg_own)own) &&
+                     (own < PG_OWN_DELETED || row->action != MIRROR_STATE_ONLY);
         if (!meant)
             continue;
         buf_add_str(out, first ? "" : ", ");
@@ -192,8 +193,9 @@ static void show_removal(const struct mirror_row *row, struct buf *out)
 
 static void show_tombstone(const struct mirror_row *row, struct buf *out)
 {
-    buf_add_str(out, "INSERT INTO \"_tidemark_tombstones\" (\"table\", id, epoch, commit_number, version, seq, state)"
-                     " VALUES (");
+    buf_add_str(
+        out, "INSERT INTO \"_tidemark_tombstones\" (\"table\", id, epoch, commit_number, version, seq, state)"
+             " VALUES (");
     mirror_add_literal(out, span_of_str(row->table->name));
     buf_add_str(out, ", ");
     mirror_add_literal(out, row->id);
@@ -201,9 +203,10 @@ static void show_tombstone(const struct mirror_row *row, struct buf *out)
     add_version(row, out);
     buf_addf(out, ", %" PRIu64 ", ", row->seq);
     add_bytes(row->state, out);
-    buf_add_str(out, ") ON CONFLICT (\"table\", id) DO UPDATE SET epoch = excluded.epoch,"
-                     " commit_number = excluded.commit_number, version = excluded.version, seq = excluded.seq,"
-                     " state = excluded.state;\n");
+    buf_add_str(out,
+                ") ON CONFLICT (\"table\", id) DO UPDATE SET epoch = excluded.epoch,"
+                " commit_number = excluded.commit_number, version = excluded.version, seq = excluded.seq,"
+                " state = excluded.state;\n");
 }
 
 void pg_show_row(const struct mirror_row *row, struct buf *out)

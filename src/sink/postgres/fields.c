@@ -8,11 +8,12 @@
 static const char origin[] = "sink.postgres";
 
 /* Fields of one table, or (NULL) of all. */
-static int read_fields(struct mirror *m, const char *table, struct arena *a, struct mirror_field **out, size_t *n,
-                       struct err *e)
+static int read_fields(struct mirror *m, const char *table, struct arena *a, struct mirror_field **out,
+                       size_t *n, struct err *e)
 {
-    static const char sql[] = "SELECT number, \"table\", \"column\", field, field_id, type FROM \"_tidemark_fields\""
-                              " WHERE \"table\" = $1 OR $1 IS NULL ORDER BY \"table\", number";
+    static const char sql[] =
+        "SELECT number, \"table\", \"column\", field, field_id, type FROM \"_tidemark_fields\""
+        " WHERE \"table\" = $1 OR $1 IS NULL ORDER BY \"table\", number";
     PGresult *r;
     pg_params_clear(&m->params);
     if (table)
@@ -32,9 +33,10 @@ static int read_fields(struct mirror *m, const char *table, struct arena *a, str
         f->field = arena_copy(a, pg_cell(r, row, 3));
         f->field_id = arena_copy(a, pg_cell(r, row, 4));
         if (!mirror_type_of_name(pg_cell(r, row, 5), &f->type))
-            rc = err_set(e, ERR_REJECTED, origin, 0,
-                         "_tidemark_fields knows a type '%.*s': it was written by a newer version, or by hand",
-                         SPAN_ARG(pg_cell(r, row, 5)));
+            rc = err_set(
+                e, ERR_REJECTED, origin, 0,
+                "_tidemark_fields knows a type '%.*s': it was written by a newer version, or by hand",
+                SPAN_ARG(pg_cell(r, row, 5)));
     }
     PQclear(r);
     return rc;
@@ -51,9 +53,10 @@ enum source_news { SOURCE_KNOWN, SOURCE_NEW, SOURCE_HAS_ID };
 static int store_sources(struct mirror *m, const struct mirror_table *table, const uint32_t *numbers,
                          const uint8_t *news, struct err *e)
 {
-    static const char sql[] = "INSERT INTO \"_tidemark_fields\" (\"table\", number, \"column\", field, field_id, type)"
-                              " SELECT $1, * FROM unnest($2, $3, $4, $5, $6)"
-                              " ON CONFLICT (\"table\", number) DO UPDATE SET field_id = excluded.field_id";
+    static const char sql[] =
+        "INSERT INTO \"_tidemark_fields\" (\"table\", number, \"column\", field, field_id, type)"
+        " SELECT $1, * FROM unnest($2, $3, $4, $5, $6)"
+        " ON CONFLICT (\"table\", number) DO UPDATE SET field_id = excluded.field_id";
     struct pg_params *p = &m->params;
     pg_params_clear(p);
     pg_param_text(p, span_of_str(table->name));
@@ -104,7 +107,8 @@ int pg_number_sources(struct mirror *m, const struct mirror_table *table, struct
     arena_release(&a);
     int rc = 0;
     if (last >= INT32_MAX)
-        rc = err_set(e, ERR_CONFIG, origin, 0, "_tidemark_fields: no more numbers for table \"%s\"", table->name);
+        rc = err_set(e, ERR_CONFIG, origin, 0, "_tidemark_fields: no more numbers for table \"%s\"",
+                     table->name);
     else if (any) {
         t->changed = true;
         rc = store_sources(m, table, t->numbers, news, e);

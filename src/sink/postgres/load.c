@@ -44,11 +44,13 @@ static void add_modified(const struct mirror_table *table, bool readable, struct
     mirror_add_identifier(sql, table->last_modified);
     buf_add_str(sql, ") THEN floor(extract(epoch FROM t.");
     mirror_add_identifier(sql, table->last_modified);
-    buf_add_str(sql, ")::numeric * 1000)::bigint END"); /* before PostgreSQL 14 it is binary, and a millisecond short */
+    buf_add_str(
+        sql,
+        ")::numeric * 1000)::bigint END"); /* before PostgreSQL 14 it is binary, and a millisecond short */
 }
 
-static void add_flag(const struct mirror_table *table, const struct pg_table *t, enum pg_own own, const char *otherwise,
-                     struct buf *sql)
+static void add_flag(const struct mirror_table *table, const struct pg_table *t, enum pg_own own,
+                     const char *otherwise, struct buf *sql)
 {
     uint32_t cell = table->n_columns + (uint32_t)own;
     if (!pg_has_own(table, own) || !t->columns[cell].there) {
@@ -67,7 +69,9 @@ static void load_sql(const struct mirror_table *table, const struct pg_table *t,
 {
     buf_clear(sql);
     if (!t->exists) {
-        buf_addf(sql, "SELECT k.n, false, %s, false, NULL::bigint FROM unnest($1) WITH ORDINALITY AS k (id, n)", tombstone);
+        buf_addf(sql,
+                 "SELECT k.n, false, %s, false, NULL::bigint FROM unnest($1) WITH ORDINALITY AS k (id, n)",
+                 tombstone);
         return;
     }
     struct buf key = BUF_INIT;
@@ -85,8 +89,8 @@ static void load_sql(const struct mirror_table *table, const struct pg_table *t,
     buf_release(&key);
 }
 
-int pg_load(struct mirror *m, const struct mirror_table *table, const struct span *ids, size_t n, struct arena *a,
-            struct mirror_held *held, struct err *e)
+int pg_load(struct mirror *m, const struct mirror_table *table, const struct span *ids, size_t n,
+            struct arena *a, struct mirror_held *held, struct err *e)
 {
     struct loading l = {.held = held, .n = n, .a = a};
     memset(held, 0, n * sizeof *held);
@@ -153,8 +157,8 @@ static void value_of_cell(const PGresult *r, enum mirror_type type, struct arena
         out->as.integer = bits;
 }
 
-int pg_text(struct mirror *m, const struct mirror_table *table, struct span id, uint32_t column, struct arena *a,
-            bool *found, struct mirror_value *out, struct err *e)
+int pg_text(struct mirror *m, const struct mirror_table *table, struct span id, uint32_t column,
+            struct arena *a, bool *found, struct mirror_value *out, struct err *e)
 {
     PGresult *r;
     BUG_IF(column >= table->n_columns);

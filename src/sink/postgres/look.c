@@ -9,15 +9,17 @@ static const char origin[] = "sink.postgres";
 static int find_own_tables(struct mirror *m, struct err *e)
 {
     PGresult *r;
-    static const char sql[] = "SELECT to_regclass('_tidemark_sinks') IS NOT NULL AND to_regclass('_tidemark_fields')"
-                              " IS NOT NULL AND to_regclass('_tidemark_tombstones') IS NOT NULL";
+    static const char sql[] =
+        "SELECT to_regclass('_tidemark_sinks') IS NOT NULL AND to_regclass('_tidemark_fields')"
+        " IS NOT NULL AND to_regclass('_tidemark_tombstones') IS NOT NULL";
     if (pg_ask(&m->pg, sql, NULL, false, &r, e) != 0)
         return -1;
     bool found = *PQgetvalue(r, 0, 0) == 't';
     PQclear(r);
     return found ? 0
                  : err_set(e, ERR_REJECTED, origin, 0,
-                           "no tidemark has written to this database yet, or not into a schema of this role's search_path");
+                           "no tidemark has written to this database yet, or not into a schema of this "
+                           "role's search_path");
 }
 
 int pg_look(struct mirror *m, struct err *e)
@@ -84,7 +86,8 @@ static void finding(struct buf *findings, bool fine, const char *fmt, ...)
 static int inspect_server(struct mirror *m, struct buf *findings, bool *may_create, struct err *e)
 {
     static const char sql[] =
-        "SELECT current_setting('server_version'), current_database(), current_user, coalesce(current_schema(), ''),"
+        "SELECT current_setting('server_version'), current_database(), current_user, "
+        "coalesce(current_schema(), ''),"
         " pg_is_in_recovery(), coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),"
         " to_regclass('_tidemark_sinks') IS NOT NULL";
     PGresult *r;
@@ -96,30 +99,35 @@ static int inspect_server(struct mirror *m, struct buf *findings, bool *may_crea
     finding(findings, true, "reached PostgreSQL %s, database \"%s\", as \"%s\"%s", PQgetvalue(r, 0, 0),
             PQgetvalue(r, 0, 1), role, PQsslInUse(m->pg.conn) ? ", encrypted" : "");
     if (standby)
-        finding(findings, false, "the server is a standby and takes no writes: connect to the primary "
-                                 "(target_session_attrs=read-write)");
+        finding(findings, false,
+                "the server is a standby and takes no writes: connect to the primary "
+                "(target_session_attrs=read-write)");
     if (!*schema)
-        finding(findings, false, "no schema of the role's search_path exists: CREATE SCHEMA, or set the role's search_path");
+        finding(findings, false,
+                "no schema of the role's search_path exists: CREATE SCHEMA, or set the role's search_path");
     else if (*may_create)
         finding(findings, true, "tables can be made in schema \"%s\"", schema);
     else if (ours)
-        finding(findings, true, "tables cannot be made in schema \"%s\": those that exist are used, new entities wait "
-                                "for a GRANT CREATE ON SCHEMA",
+        finding(findings, true,
+                "tables cannot be made in schema \"%s\": those that exist are used, new entities wait "
+                "for a GRANT CREATE ON SCHEMA",
                 schema);
     else
-        finding(findings, false, "tables cannot be made in schema \"%s\": GRANT CREATE ON SCHEMA \"%s\" TO \"%s\"", schema,
+        finding(findings, false,
+                "tables cannot be made in schema \"%s\": GRANT CREATE ON SCHEMA \"%s\" TO \"%s\"", schema,
                 schema, role);
     PQclear(r);
     return 0;
 }
 
 /* Rights on one table; what is missing is named. */
-static int inspect_rights(struct mirror *m, const char *name, struct buf *findings, bool *exists, struct err *e)
+static int inspect_rights(struct mirror *m, const char *name, struct buf *findings, bool *exists,
+                          struct err *e)
 {
-    static const char sql[] =
-        "SELECT to_regclass($1) IS NOT NULL, current_user, string_agg(needed, ', ') FILTER (WHERE to_regclass($1) IS NOT"
-        " NULL AND NOT has_table_privilege(to_regclass($1), needed))"
-        " FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) needed";
+    static const char sql[] = "SELECT to_regclass($1) IS NOT NULL, current_user, string_agg(needed, ', ') "
+                              "FILTER (WHERE to_regclass($1) IS NOT"
+                              " NULL AND NOT has_table_privilege(to_regclass($1), needed))"
+                              " FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) needed";
     struct buf quoted = BUF_INIT;
     PGresult *r;
     mirror_add_identifier(&quoted, name);
@@ -136,8 +144,8 @@ static int inspect_rights(struct mirror *m, const char *name, struct buf *findin
     return 0;
 }
 
-static int inspect_table(struct mirror *m, const struct mirror_table *table, bool may_create, struct buf *findings,
-                         struct err *e)
+static int inspect_table(struct mirror *m, const struct mirror_table *table, bool may_create,
+                         struct buf *findings, struct err *e)
 {
     struct mirror_remarks remarks = {BUF_INIT, BUF_INIT};
     bool exists;
@@ -164,7 +172,8 @@ static int inspect_table(struct mirror *m, const struct mirror_table *table, boo
     return rc;
 }
 
-int pg_inspect(struct mirror *m, const struct mirror_table *tables, size_t n, struct buf *findings, struct err *e)
+int pg_inspect(struct mirror *m, const struct mirror_table *tables, size_t n, struct buf *findings,
+               struct err *e)
 {
     static const char *const ours[] = {"_tidemark_sinks", "_tidemark_fields", "_tidemark_tombstones"};
     bool may_create, exists;

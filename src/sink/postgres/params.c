@@ -16,7 +16,7 @@ struct pg_param {
 static const struct {
     enum pg_oid oid, array;
 } arrays[] = {
-    {PG_BOOL, 1000}, {PG_BYTEA, 1001}, {PG_INT8, 1016}, {PG_TEXT, 1009},        {PG_FLOAT8, 1022},
+    {PG_BOOL, 1000}, {PG_BYTEA, 1001}, {PG_INT8, 1016},  {PG_TEXT, 1009},        {PG_FLOAT8, 1022},
     {PG_DATE, 1182}, {PG_TIME, 1183},  {PG_JSONB, 3807}, {PG_TIMESTAMPTZ, 1185},
 };
 

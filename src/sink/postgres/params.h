@@ -35,7 +35,10 @@ struct pg_params {
     uint32_t n_elements, elements_before;
 };
 
-#define PG_PARAMS_INIT {BUF_INIT, NULL, 0, 0, 0, 0, 0, 0}
+#define PG_PARAMS_INIT                                                                                       \
+    {                                                                                                        \
+        BUF_INIT, NULL, 0, 0, 0, 0, 0, 0                                                                     \
+    }
 
 void pg_params_clear(struct pg_params *p);
 void pg_params_release(struct pg_params *p);

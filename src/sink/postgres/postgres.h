@@ -23,7 +23,15 @@
 
 /* --- tables as they are in the target -------------------------------------------------------------- */
 
-enum pg_own { PG_OWN_VERSION, PG_OWN_SEQ, PG_OWN_STATE, PG_OWN_INCOMPLETE, PG_OWN_DELETED, PG_OWN_DELETED_AT, PG_OWNS };
+enum pg_own {
+    PG_OWN_VERSION,
+    PG_OWN_SEQ,
+    PG_OWN_STATE,
+    PG_OWN_INCOMPLETE,
+    PG_OWN_DELETED,
+    PG_OWN_DELETED_AT,
+    PG_OWNS
+};
 
 enum pg_how {
     PG_TYPED,  /* of the type we expect: binary */
@@ -54,11 +62,12 @@ struct pg_table {
     uint32_t shape;
     uint32_t n; /* columns: mapped and own */
     struct pg_column *columns;
-    unsigned row_type, row_array; /* object ids; 0: rows cannot travel as such (a column's domain may refuse null) */
+    unsigned row_type,
+        row_array; /* object ids; 0: rows cannot travel as such (a column's domain may refuse null) */
     uint32_t n_attributes;
     struct pg_attribute *attributes;
     uint32_t n_numbers;
-    uint32_t *numbers; /* of the sources, in _tidemark_fields */
+    uint32_t *numbers;     /* of the sources, in _tidemark_fields */
     bool modified_is_time; /* table->last_modified exists and is a time or date */
 };
 
@@ -79,7 +88,7 @@ struct mirror {
     struct pg pg;
     bool open, in_transaction;
     uint64_t epoch;
-    struct buf state; /* what fence gave */
+    struct buf state;        /* what fence gave */
     struct pg_table *tables; /* by mirror_table.number */
     size_t n_tables;
     struct pg_sent sent;
@@ -91,8 +100,8 @@ struct mirror {
 /* table.c. At most one of the tables of a sink has a number. Never NULL. */
 struct pg_table *pg_table_of(struct mirror *m, const struct mirror_table *table);
 /* Read what the target has, unless that is known for this shape. */
-MUST_CHECK int pg_table_learn(struct mirror *m, const struct mirror_table *table, struct mirror_remarks *remarks,
-                              struct err *e);
+MUST_CHECK int pg_table_learn(struct mirror *m, const struct mirror_table *table,
+                              struct mirror_remarks *remarks, struct err *e);
 MUST_CHECK int pg_prepare(struct mirror *m, const struct mirror_table *table, uint32_t *numbers,
                           struct mirror_remarks *remarks, struct err *e);
 void pg_tables_forget(struct mirror *m, bool only_changed);
@@ -110,9 +119,11 @@ void pg_add_history_name(const struct mirror_table *table, struct buf *sql);
 void pg_add_history_columns(const struct mirror_table *table, const char *prefix, struct buf *sql);
 
 /* fields.c */
-MUST_CHECK int pg_fields(struct mirror *m, struct arena *a, struct mirror_field **out, size_t *n, struct err *e);
+MUST_CHECK int pg_fields(struct mirror *m, struct arena *a, struct mirror_field **out, size_t *n,
+                         struct err *e);
 /* t->numbers, one for each source: the one it has, or the next free one; none is ever given to another. */
-MUST_CHECK int pg_number_sources(struct mirror *m, const struct mirror_table *table, struct pg_table *t, struct err *e);
+MUST_CHECK int pg_number_sources(struct mirror *m, const struct mirror_table *table, struct pg_table *t,
+                                 struct err *e);
 
 /* authority.c */
 MUST_CHECK int pg_own_tables(struct mirror *m, struct buf *notice, struct err *e);
@@ -121,7 +132,8 @@ MUST_CHECK int pg_begin(struct mirror *m, struct err *e);
 MUST_CHECK int pg_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID], uint64_t cursor,
                          struct span state, struct err *e);
 void pg_rollback(struct mirror *m);
-MUST_CHECK int pg_forget(struct mirror *m, uint32_t epoch, int64_t commit, size_t most, size_t *n, struct err *e);
+MUST_CHECK int pg_forget(struct mirror *m, uint32_t epoch, int64_t commit, size_t most, size_t *n,
+                         struct err *e);
 
 /* load.c */
 MUST_CHECK int pg_load(struct mirror *m, const struct mirror_table *table, const struct span *ids, size_t n,

@@ -11,8 +11,8 @@
 #define SINK_POSTGRES_SQLSTATE_H
 
 enum pg_fault {
-    PG_FAULT_ROW,     /* this row will never be accepted as it is */
-    PG_FAULT_BUSY,    /* somebody else's lock, a deadlock, a cancelled statement: the same again may work at once */
+    PG_FAULT_ROW, /* this row will never be accepted as it is */
+    PG_FAULT_BUSY, /* somebody else's lock, a deadlock, a cancelled statement: the same again may work at once */
     PG_FAULT_AWAY,    /* the server goes, is full, or stands still: later */
     PG_FAULT_RIGHT,   /* a right is missing: a person must grant it */
     PG_FAULT_LOGIN,   /* user, password or database are refused: a person must change something */

@@ -18,7 +18,8 @@ static void gather_cells(const struct pg_group *g, struct cells *out)
 {
     uint32_t words = (g->t->n + 63) / 64;
     uint64_t *any = xcalloc(words + 1, sizeof *any), *every = xcalloc(words + 1, sizeof *every);
-    *out = (struct cells){.all = xcalloc(g->t->n + 1, sizeof *out->all), .bit = xcalloc(g->t->n + 1, sizeof *out->bit)};
+    *out = (struct cells){.all = xcalloc(g->t->n + 1, sizeof *out->all),
+                          .bit = xcalloc(g->t->n + 1, sizeof *out->bit)};
     memcpy(every, g->items[0].set, words * sizeof *every);
     for (size_t i = 0; i < g->n; i++) {
         for (uint32_t w = 0; w < words; w++) {
@@ -242,7 +243,9 @@ static void add_source(const struct pg_group *g, const struct cells *c, bool mas
 /* The members of s.cK that are null, which a merge removes. */
 static void add_removed(uint32_t k, struct buf *sql)
 {
-    buf_addf(sql, " - ARRAY(SELECT j.key FROM jsonb_each(CAST(s.c%" PRIu32 " AS jsonb)) j WHERE j.value = 'null')", k);
+    buf_addf(sql,
+             " - ARRAY(SELECT j.key FROM jsonb_each(CAST(s.c%" PRIu32 " AS jsonb)) j WHERE j.value = 'null')",
+             k);
 }
 
 /* What the row holds of a shared JSON object: anything else than an object is replaced. */
@@ -258,7 +261,8 @@ static void add_held_object(const char *name, struct buf *sql)
 }
 
 /* A cell's value as its column takes it. updated: the row is there, as t. */
-static void add_value(const struct pg_group *g, const struct cells *c, uint32_t k, bool updated, struct buf *sql)
+static void add_value(const struct pg_group *g, const struct cells *c, uint32_t k, bool updated,
+                      struct buf *sql)
 {
     uint32_t cell = c->all[k];
     bool mapped = cell < g->table->n_columns;
@@ -404,7 +408,8 @@ static int send_archive(struct mirror *m, const struct pg_group *g, struct err *
 static int send_bury(struct mirror *m, const struct pg_group *g, struct err *e)
 {
     static const char sql[] =
-        "INSERT INTO \"_tidemark_tombstones\" AS t (\"table\", sink, id, epoch, commit_number, version, seq, state)"
+        "INSERT INTO \"_tidemark_tombstones\" AS t (\"table\", sink, id, epoch, commit_number, version, seq, "
+        "state)"
         " SELECT $1, $2, * FROM unnest($3, $4, $5, $6, $7, $8) ON CONFLICT (\"table\", id) DO UPDATE SET"
         " sink = excluded.sink, epoch = excluded.epoch, commit_number = excluded.commit_number,"
         " version = excluded.version, seq = excluded.seq, state = excluded.state";
@@ -423,7 +428,9 @@ static int send_bury(struct mirror *m, const struct pg_group *g, struct err *e)
             else if (part == 4)
                 pg_array_bytes(p, row->state);
             else
-                pg_array_int8(p, part == 0 ? row->version.epoch : part == 1 ? row->version.commit : (int64_t)row->seq);
+                pg_array_int8(p, part == 0   ? row->version.epoch
+                                 : part == 1 ? row->version.commit
+                                             : (int64_t)row->seq);
         }
         pg_array_end(p);
     }
@@ -432,7 +439,8 @@ static int send_bury(struct mirror *m, const struct pg_group *g, struct err *e)
 
 int pg_send_group(struct mirror *m, const struct pg_group *g, bool *counts, struct err *e)
 {
-    static const char unbury[] = "DELETE FROM \"_tidemark_tombstones\" WHERE id = ANY ($1) AND \"table\" = $2";
+    static const char unbury[] =
+        "DELETE FROM \"_tidemark_tombstones\" WHERE id = ANY ($1) AND \"table\" = $2";
     BUG_IF(g->n == 0);
     buf_clear(&m->sql);
     *counts = g->verb == PG_UPDATE || g->verb == PG_INSERT || g->verb == PG_BURY;
@@ -453,7 +461,8 @@ int pg_send_group(struct mirror *m, const struct pg_group *g, bool *counts, stru
             remove_sql(g, &m->sql);
         else
             pg_param_text(&m->params, span_of_str(g->table->name));
-        return pg_send(&m->pg, g->verb == PG_UNBURY ? unbury : (const char *)m->sql.data, &m->params, false, e);
+        return pg_send(&m->pg, g->verb == PG_UNBURY ? unbury : (const char *)m->sql.data, &m->params, false,
+                       e);
     }
     BUG("verb %d", (int)g->verb);
 }

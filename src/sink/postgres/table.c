@@ -20,12 +20,9 @@ static const struct {
     const char *name;
     enum mirror_type type; /* MIRROR_TEXT stands for bytea in PG_OWN_STATE */
 } owns[PG_OWNS] = {
-    [PG_OWN_VERSION] = {"_version", MIRROR_TEXT},
-    [PG_OWN_SEQ] = {"_seq", MIRROR_BIGINT},
-    [PG_OWN_STATE] = {"_state", MIRROR_TEXT},
-    [PG_OWN_INCOMPLETE] = {"_incomplete", MIRROR_BOOLEAN},
-    [PG_OWN_DELETED] = {"_deleted", MIRROR_BOOLEAN},
-    [PG_OWN_DELETED_AT] = {"_deleted_at", MIRROR_DATETIME},
+    [PG_OWN_VERSION] = {"_version", MIRROR_TEXT},    [PG_OWN_SEQ] = {"_seq", MIRROR_BIGINT},
+    [PG_OWN_STATE] = {"_state", MIRROR_TEXT},        [PG_OWN_INCOMPLETE] = {"_incomplete", MIRROR_BOOLEAN},
+    [PG_OWN_DELETED] = {"_deleted", MIRROR_BOOLEAN}, [PG_OWN_DELETED_AT] = {"_deleted_at", MIRROR_DATETIME},
 };
 
 enum mirror_type pg_own_type(enum pg_own own)
@@ -62,7 +59,8 @@ static const char *expected_type(const struct mirror_table *table, uint32_t cell
 {
     if (cell < table->n_columns)
         return pg_type_name(table->columns[cell].type);
-    return cell - table->n_columns == PG_OWN_STATE ? "bytea" : pg_type_name(owns[cell - table->n_columns].type);
+    return cell - table->n_columns == PG_OWN_STATE ? "bytea"
+                                                   : pg_type_name(owns[cell - table->n_columns].type);
 }
 
 static bool is_wanted(const struct mirror_table *table, uint32_t cell)
@@ -134,12 +132,14 @@ static void regclass_param(struct mirror *m, const struct mirror_table *table)
 
 static const char relation_sql[] =
     "SELECT c.relkind::text, EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND"
-    " a.attnum = i.indkey[0] WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND"
+    " a.attnum = i.indkey[0] WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate "
+    "AND"
     " i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = 1 AND a.attname = $2)"
     " FROM pg_class c WHERE c.oid = to_regclass($1)";
 static const char columns_sql[] =
     "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.atttypid::bigint, t.typcategory::text,"
-    " (a.attgenerated <> '' OR a.attidentity = 'a')::int::bigint, (t.typtype = 'd')::int::bigint, r.oid::bigint,"
+    " (a.attgenerated <> '' OR a.attidentity = 'a')::int::bigint, (t.typtype = 'd')::int::bigint, "
+    "r.oid::bigint,"
     " r.typarray::bigint"
     " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_class c ON c.oid = a.attrelid"
     " JOIN pg_type r ON r.oid = c.reltype"
@@ -157,13 +157,15 @@ static int check_relation(struct mirror *m, const struct mirror_table *table, bo
     int rc = 0;
     *exists = PQntuples(r) == 1;
     if (*exists && !strchr("rp", *PQgetvalue(r, 0, 0)))
-        rc = err_set(e, ERR_CONFIG, origin, 0, "\"%s\" is no table (a view, or a foreign table): mirror into another name",
+        rc = err_set(e, ERR_CONFIG, origin, 0,
+                     "\"%s\" is no table (a view, or a foreign table): mirror into another name",
                      table->name);
     else if (*exists && *PQgetvalue(r, 0, 1) != 't')
-        rc = err_set(e, ERR_CONFIG, origin, 0,
-                     "table \"%s\" cannot be used: column \"%s\", which is to hold the record's id, is no primary key "
-                     "(nor unique); add one, or mirror into another table",
-                     table->name, table->key);
+        rc = err_set(
+            e, ERR_CONFIG, origin, 0,
+            "table \"%s\" cannot be used: column \"%s\", which is to hold the record's id, is no primary key "
+            "(nor unique); add one, or mirror into another table",
+            table->name, table->key);
     PQclear(r);
     return rc;
 }
@@ -186,11 +188,13 @@ static int check_names(const struct mirror_table *table, struct err *e)
     for (uint32_t i = 0; i < table->n_columns; i++) {
         uint32_t first = i;
         const char *name = table->columns[i].name;
-        if (strlen(name) > MAX_NAME && cell_of_name(table, span_of(name, kept_length(name)), &first) && first != i)
-            return err_set(e, ERR_CONFIG, origin, 0,
-                           "columns \"%s\" and \"%s\" of \"%s\" are one for PostgreSQL, which keeps 63 bytes of a "
-                           "name: give one of them a shorter name (column:)",
-                           pg_cell_name(table, first), name, table->name);
+        if (strlen(name) > MAX_NAME && cell_of_name(table, span_of(name, kept_length(name)), &first) &&
+            first != i)
+            return err_set(
+                e, ERR_CONFIG, origin, 0,
+                "columns \"%s\" and \"%s\" of \"%s\" are one for PostgreSQL, which keeps 63 bytes of a "
+                "name: give one of them a shorter name (column:)",
+                pg_cell_name(table, first), name, table->name);
     }
     return 0;
 }
@@ -220,9 +224,10 @@ static int learn_column(struct pg_table *t, const struct mirror_table *table, co
     if (is_key)
         attribute->cell = oid == PG_TEXT ? PG_ATTRIBUTE_KEY : PG_ATTRIBUTE_FOREIGN;
     if (is_key && category != 'S')
-        return err_set(e, ERR_CONFIG, origin, 0,
-                       "table \"%s\" cannot be used: its key \"%s\" is %s and cannot hold a record's id (text)",
-                       table->name, table->key, type);
+        return err_set(
+            e, ERR_CONFIG, origin, 0,
+            "table \"%s\" cannot be used: its key \"%s\" is %s and cannot hold a record's id (text)",
+            table->name, table->key, type);
     if (!cell_of_name(table, name, &cell))
         return 0;
     struct pg_column *c = &t->columns[cell];
@@ -235,14 +240,16 @@ static int learn_column(struct pg_table *t, const struct mirror_table *table, co
         return 0;
     if (cell >= table->n_columns)
         return err_set(e, ERR_CONFIG, origin, 0,
-                       "table \"%s\" cannot be used: its column \"%s\" is %s, not %s, and that name is ours", table->name,
-                       pg_cell_name(table, cell), type, expected_type(table, cell));
+                       "table \"%s\" cannot be used: its column \"%s\" is %s, not %s, and that name is ours",
+                       table->name, pg_cell_name(table, cell), type, expected_type(table, cell));
     if (remarks && generated)
-        buf_addf(&remarks->odd, "column \"%s\" of table \"%s\" is generated by the database: it is left alone\n",
+        buf_addf(&remarks->odd,
+                 "column \"%s\" of table \"%s\" is generated by the database: it is left alone\n",
                  pg_cell_name(table, cell), table->name);
     else if (remarks)
         buf_addf(&remarks->odd,
-                 "column \"%s\" of table \"%s\" is %s, not %s: it stays as it is, and rows that do not fit are refused\n",
+                 "column \"%s\" of table \"%s\" is %s, not %s: it stays as it is, and rows that do not fit "
+                 "are refused\n",
                  pg_cell_name(table, cell), table->name, type, expected_type(table, cell));
     return 0;
 }
@@ -271,7 +278,8 @@ static bool is_known(const struct pg_table *t, const struct mirror_table *table)
     return t->known && t->shape == table->shape && strcmp(t->name, table->name) == 0;
 }
 
-int pg_table_learn(struct mirror *m, const struct mirror_table *table, struct mirror_remarks *remarks, struct err *e)
+int pg_table_learn(struct mirror *m, const struct mirror_table *table, struct mirror_remarks *remarks,
+                   struct err *e)
 {
     struct pg_table *t = pg_table_of(m, table);
     if (is_known(t, table))
@@ -353,13 +361,15 @@ void pg_create_table(const struct mirror_table *table, bool history, struct buf 
 static int no_right(struct mirror *m, const struct mirror_table *table, struct err *e)
 {
     if (m->pg.fault == PG_FAULT_RIGHT)
-        return err_prefix(e, "table \"%s\" cannot be made or altered: let the role own it and grant it CREATE on the schema",
-                          table->name);
+        return err_prefix(
+            e,
+            "table \"%s\" cannot be made or altered: let the role own it and grant it CREATE on the schema",
+            table->name);
     return err_prefix(e, "table \"%s\"", table->name);
 }
 
-static int alter(struct mirror *m, const struct mirror_table *table, struct pg_table *t, struct mirror_remarks *remarks,
-                 struct err *e)
+static int alter(struct mirror *m, const struct mirror_table *table, struct pg_table *t,
+                 struct mirror_remarks *remarks, struct err *e)
 {
     size_t added = 0;
     buf_clear(&m->sql);
@@ -371,7 +381,8 @@ static int alter(struct mirror *m, const struct mirror_table *table, struct pg_t
         buf_add_str(&m->sql, added++ ? ", ADD COLUMN " : " ADD COLUMN ");
         add_column_type(table, i, &m->sql);
         if (remarks && i < table->n_columns)
-            buf_addf(&remarks->notice, "column \"%s\" added to table \"%s\"\n", pg_cell_name(table, i), table->name);
+            buf_addf(&remarks->notice, "column \"%s\" added to table \"%s\"\n", pg_cell_name(table, i),
+                     table->name);
     }
     if (added == 0)
         return 0;
@@ -393,10 +404,12 @@ static int create(struct mirror *m, const struct mirror_table *table, struct pg_
 }
 
 /* The history table follows the table: what it lacks is added, in the types the table has. */
-static int prepare_history(struct mirror *m, const struct mirror_table *table, const struct pg_table *t, struct err *e)
+static int prepare_history(struct mirror *m, const struct mirror_table *table, const struct pg_table *t,
+                           struct err *e)
 {
-    static const char names_sql[] = "SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = to_regclass($1) AND"
-                                    " a.attnum > 0 AND NOT a.attisdropped";
+    static const char names_sql[] =
+        "SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = to_regclass($1) AND"
+        " a.attnum > 0 AND NOT a.attisdropped";
     struct buf name = BUF_INIT, names = BUF_INIT;
     PGresult *r;
     size_t added = 0;
@@ -437,8 +450,8 @@ out:
 
 /* --- prepare ---------------------------------------------------------------------------------------- */
 
-int pg_prepare(struct mirror *m, const struct mirror_table *table, uint32_t *numbers, struct mirror_remarks *remarks,
-               struct err *e)
+int pg_prepare(struct mirror *m, const struct mirror_table *table, uint32_t *numbers,
+               struct mirror_remarks *remarks, struct err *e)
 {
     struct pg_table *t = pg_table_of(m, table);
     if (!is_known(t, table) || t->n_numbers != table->n_sources) {

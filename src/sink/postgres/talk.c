@@ -98,7 +98,8 @@ static int describe(struct pg *c, const PGresult *r, struct err *e)
     const char *where = strncmp(state, "P0", 2) == 0 ? PQresultErrorField(r, PG_DIAG_CONTEXT) : NULL;
     if (where)
         buf_addf(&text, ", in %.*s", (int)strcspn(where, "\n"), where);
-    err_set(e, c->fault == PG_FAULT_LOGIN ? ERR_REJECTED : ERR_RETRY, origin, 0, "%s", (const char *)text.data);
+    err_set(e, c->fault == PG_FAULT_LOGIN ? ERR_REJECTED : ERR_RETRY, origin, 0, "%s",
+            (const char *)text.data);
     buf_release(&text);
     return -1;
 }
@@ -117,7 +118,8 @@ static int wait_for(struct pg *c, short events, struct err *e)
 {
     int64_t limit = c->patience_ms ? clock_mono_ms() + c->patience_ms : INT64_MAX;
     for (;;) {
-        struct pollfd fds[] = {{.fd = PQsocket(c->conn), .events = events}, {.fd = c->wake, .events = POLLIN}};
+        struct pollfd fds[] = {{.fd = PQsocket(c->conn), .events = events},
+                               {.fd = c->wake, .events = POLLIN}};
         int64_t left = limit - clock_mono_ms();
         if (left <= 0)
             return broke(c, "PostgreSQL has not answered in time; the connection is given up", e);
@@ -176,8 +178,8 @@ int pg_send(struct pg *c, const char *sql, const struct pg_params *params, bool 
         return broke(c, "no connection to PostgreSQL", e);
     struct pg_wire w;
     pg_params_wire(params ? params : &none, &w);
-    int sent = PQsendQueryParams(c->conn, sql, params ? (int)params->n : 0, w.types, w.values, w.lengths, w.formats,
-                                 binary);
+    int sent = PQsendQueryParams(c->conn, sql, params ? (int)params->n : 0, w.types, w.values, w.lengths,
+                                 w.formats, binary);
     pg_wire_release(&w);
     if (!sent)
         return broke(c, "the connection to PostgreSQL broke while a statement was sent", e);
@@ -248,7 +250,8 @@ static void keep_answer(void *context, size_t i, const PGresult *r)
     *out = PQcopyResult(r, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES);
 }
 
-int pg_ask(struct pg *c, const char *sql, const struct pg_params *params, bool binary, PGresult **out, struct err *e)
+int pg_ask(struct pg *c, const char *sql, const struct pg_params *params, bool binary, PGresult **out,
+           struct err *e)
 {
     BUG_IF(c->queued);
     *out = NULL;

@@ -34,8 +34,8 @@ enum pg_intent { PG_FOR_WRITING, PG_FOR_READING };
 
 void pg_init(struct pg *c);
 /* dsn: a connection string, a URI, or "" for libpq's environment. name is shown in pg_stat_activity. */
-MUST_CHECK int pg_connect(struct pg *c, const char *dsn, const char *name, enum pg_intent intent, struct buf *notice,
-                          struct err *e);
+MUST_CHECK int pg_connect(struct pg *c, const char *dsn, const char *name, enum pg_intent intent,
+                          struct buf *notice, struct err *e);
 /* The sslmode that a connection string leads to, with the environment and our default; "" when it is libpq's own
  * choice (this machine), or the string is none. */
 void pg_sslmode_of(const char *dsn, char out[16]);
@@ -44,15 +44,16 @@ void pg_release(struct pg *c);
 void pg_interrupt(struct pg *c);
 
 /* Queue one statement. params NULL: none. binary: how its rows come back. */
-MUST_CHECK int pg_send(struct pg *c, const char *sql, const struct pg_params *params, bool binary, struct err *e);
+MUST_CHECK int pg_send(struct pg *c, const char *sql, const struct pg_params *params, bool binary,
+                       struct err *e);
 /* What is queued goes to the server now, which may begin with it. */
 MUST_CHECK int pg_push(struct pg *c, struct err *e);
 /* Wait for the answers of all that is queued; each gets them by number. After a failure the rest is skipped. */
 typedef void (*pg_each)(void *context, size_t i, const PGresult *answer);
 MUST_CHECK int pg_finish(struct pg *c, pg_each each, void *context, struct err *e);
 /* One statement; *out, when asked for, is to be given to PQclear. */
-MUST_CHECK int pg_ask(struct pg *c, const char *sql, const struct pg_params *params, bool binary, PGresult **out,
-                      struct err *e);
+MUST_CHECK int pg_ask(struct pg *c, const char *sql, const struct pg_params *params, bool binary,
+                      PGresult **out, struct err *e);
 MUST_CHECK int pg_do(struct pg *c, const char *sql, struct err *e);
 
 /* A cell of an answer. */

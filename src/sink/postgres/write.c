@@ -9,8 +9,8 @@
  */
 #include "sink/postgres/statement.h"
 
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum {
     RANGE_ROWS = 20000,
@@ -40,7 +40,8 @@ static void add_own_cells(const struct mirror_table *table, bool with_deleted, u
             add_to_set(set, table->n_columns + own);
 }
 
-static const uint64_t *set_of(struct writing *w, const struct pg_table *t, const struct mirror_row *row, enum pg_verb verb)
+static const uint64_t *set_of(struct writing *w, const struct pg_table *t, const struct mirror_row *row,
+                              enum pg_verb verb)
 {
     const struct mirror_table *table = row->table;
     size_t words = (t->n + 63) / 64;
@@ -49,7 +50,8 @@ static const uint64_t *set_of(struct writing *w, const struct pg_table *t, const
     for (uint32_t i = 0; i < row->n && row->action != MIRROR_STATE_ONLY; i++) {
         uint32_t cell = row->columns[i];
         BUG_IF(cell >= table->n_columns);
-        bool kept = t->columns[cell].how == PG_LEFT || (verb == PG_UPDATE && table->columns[cell].insert_only);
+        bool kept = t->columns[cell].how == PG_LEFT ||
+                    (verb == PG_UPDATE && table->columns[cell].insert_only);
         if (!kept)
             add_to_set(set, cell);
     }
@@ -164,7 +166,8 @@ static int queue(struct writing *w, const char *sql, struct pg_expected *x, stru
     return pg_send(&w->m->pg, sql, NULL, false, e);
 }
 
-static int queue_group(struct writing *w, struct pg_item *items, size_t n, struct pg_expected *x, struct err *e)
+static int queue_group(struct writing *w, struct pg_item *items, size_t n, struct pg_expected *x,
+                       struct err *e)
 {
     bool counts;
     const struct pg_group g = {.table = items[0].row->table,
@@ -259,7 +262,8 @@ static enum attempt finish(struct writing *w, struct pg_expected *x, struct err 
     if (!x->short_of)
         return DONE;
     w->suppressed = true;
-    err_set(e, ERR_REJECTED, "sink.postgres", 0, "the target took no row: a trigger or a policy of its own suppressed it");
+    err_set(e, ERR_REJECTED, "sink.postgres", 0,
+            "the target took no row: a trigger or a policy of its own suppressed it");
     return undo(w, e) == 0 ? REFUSED : FAILED;
 }
 
@@ -426,7 +430,8 @@ void pg_drop_sent(struct mirror *m)
     struct pg_sent *s = &m->sent;
     struct err unsaid = ERR_INIT;
     if (s->in_flight && m->pg.conn && !m->pg.broken) {
-        const int answered = pg_finish(&m->pg, NULL, NULL, &unsaid); /* a connection that does not is broken now */
+        const int answered = pg_finish(&m->pg, NULL, NULL,
+                                       &unsaid); /* a connection that does not is broken now */
         (void)answered;
     }
     arena_reset(&s->arena);
@@ -434,7 +439,8 @@ void pg_drop_sent(struct mirror *m)
 }
 
 /* How many of the rows are in already. */
-static int take_sent(struct mirror *m, struct mirror_row *rows, size_t n, bool whole, size_t *in, struct err *e)
+static int take_sent(struct mirror *m, struct mirror_row *rows, size_t n, bool whole, size_t *in,
+                     struct err *e)
 {
     struct pg_sent *s = &m->sent;
     *in = 0;

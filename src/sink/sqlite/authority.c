@@ -7,10 +7,11 @@ static const char origin[] = "sink.sqlite";
 
 static int fenced(struct mirror *m, struct err *e)
 {
-    return err_set(e, ERR_REJECTED, origin, 0,
-                   "another daemon has taken over sink '%s' in %s: only one may write to it; stop one of the two, "
-                   "or give one another name or path",
-                   m->name, m->path);
+    return err_set(
+        e, ERR_REJECTED, origin, 0,
+        "another daemon has taken over sink '%s' in %s: only one may write to it; stop one of the two, "
+        "or give one another name or path",
+        m->name, m->path);
 }
 
 /* The row of this sink in _tidemark_sinks, on `stmt` (to be reset); *found false when there is none. */
@@ -150,8 +151,8 @@ int sqlite_begin(struct mirror *m, struct err *e)
     return fenced(m, e);
 }
 
-static int set_cursor(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID], uint64_t cursor, struct span state,
-                      struct err *e)
+static int set_cursor(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID], uint64_t cursor,
+                      struct span state, struct err *e)
 {
     sqlite3_stmt *stmt;
     if (sqlite_own(m, OWN_CURSOR, &stmt, e) != 0)
@@ -170,8 +171,8 @@ static int set_cursor(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID],
     return sqlite3_changes(m->db) == 1 ? 0 : fenced(m, e);
 }
 
-int sqlite_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID], uint64_t cursor, struct span state,
-                  struct err *e)
+int sqlite_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID], uint64_t cursor,
+                  struct span state, struct err *e)
 {
     BUG_IF(!m->began);
     if (set_cursor(m, store_id, cursor, state, e) != 0) {

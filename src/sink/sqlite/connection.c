@@ -48,29 +48,33 @@ int sqlite_error(struct mirror *m, int code, const char *doing, struct err *e)
     switch (code & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-        return err_set(e, class, origin, code,
-                       "cannot %s: another program has %s locked for writing (waited %d s): end its transaction",
-                       doing, m->path, SQLITE_BUSY_WAIT_MS / 1000);
+        return err_set(
+            e, class, origin, code,
+            "cannot %s: another program has %s locked for writing (waited %d s): end its transaction", doing,
+            m->path, SQLITE_BUSY_WAIT_MS / 1000);
     case SQLITE_FULL:
     case SQLITE_IOERR:
         if (statvfs(m->path, &space) == 0)
-            return err_set(e, class, origin, code, "cannot %s in %s (%" PRIu64 " bytes free): %s", doing, m->path,
-                           (uint64_t)space.f_bavail * space.f_frsize, sqlite3_errstr(code));
+            return err_set(e, class, origin, code, "cannot %s in %s (%" PRIu64 " bytes free): %s", doing,
+                           m->path, (uint64_t)space.f_bavail * space.f_frsize, sqlite3_errstr(code));
         break;
     case SQLITE_PERM:
     case SQLITE_READONLY:
     case SQLITE_AUTH:
-        return err_set(e, class, origin, code,
-                       "cannot %s: %s, or its folder, cannot be written by user %u (%s): check owner, mode and mount",
-                       doing, m->path, (unsigned)geteuid(), sqlite3_errstr(code));
+        return err_set(
+            e, class, origin, code,
+            "cannot %s: %s, or its folder, cannot be written by user %u (%s): check owner, mode and mount",
+            doing, m->path, (unsigned)geteuid(), sqlite3_errstr(code));
     case SQLITE_CORRUPT:
-        return err_set(e, class, origin, code,
-                       "cannot %s: %s is damaged (%s): restore it from a backup, or move it away and a new one is made",
-                       doing, m->path, sqlite3_errstr(code));
+        return err_set(
+            e, class, origin, code,
+            "cannot %s: %s is damaged (%s): restore it from a backup, or move it away and a new one is made",
+            doing, m->path, sqlite3_errstr(code));
     case SQLITE_NOTADB:
-        return err_set(e, class, origin, code,
-                       "cannot %s: %s is no SQLite database: give this sink another path, or move the file away",
-                       doing, m->path);
+        return err_set(
+            e, class, origin, code,
+            "cannot %s: %s is no SQLite database: give this sink another path, or move the file away", doing,
+            m->path);
     case SQLITE_INTERRUPT:
         return err_set(e, class, origin, code, "cannot %s in %s: interrupted", doing, m->path);
     default:
@@ -110,7 +114,8 @@ static const char *const own_sql[N_OWN] = {
     [OWN_TOMBSTONE_GET] = "SELECT state FROM _tidemark_tombstones WHERE table_name=?1 AND id=?2",
     [OWN_TOMBSTONE_PUT] =
         "INSERT INTO _tidemark_tombstones(table_name,id,state,version,seq,epoch,commit_number)"
-        " VALUES(?1,?2,?3,?4,?5,?6,?7) ON CONFLICT(table_name,id) DO UPDATE SET state=?3,version=?4,seq=?5,epoch=?6,"
+        " VALUES(?1,?2,?3,?4,?5,?6,?7) ON CONFLICT(table_name,id) DO UPDATE SET "
+        "state=?3,version=?4,seq=?5,epoch=?6,"
         "commit_number=?7",
     [OWN_TOMBSTONE_DROP] = "DELETE FROM _tidemark_tombstones WHERE table_name=?1 AND id=?2",
     [OWN_FORGET] = "DELETE FROM _tidemark_tombstones WHERE (table_name,id) IN (SELECT table_name,id"
@@ -147,13 +152,14 @@ static int check_folder(struct mirror *m, struct err *e)
     struct stat st;
     int rc = -1;
     if (stat(folder, &st) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
-        err_set(e, ERR_RETRY, origin, errno, "cannot open %s: its folder does not exist; make it, or mount it",
-                m->path);
+        err_set(e, ERR_RETRY, origin, errno,
+                "cannot open %s: its folder does not exist; make it, or mount it", m->path);
     } else {
         const char *remote = file_network_name(folder);
         if (remote)
             err_set(e, ERR_CONFIG, origin, 0,
-                    "%s is on a network file system (%s), where the locks and the shared memory of SQLite are not "
+                    "%s is on a network file system (%s), where the locks and the shared memory of SQLite "
+                    "are not "
                     "safe: use a local disk",
                     m->path, remote);
         else
@@ -170,11 +176,13 @@ static int make_file(struct mirror *m, bool *made, struct err *e)
     if (stat(m->path, &st) == 0) {
         if (S_ISREG(st.st_mode))
             return 0;
-        return err_set(e, ERR_REJECTED, origin, 0, "%s is not a file: give this sink the path of one", m->path);
+        return err_set(e, ERR_REJECTED, origin, 0, "%s is not a file: give this sink the path of one",
+                       m->path);
     }
     int fd = errno == ENOENT ? open(m->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
     if (fd < 0) {
-        bool person = errno == EACCES || errno == EPERM || errno == EROFS || errno == ELOOP || errno == ENAMETOOLONG;
+        bool person = errno == EACCES || errno == EPERM || errno == EROFS || errno == ELOOP ||
+                      errno == ENAMETOOLONG;
         return err_set_errno(e, person ? ERR_REJECTED : ERR_RETRY, origin, errno,
                              "cannot make %s (as user %u)", m->path, (unsigned)geteuid());
     }
@@ -236,18 +244,20 @@ static int use_wal(struct mirror *m, struct err *e)
     if (code != SQLITE_ROW)
         sqlite_error(m, code, "switch to a write-ahead log", e);
     else if (!span_equal_str(sqlite_column_span(stmt, 0), "wal"))
-        err_set(e, ERR_REJECTED, origin, 0, "%s cannot have a write-ahead log there: use a local disk", m->path);
+        err_set(e, ERR_REJECTED, origin, 0, "%s cannot have a write-ahead log there: use a local disk",
+                m->path);
     else
         rc = 0;
     sqlite3_finalize(stmt);
     return rc;
 }
 
-static const char settings[] = "PRAGMA synchronous=FULL;" /* a commit is on disk when it says so */
-                               "PRAGMA temp_store=MEMORY;" /* savepoints */
-                               "PRAGMA cache_size=-65536;" /* KiB */
-                               "PRAGMA wal_autocheckpoint=4000;" /* pages: 16 MiB, where 4 cost a tenth of the rate */
-                               "PRAGMA journal_size_limit=67108864";
+static const char settings[] =
+    "PRAGMA synchronous=FULL;"        /* a commit is on disk when it says so */
+    "PRAGMA temp_store=MEMORY;"       /* savepoints */
+    "PRAGMA cache_size=-65536;"       /* KiB */
+    "PRAGMA wal_autocheckpoint=4000;" /* pages: 16 MiB, where 4 cost a tenth of the rate */
+    "PRAGMA journal_size_limit=67108864";
 
 static int open_database(struct mirror *m, struct buf *notice, struct err *e)
 {

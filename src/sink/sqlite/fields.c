@@ -3,12 +3,13 @@
 
 static const char origin[] = "sink.sqlite";
 
-static const char fields_sql[] = "SELECT table_name,number,column_name,field,field_id,type FROM _tidemark_fields"
-                                 " WHERE table_name=?1 OR ?1 IS NULL ORDER BY table_name,number";
+static const char fields_sql[] =
+    "SELECT table_name,number,column_name,field,field_id,type FROM _tidemark_fields"
+    " WHERE table_name=?1 OR ?1 IS NULL ORDER BY table_name,number";
 
 /* Fields of one table, or (NULL) of all. */
-static int read_fields(struct mirror *m, const char *table, struct arena *a, struct mirror_field **out, size_t *n,
-                       struct err *e)
+static int read_fields(struct mirror *m, const char *table, struct arena *a, struct mirror_field **out,
+                       size_t *n, struct err *e)
 {
     sqlite3_stmt *stmt = NULL;
     size_t cap = 0;
@@ -35,8 +36,8 @@ static int read_fields(struct mirror *m, const char *table, struct arena *a, str
                                    .field = sqlite_column_copy(stmt, 3, a),
                                    .field_id = sqlite_column_copy(stmt, 4, a)};
         if (!mirror_type_of_name(sqlite_column_span(stmt, 5), &f->type)) {
-            err_set(e, ERR_REJECTED, origin, 0, "%s: _tidemark_fields names a type that is none: '%.*s'", m->path,
-                    SPAN_ARG(sqlite_column_span(stmt, 5)));
+            err_set(e, ERR_REJECTED, origin, 0, "%s: _tidemark_fields names a type that is none: '%.*s'",
+                    m->path, SPAN_ARG(sqlite_column_span(stmt, 5)));
             break;
         }
     }
@@ -74,7 +75,8 @@ static int put_field(struct mirror *m, const struct mirror_table *table, const s
     return code == SQLITE_DONE ? 0 : -1;
 }
 
-int sqlite_number_sources(struct mirror *m, const struct mirror_table *table, uint32_t *numbers, struct err *e)
+int sqlite_number_sources(struct mirror *m, const struct mirror_table *table, uint32_t *numbers,
+                          struct err *e)
 {
     struct arena a = ARENA_INIT;
     struct mirror_field *fields;

@@ -108,7 +108,8 @@ int sqlite_row(struct mirror *m, const struct mirror_table *table, struct span i
 /* --- findings for doctor --------------------------------------------------------------------------- */
 
 /* What prepare would find, in a transaction that is rolled back. */
-static void inspect_tables(struct mirror *m, const struct mirror_table *tables, size_t n, struct buf *findings)
+static void inspect_tables(struct mirror *m, const struct mirror_table *tables, size_t n,
+                           struct buf *findings)
 {
     struct err e = ERR_INIT;
     bool made;
@@ -142,14 +143,15 @@ static void inspect_folder(struct mirror *m, struct buf *findings)
     if (access(folder, F_OK) != 0)
         buf_addf(findings, "bad: the folder of %s does not exist: make it, or mount it\n", m->path);
     else if (access(folder, W_OK | X_OK) != 0)
-        buf_addf(findings, "bad: user %u may not make files in %s: change its owner or mode\n", (unsigned)geteuid(),
-                 folder);
+        buf_addf(findings, "bad: user %u may not make files in %s: change its owner or mode\n",
+                 (unsigned)geteuid(), folder);
     else
         buf_addf(findings, "ok: %s will be made\n", m->path);
     free(folder);
 }
 
-int sqlite_inspect(struct mirror *m, const struct mirror_table *tables, size_t n, struct buf *findings, struct err *e)
+int sqlite_inspect(struct mirror *m, const struct mirror_table *tables, size_t n, struct buf *findings,
+                   struct err *e)
 {
     struct err why = ERR_INIT;
     (void)e;
@@ -162,7 +164,8 @@ int sqlite_inspect(struct mirror *m, const struct mirror_table *tables, size_t n
     if (sqlite_connect(m, SQLITE_OPEN_READWRITE, &why) != 0)
         buf_addf(findings, "bad: %s\n", why.text);
     else if (sqlite3_db_readonly(m->db, "main") == 1)
-        buf_addf(findings, "bad: %s, or its folder, cannot be written by user %u: check owner, mode and mount\n",
+        buf_addf(findings,
+                 "bad: %s, or its folder, cannot be written by user %u: check owner, mode and mount\n",
                  m->path, (unsigned)geteuid());
     else
         inspect_tables(m, tables, n, findings);
@@ -232,7 +235,8 @@ static enum row_statement kind_of(const struct mirror_row *row)
     case MIRROR_APPEND:
         return ROW_APPEND;
     case MIRROR_DELETE:
-        return row->table->on_delete == MIRROR_SOFT ? ROW_SOFT_DELETE : ROW_DELETE; /* archive: after the copy */
+        return row->table->on_delete == MIRROR_SOFT ? ROW_SOFT_DELETE
+                                                    : ROW_DELETE; /* archive: after the copy */
     default:
         return ROW_STATE;
     }

@@ -126,8 +126,8 @@ void sqlite_free(struct mirror *m);
 
 MUST_CHECK int sqlite_fence(struct mirror *m, struct mirror_authority *held, struct err *e);
 MUST_CHECK int sqlite_begin(struct mirror *m, struct err *e);
-MUST_CHECK int sqlite_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID], uint64_t cursor, struct span state,
-                             struct err *e);
+MUST_CHECK int sqlite_commit(struct mirror *m, const uint8_t store_id[MIRROR_STORE_ID], uint64_t cursor,
+                             struct span state, struct err *e);
 void sqlite_rollback(struct mirror *m);
 MUST_CHECK int sqlite_forget(struct mirror *m, uint32_t epoch, int64_t commit, size_t most, size_t *n,
                              struct err *e);
@@ -157,8 +157,9 @@ MUST_CHECK int sqlite_number_sources(struct mirror *m, const struct mirror_table
 /* --- statements.c --- */
 
 /* Ready to be bound. n and columns only for kinds from N_FIXED on. */
-MUST_CHECK int sqlite_row_statement(struct mirror *m, const struct mirror_table *table, enum row_statement kind,
-                                    uint32_t n, const uint32_t *columns, sqlite3_stmt **out, struct err *e);
+MUST_CHECK int sqlite_row_statement(struct mirror *m, const struct mirror_table *table,
+                                    enum row_statement kind, uint32_t n, const uint32_t *columns,
+                                    sqlite3_stmt **out, struct err *e);
 /* The text of such a statement; parameters in the order in which rows.c binds them. */
 void sqlite_add_row_sql(const struct mirror_table *table, enum row_statement kind, uint32_t n,
                         const uint32_t *columns, struct buf *out);
@@ -168,13 +169,15 @@ void sqlite_drop_all_statements(struct mirror *m);
 /* --- values.c --- */
 
 /* False with why: SQLite cannot hold this value. */
-MUST_CHECK bool sqlite_bind_value(sqlite3_stmt *stmt, int at, const struct mirror_value *value, const char **why);
+MUST_CHECK bool sqlite_bind_value(sqlite3_stmt *stmt, int at, const struct mirror_value *value,
+                                  const char **why);
 void sqlite_bind_span(sqlite3_stmt *stmt, int at, struct span s); /* as text */
 void sqlite_bind_bytes(sqlite3_stmt *stmt, int at, struct span s);
 struct span sqlite_column_span(sqlite3_stmt *stmt, int at); /* until the next step */
 struct span sqlite_column_copy(sqlite3_stmt *stmt, int at, struct arena *a);
 /* Null, too, where something stands that is no value of the type. */
-void sqlite_read_value(sqlite3_stmt *stmt, int at, enum mirror_type type, struct arena *a, struct mirror_value *out);
+void sqlite_read_value(sqlite3_stmt *stmt, int at, enum mirror_type type, struct arena *a,
+                       struct mirror_value *out);
 /* A time as SQLite programs write them: RFC 3339, or "YYYY-MM-DD HH:MM:SS[.fff]" in UTC. */
 MUST_CHECK bool sqlite_parse_time(struct span text, int64_t *ms);
 void sqlite_add_value(const struct mirror_value *value, struct buf *out); /* as a literal of SQL */
@@ -182,10 +185,11 @@ const char *sqlite_type_name(enum mirror_type type);
 
 /* --- rows.c --- */
 
-MUST_CHECK int sqlite_load(struct mirror *m, const struct mirror_table *table, const struct span *ids, size_t n,
-                           struct arena *a, struct mirror_held *held, struct err *e);
-MUST_CHECK int sqlite_text(struct mirror *m, const struct mirror_table *table, struct span id, uint32_t column,
-                           struct arena *a, bool *found, struct mirror_value *out, struct err *e);
+MUST_CHECK int sqlite_load(struct mirror *m, const struct mirror_table *table, const struct span *ids,
+                           size_t n, struct arena *a, struct mirror_held *held, struct err *e);
+MUST_CHECK int sqlite_text(struct mirror *m, const struct mirror_table *table, struct span id,
+                           uint32_t column, struct arena *a, bool *found, struct mirror_value *out,
+                           struct err *e);
 MUST_CHECK int sqlite_write(struct mirror *m, struct mirror_row *rows, size_t n, bool whole, struct err *e);
 
 /* --- look.c --- */
@@ -194,8 +198,8 @@ MUST_CHECK int sqlite_has_table(struct mirror *m, const char *name, bool *has, s
 MUST_CHECK int sqlite_look(struct mirror *m, struct err *e);
 MUST_CHECK int sqlite_row(struct mirror *m, const struct mirror_table *table, struct span id, struct arena *a,
                           struct mirror_cell **out, size_t *n, struct err *e);
-MUST_CHECK int sqlite_inspect(struct mirror *m, const struct mirror_table *tables, size_t n, struct buf *findings,
-                              struct err *e);
+MUST_CHECK int sqlite_inspect(struct mirror *m, const struct mirror_table *tables, size_t n,
+                              struct buf *findings, struct err *e);
 void sqlite_show_table(const struct mirror_table *table, struct buf *out);
 void sqlite_show_row(const struct mirror_row *row, struct buf *out);
 

@@ -23,7 +23,8 @@ static void add_parameter(const struct mirror_column *column, bool update, struc
 }
 
 /* "a"=?,"b"=? ... for updates: columns owned by the target are skipped, here and in rows.c. */
-static void add_assignments(const struct mirror_table *table, uint32_t n, const uint32_t *columns, struct buf *out)
+static void add_assignments(const struct mirror_table *table, uint32_t n, const uint32_t *columns,
+                            struct buf *out)
 {
     for (uint32_t i = 0; i < n; i++) {
         const struct mirror_column *column = &table->columns[columns[i]];
@@ -174,10 +175,11 @@ static int make(struct mirror *m, const struct mirror_table *table, enum row_sta
     return sqlite_prepare(m, (const char *)m->text.data, out, e);
 }
 
-int sqlite_row_statement(struct mirror *m, const struct mirror_table *table, enum row_statement kind, uint32_t n,
-                         const uint32_t *columns, sqlite3_stmt **out, struct err *e)
+int sqlite_row_statement(struct mirror *m, const struct mirror_table *table, enum row_statement kind,
+                         uint32_t n, const uint32_t *columns, sqlite3_stmt **out, struct err *e)
 {
-    struct sqlite_table *t = sqlite_table_of(m, table); /* statements of another table under this number are gone now */
+    struct sqlite_table *t = sqlite_table_of(
+        m, table); /* statements of another table under this number are gone now */
     if (kind < N_FIXED) {
         sqlite3_stmt **fixed = &t->fixed[kind];
         if (!*fixed && make(m, table, kind, 0, NULL, fixed, e) != 0)

@@ -10,12 +10,17 @@ static const char origin[] = "sink.sqlite";
 /* --- our own tables -------------------------------------------------------------------------------- */
 
 static const char own_tables[] =
-    "CREATE TABLE _tidemark_sinks(name TEXT PRIMARY KEY NOT NULL, epoch INTEGER NOT NULL, layout INTEGER NOT NULL,"
+    "CREATE TABLE _tidemark_sinks(name TEXT PRIMARY KEY NOT NULL, epoch INTEGER NOT NULL, layout INTEGER NOT "
+    "NULL,"
     " store_id BLOB, cursor INTEGER, state BLOB) WITHOUT ROWID;"
-    "CREATE TABLE _tidemark_fields(table_name TEXT NOT NULL, number INTEGER NOT NULL, column_name TEXT NOT NULL,"
-    " field TEXT NOT NULL, field_id TEXT NOT NULL, type TEXT NOT NULL, PRIMARY KEY(table_name, number)) WITHOUT ROWID;"
-    "CREATE TABLE _tidemark_tombstones(table_name TEXT NOT NULL, id TEXT NOT NULL, state BLOB NOT NULL, version TEXT,"
-    " seq INTEGER, epoch INTEGER NOT NULL, commit_number INTEGER NOT NULL, PRIMARY KEY(table_name, id)) WITHOUT ROWID;"
+    "CREATE TABLE _tidemark_fields(table_name TEXT NOT NULL, number INTEGER NOT NULL, column_name TEXT NOT "
+    "NULL,"
+    " field TEXT NOT NULL, field_id TEXT NOT NULL, type TEXT NOT NULL, PRIMARY KEY(table_name, number)) "
+    "WITHOUT ROWID;"
+    "CREATE TABLE _tidemark_tombstones(table_name TEXT NOT NULL, id TEXT NOT NULL, state BLOB NOT NULL, "
+    "version TEXT,"
+    " seq INTEGER, epoch INTEGER NOT NULL, commit_number INTEGER NOT NULL, PRIMARY KEY(table_name, id)) "
+    "WITHOUT ROWID;"
     "CREATE INDEX _tidemark_tombstones_age ON _tidemark_tombstones(epoch, commit_number)";
 
 /* One number that a query gives; -1 with err. */
@@ -40,7 +45,8 @@ static int check_layout(struct mirror *m, struct err *e)
     if (layout <= SQLITE_LAYOUT)
         return 0;
     return err_set(e, ERR_REJECTED, origin, 0,
-                   "%s was written by a newer version (layout %" PRId64 ", this one knows %d): use that version",
+                   "%s was written by a newer version (layout %" PRId64
+                   ", this one knows %d): use that version",
                    m->path, layout, SQLITE_LAYOUT);
 }
 
@@ -119,7 +125,8 @@ static void needs_of(const struct mirror_table *table, bool history, struct need
     s->n = 0;
     need(s, table->key, history ? "TEXT" : "TEXT PRIMARY KEY NOT NULL", true, MIRROR_TEXT);
     for (uint32_t i = 0; i < table->n_columns; i++)
-        need(s, table->columns[i].name, sqlite_type_name(table->columns[i].type), false, table->columns[i].type);
+        need(s, table->columns[i].name, sqlite_type_name(table->columns[i].type), false,
+             table->columns[i].type);
     if (!table->append_only)
         need(s, "_version", "TEXT", true, MIRROR_TEXT);
     need(s, "_seq", "INTEGER", true, MIRROR_BIGINT);
@@ -179,9 +186,10 @@ static int refuse_twins(const struct mirror_table *table, const struct needs *s,
     for (size_t i = 1; i < s->n; i++)
         for (size_t k = 0; k < i; k++)
             if (strcasecmp(s->all[i].name, s->all[k].name) == 0)
-                return err_set(e, ERR_CONFIG, origin, 0,
-                               "table \"%s\": columns \"%s\" and \"%s\" are the same to SQLite: give one another name",
-                               table->name, s->all[k].name, s->all[i].name);
+                return err_set(
+                    e, ERR_CONFIG, origin, 0,
+                    "table \"%s\": columns \"%s\" and \"%s\" are the same to SQLite: give one another name",
+                    table->name, s->all[k].name, s->all[i].name);
     return 0;
 }
 
@@ -192,8 +200,8 @@ static int run_ddl(struct mirror *m, const struct buf *sql, const char *table, s
     if (code == SQLITE_OK)
         return 0;
     if ((code & 0xff) == SQLITE_ERROR || (code & 0xff) == SQLITE_CONSTRAINT || (code & 0xff) == SQLITE_TOOBIG)
-        return err_set(e, ERR_CONFIG, origin, code, "cannot make or alter table \"%s\" in %s: %s", table, m->path,
-                       sqlite3_errmsg(m->db));
+        return err_set(e, ERR_CONFIG, origin, code, "cannot make or alter table \"%s\" in %s: %s", table,
+                       m->path, sqlite3_errmsg(m->db));
     return sqlite_error(m, code, "make or alter a table", e);
 }
 
@@ -228,7 +236,8 @@ static bool keeps(enum affinity affinity, enum mirror_type type)
         return affinity == AFFINITY_REAL || affinity == AFFINITY_NUMERIC;
     case MIRROR_DATETIME:
     case MIRROR_DATE:
-        return affinity == AFFINITY_TEXT || affinity == AFFINITY_NUMERIC; /* DATE and DATETIME are "numeric" */
+        return affinity == AFFINITY_TEXT ||
+               affinity == AFFINITY_NUMERIC; /* DATE and DATETIME are "numeric" */
     default:
         return affinity == AFFINITY_TEXT;
     }
@@ -248,8 +257,9 @@ struct found_table {
 static int find_kind(struct mirror *m, const char *name, struct found_table *t, struct err *e)
 {
     sqlite3_stmt *stmt = NULL;
-    if (sqlite_prepare(m, "SELECT type FROM sqlite_schema WHERE name=?1 COLLATE NOCASE AND type IN ('table','view')",
-                       &stmt, e) != 0)
+    if (sqlite_prepare(
+            m, "SELECT type FROM sqlite_schema WHERE name=?1 COLLATE NOCASE AND type IN ('table','view')",
+            &stmt, e) != 0)
         return -1;
     sqlite_bind_span(stmt, 1, span_of_str(name));
     int code = sqlite3_step(stmt);
@@ -271,7 +281,8 @@ static int find_columns(struct mirror *m, const char *name, struct found_table *
     enum { MOST = 32767 }; /* SQLite's own limit of columns */
     t->columns = arena_alloc(&t->a, MOST * sizeof *t->columns);
     while ((code = sqlite3_step(stmt)) == SQLITE_ROW && t->n < MOST)
-        t->columns[t->n++] = (struct existing){sqlite_column_copy(stmt, 0, &t->a), sqlite_column_copy(stmt, 1, &t->a)};
+        t->columns[t->n++] = (struct existing){sqlite_column_copy(stmt, 0, &t->a),
+                                               sqlite_column_copy(stmt, 1, &t->a)};
     if (code != SQLITE_DONE)
         sqlite_error(m, code, "look at the columns of a table", e);
     sqlite3_finalize(stmt);
@@ -329,7 +340,8 @@ static int add_missing(struct mirror *m, const char *name, const struct needs *s
                 continue;
             remark(&remarks->odd);
             buf_addf(&remarks->odd,
-                     "table \"%s\": column \"%s\" is %s where %s is expected: SQLite may store values in another form",
+                     "table \"%s\": column \"%s\" is %s where %s is expected: SQLite may store values in "
+                     "another form",
                      name, column->name, *declared ? declared : "untyped", sqlite_type_name(column->type));
             continue;
         }
@@ -355,14 +367,15 @@ static int alter(struct mirror *m, const struct mirror_table *table, bool histor
                  const struct needs *s, struct found_table *t, struct mirror_remarks *remarks, struct err *e)
 {
     if (t->is_view)
-        return err_set(e, ERR_CONFIG, origin, 0, "\"%s\" in %s is a view: give the entity another table", name,
-                       m->path);
+        return err_set(e, ERR_CONFIG, origin, 0, "\"%s\" in %s is a view: give the entity another table",
+                       name, m->path);
     if (find_columns(m, name, t, e) != 0 || find_key(m, name, table->key, t, e) != 0)
         return -1;
     if (!history && !t->has_key)
-        return err_set(e, ERR_CONFIG, origin, 0,
-                       "table \"%s\" in %s has no unique column \"%s\": make it the primary key, or name another key",
-                       name, m->path, table->key);
+        return err_set(
+            e, ERR_CONFIG, origin, 0,
+            "table \"%s\" in %s has no unique column \"%s\": make it the primary key, or name another key",
+            name, m->path, table->key);
     return add_missing(m, name, s, t, remarks, e);
 }
 
@@ -435,7 +448,8 @@ int sqlite_prepare_table(struct mirror *m, const struct mirror_table *table, uin
     if (!t->known || t->shape != table->shape || t->n_sources != table->n_sources) {
         sqlite_drop_statements(m, table->number);
         if (make_table(m, table, false, remarks, e) != 0 ||
-            (table->on_delete == MIRROR_ARCHIVE && !table->append_only && make_table(m, table, true, remarks, e) != 0))
+            (table->on_delete == MIRROR_ARCHIVE && !table->append_only &&
+             make_table(m, table, true, remarks, e) != 0))
             return -1;
         t->numbers = xrealloc(t->numbers, (table->n_sources + 1) * sizeof *t->numbers);
         if (sqlite_number_sources(m, table, t->numbers, e) != 0)

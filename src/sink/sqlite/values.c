@@ -125,7 +125,8 @@ static bool read_time(sqlite3_stmt *stmt, int at, enum mirror_type type, int64_t
     return true;
 }
 
-void sqlite_read_value(sqlite3_stmt *stmt, int at, enum mirror_type type, struct arena *a, struct mirror_value *out)
+void sqlite_read_value(sqlite3_stmt *stmt, int at, enum mirror_type type, struct arena *a,
+                       struct mirror_value *out)
 {
     *out = (struct mirror_value){.is_null = true, .type = type};
     if (sqlite3_column_type(stmt, at) == SQLITE_NULL)
