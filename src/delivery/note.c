@@ -29,6 +29,24 @@ static int begin_note(struct note *n, struct err *e)
     return 0;
 }
 
+/* What does not fit its column is quoted in the dead letter; a log is read by more people. */
+static bool quotes_values(const char *reason)
+{
+    return strcmp(reason, "mapping") == 0 || strcmp(reason, "transaction refused") == 0;
+}
+
+static void log_parked(const struct note *n, const struct event_data *ev, struct span record_id,
+                       const char *reason, const char *detail)
+{
+    struct buf hint = BUF_INIT;
+    if (quotes_values(reason))
+        buf_addf(&hint, "see 'tidemark dlq show %s %" PRIu64 "'", n->d->options.sink->name, ev->seq);
+    log_warn(n->d->subject, "parked seq %" PRIu64 "%s%.*s, %s: %s", ev->seq,
+             record_id.n ? ", record " : "", SPAN_ARG(record_id), reason,
+             hint.len ? (char *)hint.data : detail);
+    buf_release(&hint);
+}
+
 static int park(struct note *n, const struct event_data *ev, struct span record_id, const char *reason,
                 const char *detail, struct err *e)
 {
@@ -42,8 +60,7 @@ static int park(struct note *n, const struct event_data *ev, struct span record_
     if (begin_note(n, e) != 0 || dead_letter_put(&n->txn, &dead, e) != 0)
         return -1;
     if (n->parked < PARKS_LOGGED)
-        log_warn(n->d->subject, "parked seq %" PRIu64 "%s%.*s, %s: %s", ev->seq,
-                 record_id.n ? ", record " : "", SPAN_ARG(record_id), reason, detail);
+        log_parked(n, ev, record_id, reason, detail);
     else if (n->parked == PARKS_LOGGED)
         log_warn(n->d->subject, "more of this batch is parked: see 'tidemark dlq list'");
     n->parked++;
