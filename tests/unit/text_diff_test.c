@@ -65,9 +65,8 @@ static void lines_come_and_go_anywhere(void **state)
     assert_becomes("a\nb\nc", "@@ -1,2 +1,1 @@\n-a\n-b\n+x", "x\nc");
     assert_becomes("a\nb\nc", "@@ -3,1 +3,3 @@\n-c\n+x\n+\n+z", "a\nb\nx\n\nz");
     /* Several hunks; '-' and '+' within the text are text. */
-    assert_becomes("-a\nb\n+c\nd\n@@ -1,1 +1,1 @@",
-                   "@@ -1,1 +1,1 @@\n--a\n++a\n@@ -3,1 +3,2 @@\n-+c\n+-c\n+c\n"
-                   "@@ -5,1 +6,1 @@\n-@@ -1,1 +1,1 @@\n+end",
+    assert_becomes("-a\nb\n+c\nd\n@@ -1,1 +1,1 @@", "@@ -1,1 +1,1 @@\n--a\n++a\n@@ -3,1 +3,2 @@\n-+c\n+-c\n+c\n"
+                                                     "@@ -5,1 +6,1 @@\n-@@ -1,1 +1,1 @@\n+end",
                    "+a\nb\n-c\nc\nd\nend");
     /* Pure insertions and deletions, whichever line the empty side names. */
     assert_becomes("a\nb", "@@ -1,0 +2,1 @@\n+x", "a\nx\nb");
@@ -132,14 +131,8 @@ static void damaged_differences_are_refused(void **state)
         buf_release(&diff);
     }
     static const char *const heads[] = {
-        "",
-        "---",
-        "--- \n",
-        "--- \n+++ ",
-        "a new value, sent whole",
-        "--- \n+++ 00\n@@ -1,1 +1,1 @@\n-a\n+b",
-        "--- \n+++ g000000000000000000000000000000000000000000000000000000000000000\n@@ -1,1 +1,1 "
-        "@@\n-a\n+b"};
+        "", "---", "--- \n", "--- \n+++ ", "a new value, sent whole", "--- \n+++ 00\n@@ -1,1 +1,1 @@\n-a\n+b",
+        "--- \n+++ g000000000000000000000000000000000000000000000000000000000000000\n@@ -1,1 +1,1 @@\n-a\n+b"};
     for (size_t i = 0; i < ARRAY_LEN(heads); i++)
         assert_refused("a", heads[i], "does not begin");
 }
@@ -159,8 +152,8 @@ static void random_edits_are_rebuilt(void **state)
             buf_addf(&old, "%sline %u", i ? end : "", draw % 5);
             if (draw % 3 == 0) { /* replaced by 1 .. 3 lines */
                 unsigned n = 1 + draw / 16 % 3;
-                buf_addf(&hunks, "%s@@ -%d,1 +%u,%u @@\n-line %u", hunks.len ? "\n" : "", i + 1, new_line + 1,
-                         n, draw % 5);
+                buf_addf(&hunks, "%s@@ -%d,1 +%u,%u @@\n-line %u", hunks.len ? "\n" : "", i + 1, new_line + 1, n,
+                         draw % 5);
                 for (unsigned k = 0; k < n; k++) {
                     buf_addf(&hunks, "\n+new %u", k);
                     buf_addf(&now, "%snew %u", new_line++ ? end : "", k);
