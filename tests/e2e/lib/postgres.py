@@ -21,8 +21,9 @@ def programs():
 class Postgres:
     """Calling order: Postgres() -> dsn() -> (kill() -> start())* -> stop(). As root it runs as another user, as it demands."""
 
-    def __init__(self, fsync=False):
-        self.fsync = "on" if fsync else "off"
+    def __init__(self, **settings):
+        """settings: of postgresql.conf, by name; a test needs none."""
+        self.settings = {"fsync": "off", "shared_buffers": "128MB", **settings}
         self.bin = programs()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidemark-pg-"))
         self.data, self.log = self.folder / "data", self.folder / "log"
@@ -45,9 +46,9 @@ class Postgres:
     def start(self):
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         with open(self.log, "ab") as log:
+            settings = {"unix_socket_directories": self.folder, "listen_addresses": "", **self.settings}
             self.process = subprocess.Popen(
-                [self.bin / "postgres", "-D", self.data, "-c", f"unix_socket_directories={self.folder}", "-c",
-                 "listen_addresses=", "-c", f"fsync={self.fsync}", "-c", "shared_buffers=128MB"],
+                [self.bin / "postgres", "-D", self.data, *(f"--{name}={value}" for name, value in settings.items())],
                 cwd=self.folder, env=self.environment(), user=self.user, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
         def ready():
