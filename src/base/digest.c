@@ -2,7 +2,9 @@
 
 #include "base/err.h"
 
+#define XXH_INLINE_ALL
 #include <openssl/evp.h>
+#include <xxhash.h>
 
 static void digest_with(const EVP_MD *md, struct span s, uint8_t *out)
 {
@@ -19,6 +21,11 @@ void digest_md5(struct span s, uint8_t out[16])
 void digest_sha256(struct span s, uint8_t out[32])
 {
     digest_with(EVP_sha256(), s, out);
+}
+
+uint64_t digest_fast(struct span s, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(s.n ? (const void *)s.p : "", s.n, seed);
 }
 
 static const char hex_digits[] = "0123456789abcdef";

@@ -10,6 +10,8 @@
 
 void digest_md5(struct span s, uint8_t out[16]);
 void digest_sha256(struct span s, uint8_t out[32]);
+/* XXH3, 64 bits: for hash tables and for sets that a process keeps. */
+uint64_t digest_fast(struct span s, uint64_t seed);
 
 /* Lower-case hex without prefix; out holds 2n + 1 bytes. */
 void hex_encode(struct span s, char *out);

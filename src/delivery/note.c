@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/killpoint.h"
 #include "base/log.h"
 #include "store/dead_letters.h"
@@ -70,18 +71,18 @@ static int park(struct note *n, const struct event_data *ev, struct span record_
 static int park_all(struct note *n, struct err *e)
 {
     const struct pieces *p = n->pieces;
+    bool *has_pieces = arena_alloc(&n->d->batch.arena, (p->n_mapped + 1) * sizeof *has_pieces);
+    memset(has_pieces, 0, (p->n_mapped + 1) * sizeof *has_pieces);
     for (size_t i = 0; i < p->n; i++) {
         const struct piece *piece = &p->pieces[i];
+        has_pieces[piece->of - p->mapped] = true;
         if (piece->outcome == OUTCOME_PARKED &&
             park(n, piece->of->d->ev, piece->record->id, piece->reason, piece->detail, e) != 0)
             return -1;
     }
     for (size_t i = 0; i < p->n_mapped; i++) {
         const struct mapped *m = &p->mapped[i];
-        bool has_pieces = false;
-        for (size_t k = 0; m->outcome == OUTCOME_PARKED && k < p->n && !has_pieces; k++)
-            has_pieces = p->pieces[k].of == m;
-        if (m->outcome == OUTCOME_PARKED && !has_pieces &&
+        if (m->outcome == OUTCOME_PARKED && !has_pieces[i] &&
             park(n, m->d->ev, span_of(NULL, 0), m->reason, m->why, e) != 0)
             return -1;
     }
@@ -120,9 +121,7 @@ void noted_release(struct noted *n)
 /* Enter it; false: it was there. A batch that comes again asks in the same order, mostly. */
 static bool is_new(struct noted *n, uint64_t seq, struct span record_id)
 {
-    struct noted_task task = {seq, 0xcbf29ce484222325};
-    for (size_t i = 0; i < record_id.n; i++)
-        task.record = (task.record ^ record_id.p[i]) * 0x100000001b3;
+    const struct noted_task task = {seq, digest_fast(record_id, 0)};
     for (size_t i = 0; i < n->before; i++) {
         const size_t at = (n->next + i) % n->before;
         if (n->all[at].seq != task.seq || n->all[at].record != task.record)

@@ -1,5 +1,6 @@
 #include "delivery/pieces.h"
 
+#include "base/digest.h"
 #include "base/log.h"
 
 #include <inttypes.h>
@@ -56,18 +57,10 @@ static const struct known_entity *entity_of(struct finder *f, const struct chang
 
 /* --- records -------------------------------------------------------------------------------------- */
 
-static size_t hash_of(const struct table *t, struct span id)
-{
-    uint64_t h = 0x9e3779b97f4a7c15 * (t->mirror->number + 1);
-    for (size_t i = 0; i < id.n; i++)
-        h = (h ^ id.p[i]) * 0x100000001b3;
-    return (size_t)(h ^ h >> 29);
-}
-
 static struct record *record_of(struct finder *f, struct table *t, struct span id)
 {
     struct pieces *p = f->p;
-    size_t at = hash_of(t, id) & p->mask;
+    size_t at = digest_fast(id, t->mirror->number) & p->mask;
     for (; p->slots[at]; at = (at + 1) & p->mask)
         if (p->slots[at]->table == t && span_equal(p->slots[at]->id, id))
             return p->slots[at];

@@ -110,34 +110,25 @@ static int store_finding(struct delivery_loop *d, struct sink_record *next, cons
     return loop_commit_record(d, next, &txn, e);
 }
 
-static int read_bounds(struct delivery_loop *d, struct journal_bounds *bounds, struct err *e)
-{
-    struct store_txn txn;
-    if (store_begin(d->options.store, false, &txn, e) != 0)
-        return -1;
-    int rc = journal_bounds(&txn, bounds, e);
-    store_abort(&txn);
-    return rc;
-}
+static const uint64_t AT_HEAD = UINT64_MAX; /* in place of a seq */
 
-/* The bounds, and the mark of what the journal holds at this seq; 0: nothing. */
-static int read_mark(struct delivery_loop *d, uint64_t seq, struct journal_bounds *bounds, uint64_t *mark,
-                     struct err *e)
+/* The bounds of the journal, and the event it holds at this seq, in the arena; NULL: none. */
+static int look_at_journal(struct delivery_loop *d, uint64_t seq, struct arena *a, struct journal_bounds *bounds,
+                           struct event_data **event, struct err *e)
 {
     struct store_txn txn;
-    struct arena a = ARENA_INIT;
-    struct event_data *events;
     size_t n = 0;
-    *mark = 0;
+    *event = NULL;
     if (store_begin(d->options.store, false, &txn, e) != 0)
         return -1;
     int rc = journal_bounds(&txn, bounds, e);
+    if (rc == 0 && seq == AT_HEAD)
+        seq = bounds->head;
     if (rc == 0 && seq >= bounds->oldest && seq <= bounds->head)
-        rc = journal_read(&txn, seq, 1, 1, &a, &events, &n, e);
+        rc = journal_read(&txn, seq, 1, 1, a, event, &n, e);
     store_abort(&txn);
-    if (rc == 0 && n)
-        *mark = authority_mark(&events[0]);
-    arena_release(&a);
+    if (n == 0)
+        *event = NULL;
     return rc;
 }
 
@@ -166,9 +157,10 @@ static int compare(struct delivery_loop *d, const struct mirror_authority *held,
     struct journal_bounds bounds;
     struct authority_finding finding;
     struct sink_record next = d->record;
-    uint64_t mark;
-    if (read_mark(d, held->known ? held->cursor : 0, &bounds, &mark, e) != 0)
+    struct event_data *last; /* what the target says it had last, as our journal holds it */
+    if (look_at_journal(d, held->known ? held->cursor : 0, &d->batch.arena, &bounds, &last, e) != 0)
         return -1;
+    const uint64_t mark = last ? authority_mark(last) : 0;
     next.state = (struct buf)BUF_INIT;
     buf_add_span(&next.state, buf_span(&d->record.state));
     enum authority_verdict verdict = authority_judge(held, store_id(d->options.store), &bounds, mark, &next,
@@ -206,7 +198,8 @@ static int raise_horizon(struct delivery_loop *d, struct err *e)
 {
     struct records *r = d->target;
     struct journal_bounds bounds;
-    if (read_bounds(d, &bounds, e) != 0)
+    struct event_data *none;
+    if (look_at_journal(d, 0, &d->batch.arena, &bounds, &none, e) != 0)
         return -1;
     const struct version below = horizon_at(&r->horizon, bounds.oldest);
     r->forgetting |= version_compare(&below, &r->below) != 0;
@@ -504,21 +497,15 @@ static int commit_both(struct delivery_loop *d, const enum outcome *outcomes, st
 static int raise_epochs(struct delivery_loop *d, struct err *e)
 {
     struct records *r = d->target;
-    struct store_txn txn;
     struct journal_bounds bounds;
-    struct event_data *events;
-    size_t n = 0;
+    struct event_data *newest;
     if (r->horizon.floor == 0)
         return 0;
-    if (store_begin(d->options.store, false, &txn, e) != 0)
+    if (look_at_journal(d, AT_HEAD, &d->batch.arena, &bounds, &newest, e) != 0)
         return -1;
-    int rc = journal_bounds(&txn, &bounds, e);
-    if (rc == 0 && bounds.head >= bounds.oldest)
-        rc = journal_read(&txn, bounds.head, 1, 1, &d->batch.arena, &events, &n, e);
-    store_abort(&txn);
-    if (rc == 0 && n)
-        horizon_raise(&r->horizon, events[0].epoch);
-    return rc;
+    if (newest)
+        horizon_raise(&r->horizon, newest->epoch);
+    return 0;
 }
 
 static int records_deliver(struct delivery_loop *d, struct err *e)

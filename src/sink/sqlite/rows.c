@@ -289,16 +289,21 @@ static int undo(struct mirror *m, struct err *e)
     return sqlite_own_run(m, OWN_RELEASE, "undo rows", e);
 }
 
-static enum step delete (struct mirror *m, struct mirror_row *row, bool in_savepoint, struct err *e) {
-    if (row->table->on_delete == MIRROR_SOFT) return soft_delete(m, row, e);
-    if (!row->held.has_row) return put_tombstone(m, row, e);
+static enum step delete_row(struct mirror *m, struct mirror_row *row, bool in_savepoint, struct err *e)
+{
+    if (row->table->on_delete == MIRROR_SOFT)
+        return soft_delete(m, row, e);
+    if (!row->held.has_row)
+        return put_tombstone(m, row, e);
     /* Two statements on tables that may refuse: both or none. */
     bool guard = row->table->on_delete == MIRROR_ARCHIVE && !in_savepoint;
-    if (guard && sqlite_own_run(m, OWN_SAVEPOINT, "delete a row", e) != 0) return STEP_FAILED;
+    if (guard && sqlite_own_run(m, OWN_SAVEPOINT, "delete a row", e) != 0)
+        return STEP_FAILED;
     enum step done = remove_row(m, row, e);
-    if (guard && done == STEP_REFUSED && undo(m, e) != 0) return STEP_FAILED;
-    if (guard && done == STEP_DONE &&
-        sqlite_own_run(m, OWN_RELEASE, "delete a row", e) != 0) return STEP_FAILED;
+    if (guard && done == STEP_REFUSED && undo(m, e) != 0)
+        return STEP_FAILED;
+    if (guard && done == STEP_DONE && sqlite_own_run(m, OWN_RELEASE, "delete a row", e) != 0)
+        return STEP_FAILED;
     return done == STEP_DONE ? put_tombstone(m, row, e) : done;
 }
 
@@ -308,7 +313,7 @@ static enum step write_row(struct mirror *m, struct mirror_row *row, bool in_sav
     case MIRROR_UPSERT:
         return upsert(m, row, e);
     case MIRROR_DELETE:
-        return delete (m, row, in_savepoint, e);
+        return delete_row(m, row, in_savepoint, e);
     case MIRROR_STATE_ONLY:
         return write_state(m, row, e);
     case MIRROR_APPEND:
