@@ -3,6 +3,7 @@
  */
 #include "delivery/loop.h"
 #include "delivery/redeliver.h"
+#include "delivery/withdraw.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -137,6 +138,35 @@ static int park_rejected(struct delivery_loop *d, struct store_txn *txn, const s
     return 0;
 }
 
+struct settled {
+    const struct delivery_loop *d;
+    const enum sink_outcome *outcomes; /* per event of the batch; SINK_UNREPORTED: not submitted */
+};
+
+static bool is_parked_now(const void *ctx, size_t event, struct span record_id)
+{
+    const struct settled *s = ctx;
+    const struct batch *b = &s->d->batch;
+    if (b->fates[event] == FATE_FILTERED) /* a re-delivery leaves it as it is */
+        return b->events[event].seq <= s->d->record.redeliver_to;
+    return record_id.n == 0 && (b->fates[event] == FATE_PARKED || s->outcomes[event] == SINK_REJECTED);
+}
+
+/* What an earlier try had parked, and this one settles otherwise. */
+static int withdraw_stale(struct delivery_loop *d, struct store_txn *txn, const struct sink_batch *sb,
+                          size_t n, struct err *e)
+{
+    struct batch *b = &d->batch;
+    struct withdrawn stale;
+    enum sink_outcome *outcomes = arena_alloc(&b->arena, n * sizeof *outcomes);
+    for (size_t i = 0, di = 0; i < n; i++)
+        outcomes[i] = b->fates[i] == FATE_DELIVER ? sb->deliveries[di++].outcome : SINK_UNREPORTED;
+    const struct settled settled = {d, outcomes};
+    if (withdraw_find(d, txn, n, is_parked_now, &settled, &stale, e) != 0)
+        return -1;
+    return withdraw_remove(d, txn, &stale, e);
+}
+
 /* Add the first n events of the batch to the record. `di` counts their deliveries. */
 static size_t count_events(struct sink_record *r, const struct batch *b, const struct sink_batch *sb,
                            size_t n)
@@ -174,7 +204,7 @@ static int settle(struct delivery_loop *d, const struct sink_batch *sb, size_t n
         sink_record_release(&next);
         return -1;
     }
-    if (park_rejected(d, &txn, sb, n_deliveries, e) != 0) {
+    if (withdraw_stale(d, &txn, sb, n_events, e) != 0 || park_rejected(d, &txn, sb, n_deliveries, e) != 0) {
         store_abort(&txn);
         sink_record_release(&next);
         return -1;

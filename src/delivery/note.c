@@ -1,6 +1,7 @@
 #include "delivery/note.h"
 
 #include "delivery/owed.h"
+#include "delivery/withdraw.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -16,6 +17,7 @@ enum { PARKS_LOGGED = 5 };
 struct note {
     struct delivery_loop *d;
     const struct pieces *pieces;
+    const enum outcome *outcomes;
     struct noted *noted;
     struct store_txn txn;
     bool begun;
@@ -42,9 +44,8 @@ static void log_parked(const struct note *n, const struct event_data *ev, struct
     struct buf hint = BUF_INIT;
     if (quotes_values(reason))
         buf_addf(&hint, "see 'tidemark dlq show %s %" PRIu64 "'", n->d->options.sink->name, ev->seq);
-    log_warn(n->d->subject, "parked seq %" PRIu64 "%s%.*s, %s: %s", ev->seq,
-             record_id.n ? ", record " : "", SPAN_ARG(record_id), reason,
-             hint.len ? (char *)hint.data : detail);
+    log_warn(n->d->subject, "parked seq %" PRIu64 "%s%.*s, %s: %s", ev->seq, record_id.n ? ", record " : "",
+             SPAN_ARG(record_id), reason, hint.len ? (char *)hint.data : detail);
     buf_release(&hint);
 }
 
@@ -88,6 +89,56 @@ static int park_all(struct note *n, struct err *e)
     }
     return 0;
 }
+
+/* --- what an earlier try had parked ----------------------------------------------------------------- */
+
+/* The first that is of this event, or of a later one. */
+static size_t first_piece(const struct pieces *p, size_t event)
+{
+    size_t low = 0, high = p->n;
+    while (low < high) {
+        const size_t mid = (low + high) / 2;
+        if (p->pieces[mid].of->event < event)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static bool is_parked_now(const void *ctx, size_t event, struct span record_id)
+{
+    const struct note *n = ctx;
+    const struct batch *b = &n->d->batch;
+    const struct pieces *p = n->pieces;
+    if (n->outcomes[event] == OUTCOME_FILTERED) /* a re-delivery leaves it as it is */
+        return b->events[event].seq <= n->d->record.redeliver_to;
+    if (n->outcomes[event] != OUTCOME_PARKED)
+        return false;
+    const size_t first = first_piece(p, event);
+    if (first == p->n || p->pieces[first].of->event != event) /* as a whole */
+        return record_id.n == 0;
+    for (size_t i = first; i < p->n && p->pieces[i].of->event == event; i++)
+        if (p->pieces[i].outcome == OUTCOME_PARKED && span_equal(p->pieces[i].record->id, record_id))
+            return true;
+    return false;
+}
+
+/* Looked for in a transaction that only reads: mostly there is none. */
+static int withdraw_stale(struct note *n, struct err *e)
+{
+    struct withdrawn stale;
+    struct store_txn txn;
+    if (store_begin(n->d->options.store, false, &txn, e) != 0)
+        return -1;
+    int rc = withdraw_find(n->d, &txn, n->d->batch.n_events, is_parked_now, n, &stale, e);
+    store_abort(&txn);
+    if (rc != 0 || stale.n == 0)
+        return rc;
+    return begin_note(n, e) == 0 ? withdraw_remove(n->d, &n->txn, &stale, e) : -1;
+}
+
+/* --- what is owed ----------------------------------------------------------------------------------- */
 
 static struct owed owed_of(const struct mapped *m, const char *kind, struct span record_id)
 {
@@ -180,12 +231,13 @@ static int note_remarks(struct note *n, struct mirror_remarks *remarks, struct e
     return rc;
 }
 
-int note_batch(struct delivery_loop *d, const struct pieces *pieces, struct mirror_remarks *remarks,
-               struct noted *noted, struct err *e)
+int note_batch(struct delivery_loop *d, const struct pieces *pieces, const enum outcome *outcomes,
+               struct mirror_remarks *remarks, struct noted *noted, struct err *e)
 {
-    struct note n = {.d = d, .pieces = pieces, .noted = noted};
+    struct note n = {.d = d, .pieces = pieces, .outcomes = outcomes, .noted = noted};
     noted->before = noted->n;
-    if (note_remarks(&n, remarks, e) != 0 || park_all(&n, e) != 0 || note_owed(&n, e) != 0) {
+    if (withdraw_stale(&n, e) != 0 || note_remarks(&n, remarks, e) != 0 || park_all(&n, e) != 0 ||
+        note_owed(&n, e) != 0) {
         if (n.begun)
             store_abort(&n.txn);
         return -1;
@@ -193,5 +245,8 @@ int note_batch(struct delivery_loop *d, const struct pieces *pieces, struct mirr
     if (!n.begun)
         return 0;
     KILLPOINT("records.before_park");
-    return store_commit(&n.txn, e);
+    if (store_commit(&n.txn, e) != 0)
+        return -1;
+    KILLPOINT("records.after_park");
+    return 0;
 }

@@ -1,9 +1,11 @@
 /*
- * note: what a batch of records mode parks and owes, committed to our store before the target settles it (I4).
+ * note: what a batch of records mode parks, parks no more, and owes, committed to our store before the target settles it
+ * (I4).
  * Internal to delivery/.
  *
  * Guarantees: a batch that comes again, and may be longer then, notes what is owed once; dead letters have keys that
- * make repeating harmless. Nothing to note costs no commit.
+ * make repeating harmless, and what an earlier try had parked and this one did not is withdrawn. Nothing to note costs
+ * no commit.
  * Ownership: borrows. Thread: the sink's. Errors: -1 with err, ERR_STORE.
  */
 #ifndef DELIVERY_NOTE_H
@@ -23,8 +25,8 @@ struct noted {
 void noted_clear(struct noted *n);
 void noted_release(struct noted *n);
 
-/* `remarks` are told and cleared. */
-MUST_CHECK int note_batch(struct delivery_loop *d, const struct pieces *pieces,
+/* `outcomes`: per event of the batch. `remarks` are told and cleared. */
+MUST_CHECK int note_batch(struct delivery_loop *d, const struct pieces *pieces, const enum outcome *outcomes,
                           struct mirror_remarks *remarks, struct noted *noted, struct err *e);
 
 #endif

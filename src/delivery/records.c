@@ -3,7 +3,7 @@
  *
  * One batch, in this order, so that dying anywhere loses nothing and counts nothing twice (I4, I7, I9):
  *   1. decide in memory and write rows, in a transaction of the target;
- *   2. commit to our store what is parked, and what is owed;
+ *   2. commit to our store what is parked, or is no more, and what is owed;
  *   3. commit the target: rows, states, cursor and totals;
  *   4. commit cursor and totals to our store.
  * Between 3 and 4 the target is ahead: at the next open the store's record follows it (authority.h).
@@ -532,7 +532,7 @@ static int records_deliver(struct delivery_loop *d, struct err *e)
         return 0;
     }
     const enum outcome *outcomes = judge_events(d);
-    if (note_batch(d, &r->pieces, &r->remarks, &r->noted, e) != 0) {
+    if (note_batch(d, &r->pieces, outcomes, &r->remarks, &r->noted, e) != 0) {
         r->ops->rollback(r->mirror);
         return -1;
     }

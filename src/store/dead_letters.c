@@ -3,20 +3,20 @@
 #include "store/codec.h"
 
 /* sink, NUL, seq, record id */
-static void make_key(const struct dead_letter *d, struct buf *key)
+static void make_key(struct buf *key, struct span sink, uint64_t seq, struct span record_id)
 {
-    uint8_t seq[8];
-    key_u64(seq, d->ev.seq);
-    buf_add_span(key, d->sink);
+    uint8_t number[8];
+    key_u64(number, seq);
+    buf_add_span(key, sink);
     buf_add_char(key, '\0');
-    buf_add(key, seq, sizeof seq);
-    buf_add_span(key, d->record_id);
+    buf_add(key, number, sizeof number);
+    buf_add_span(key, record_id);
 }
 
 int dead_letter_put(struct store_txn *txn, const struct dead_letter *d, struct err *e)
 {
     struct buf key = BUF_INIT, v = BUF_INIT;
-    make_key(d, &key);
+    make_key(&key, d->sink, d->ev.seq, d->record_id);
     put_u8(&v, (uint8_t)d->status);
     put_i64(&v, d->parked_ms);
     put_span(&v, d->reason);
@@ -61,39 +61,63 @@ static bool decode(struct span key, struct span v, struct dead_letter *d)
     return reader_ok(&r);
 }
 
-int dead_letter_each(struct store_txn *txn, const char *sink,
-                     int (*fn)(void *ctx, const struct dead_letter *d), void *ctx, struct err *e)
+int dead_letter_delete(struct store_txn *txn, struct span sink, uint64_t seq, struct span record_id,
+                       struct err *e)
+{
+    struct buf key = BUF_INIT;
+    make_key(&key, sink, seq, record_id);
+    int rc = store_delete(txn, DB_DEAD_LETTERS, buf_span(&key), e);
+    buf_release(&key);
+    return rc;
+}
+
+/* From the key `first` on, while keys begin with its first `prefix` bytes and the seq is at most `last`. */
+static int walk(struct store_txn *txn, struct span first, size_t prefix, uint64_t last,
+                int (*fn)(void *ctx, const struct dead_letter *d), void *ctx, struct err *e)
 {
     MDB_cursor *cursor;
-    MDB_val k, v;
+    MDB_val k = {first.n, (void *)(uintptr_t)first.p}, v;
     int rc = mdb_cursor_open(txn->mdb, store_dbi(txn->st, DB_DEAD_LETTERS), &cursor);
     if (rc != 0)
         return store_error(txn->st, rc, "cannot read dead letters", e);
-    struct buf first = BUF_INIT;
-    if (sink) {
-        buf_add_str(&first, sink);
-        buf_add_char(&first, '\0');
-    }
-    k = (MDB_val){first.len, first.data};
-    rc = mdb_cursor_get(cursor, &k, &v, sink ? MDB_SET_RANGE : MDB_FIRST);
+    rc = mdb_cursor_get(cursor, &k, &v, first.n ? MDB_SET_RANGE : MDB_FIRST);
     int result = 0;
     while (result == 0 && rc == 0) {
         struct dead_letter d = {0};
-        if (sink && (k.mv_size < first.len || memcmp(k.mv_data, first.data, first.len) != 0))
+        if (prefix && (k.mv_size < prefix || memcmp(k.mv_data, first.p, prefix) != 0))
             break;
         if (!decode(span_of(k.mv_data, k.mv_size), span_of(v.mv_data, v.mv_size), &d))
             result = err_set(e, ERR_STORE, "store", MDB_CORRUPTED,
                              "store %s is damaged: a dead letter does not parse", store_folder(txn->st));
+        else if (d.ev.seq > last)
+            break;
         else
             result = fn(ctx, &d);
         if (result == 0)
             rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
     }
     mdb_cursor_close(cursor);
-    buf_release(&first);
     if (result == 0 && rc != 0 && rc != MDB_NOTFOUND)
         return store_error(txn->st, rc, "cannot read dead letters", e);
     return result;
+}
+
+int dead_letter_between(struct store_txn *txn, const char *sink, uint64_t first, uint64_t last,
+                        int (*fn)(void *ctx, const struct dead_letter *d), void *ctx, struct err *e)
+{
+    struct buf key = BUF_INIT;
+    make_key(&key, span_of_str(sink), first, span_of(NULL, 0));
+    int rc = walk(txn, buf_span(&key), strlen(sink) + 1, last, fn, ctx, e);
+    buf_release(&key);
+    return rc;
+}
+
+int dead_letter_each(struct store_txn *txn, const char *sink,
+                     int (*fn)(void *ctx, const struct dead_letter *d), void *ctx, struct err *e)
+{
+    if (sink)
+        return dead_letter_between(txn, sink, 0, UINT64_MAX, fn, ctx, e);
+    return walk(txn, span_of(NULL, 0), 0, UINT64_MAX, fn, ctx, e);
 }
 
 const char *dead_letter_status_name(enum dead_letter_status status)

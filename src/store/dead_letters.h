@@ -2,7 +2,8 @@
  * dead_letters: deliveries a sink finally refused, and events nobody can decode, kept whole with the reason.
  *
  * Guarantees: the key is (sink, seq, record id), so that parking the same delivery twice is harmless (I4); a
- * dead letter is committed before the batch that parks it is settled.
+ * dead letter is committed before the batch that parks it is settled, and what such a batch did not park when
+ * it came again is withdrawn before that try is settled: every letter up to a sink's cursor is true.
  *
  * Ownership: spans of a dead_letter borrow; those handed out live as long as the transaction.
  * Thread: as the transaction. Errors: -1 with err, ERR_STORE.
@@ -30,6 +31,12 @@ MUST_CHECK int dead_letter_put(struct store_txn *txn, const struct dead_letter *
  * returned. */
 int dead_letter_each(struct store_txn *txn, const char *sink,
                      int (*fn)(void *ctx, const struct dead_letter *d), void *ctx, struct err *e);
+/* The same, those of one sink with a seq from `first` to `last`. */
+int dead_letter_between(struct store_txn *txn, const char *sink, uint64_t first, uint64_t last,
+                        int (*fn)(void *ctx, const struct dead_letter *d), void *ctx, struct err *e);
+/* 0 deleted, 1 was not there, -1 err. Not while a walk is under way. */
+MUST_CHECK int dead_letter_delete(struct store_txn *txn, struct span sink, uint64_t seq,
+                                  struct span record_id, struct err *e);
 const char *dead_letter_status_name(enum dead_letter_status status);
 
 #endif

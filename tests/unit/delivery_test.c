@@ -235,38 +235,67 @@ static int run_to_visit(struct fixture *f, int visit)
     return live_to_visit(visit, "run", f->folder.path, f->output.path);
 }
 
-/* A batch that comes again because its target is away is parked once: not with every try. */
-static void what_is_parked_is_parked_once(void **state)
+/* A sink that opens, but takes nothing: it has parked what it must, and waits. Gives what end_without_reader takes. */
+static int begin_without_reader(struct fixture *f)
 {
-    struct fixture *f = *state;
     int ends[2], real = dup(1);
     assert_int_equal(pipe(ends), 0);
     signal(SIGPIPE, SIG_IGN);
     fflush(stdout);
     assert_int_equal(dup2(ends[1], 1), 1);
-    close(ends[0]); /* its reader is gone: opening succeeds, writing does not */
+    close(ends[0]);
     close(ends[1]);
     f->sinks[0].kind = SINK_KIND_STDOUT;
-    append(f, 20, 1);
     start(f, 0);
     wait_state(f, DELIVERY_BACKING_OFF);
+    return real;
+}
+
+static void end_without_reader(struct fixture *f, int real)
+{
+    dup2(real, 1);
+    close(real);
+    f->sinks[0].kind = SINK_KIND_FILE;
+}
+
+/* A batch that comes again because its target is away is parked once: not with every try. */
+static void what_is_parked_is_parked_once(void **state)
+{
+    struct fixture *f = *state;
+    append(f, 20, 1);
+    int real = begin_without_reader(f);
     struct store_space before, after;
     int rc = store_space(f->st, &before, &f->e);
     for (int64_t until = clock_mono_ms() + 1000; clock_mono_ms() < until;) /* two or three more tries */
         journal_signal_wait(&f->signal, UINT64_MAX, 10);
     rc |= store_space(f->st, &after, &f->e);
     stop(f);
-    dup2(real, 1);
-    close(real);
+    end_without_reader(f, real); /* and elsewhere all of it arrives */
     assert_int_equal(rc, 0);
     assert_int_equal(after.commits, before.commits);
     assert_int_equal(dead_letters(f), 4);
     assert_int_equal(record_of(f, "log").cursor, 0);
-    f->sinks[0].kind = SINK_KIND_FILE; /* and elsewhere all of it arrives */
     start(f, 0);
     wait_settled(f);
     assert_int_equal(record_of(f, "log").parked, 4);
     check_file(f, f->path, 1, 20);
+}
+
+/* What a try parked and a later one delivers is no dead letter. */
+static void what_decodes_at_last_is_no_dead_letter(void **state)
+{
+    struct fixture *f = *state;
+    append(f, 20, 1);
+    int real = begin_without_reader(f);
+    stop(f);
+    end_without_reader(f, real);
+    assert_int_equal(dead_letters(f), 4);
+    hold_schema(f, "refused", schema); /* it came at last */
+    start(f, 0);
+    wait_settled(f);
+    assert_int_equal(record_of(f, "log").parked, 2);
+    assert_int_equal(record_of(f, "log").delivered, 18);
+    assert_int_equal(dead_letters(f), 2);
 }
 
 /* Dying anywhere: one run dies at visit N of a kill point, the next one finishes. N = 1, 2, 3 … until a run
@@ -474,6 +503,7 @@ int main(int argc, char **argv)
         CASE(what_is_not_subscribed_is_filtered),
         CASE(a_target_that_is_away_is_waited_for),
         CASE(what_is_parked_is_parked_once),
+        CASE(what_decodes_at_last_is_no_dead_letter),
         CASE(dying_anywhere_loses_and_repeats_nothing),
         CASE(a_drain_ends_with_everything_delivered),
         CASE(a_damaged_store_is_told_and_ends_the_loop),

@@ -712,6 +712,56 @@ static void what_is_owed_at_the_second_try_only_is_noted(void **state)
     assert_incident(f, "incomplete_rows", 2);
 }
 
+/* Nor is it a dead letter any more: the list says what the counts say. */
+static void what_goes_in_at_the_second_try_is_no_dead_letter(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "2", "Hot"});
+    settle(f);
+    fake.poison = "poison";
+    fail_commits(FAKE_LOST_AND_RELENTS, 1);
+    SAY(f, {UPDATE, 20, A1, NULL, "poison", NULL, A2}, {BROKEN, 21, A3, "x"});
+    settle(f);
+    assert_string_equal(row(A1), "a|poison|Hot");
+    assert_string_equal(row(A2), "b|poison|Hot");
+    assert_counts(f, 3, 0, 0, 1);
+    struct seen_letters s = letters(f);
+    assert_int_equal(s.n, 1);
+    assert_string_equal(s.reasons[0], "undecodable");
+    /* of a merged event, the one that is refused still stays */
+    fake.poison = "poison";
+    fail_commits(FAKE_LOST, 1);
+    SAY(f, {UPDATE, 30, A1, "poison", NULL, NULL}, {UPDATE, 31, A2, "c"});
+    settle(f);
+    assert_counts(f, 4, 0, 0, 2);
+    assert_int_equal(letters(f).n, 2);
+}
+
+/* A re-delivery takes away what it brings in, and leaves what it does not look at. */
+static void what_a_redelivery_brings_in_is_no_dead_letter(void **state)
+{
+    struct fixture *f = *state;
+    fake.poison = "poison";
+    SAY(f, {UPDATE, 10, A1, "poison"}, {UPDATE, 20, A2, "poison"}, {BROKEN, 30, A3, "x"});
+    settle(f);
+    assert_counts(f, 0, 0, 0, 3);
+    assert_int_equal(letters(f).n, 3);
+    fake.poison = NULL;
+    struct redeliver_request request = {
+        .from = REDELIVER_FROM_TIME, .time_ms = T0 + 15, .text = "later", .by = "test"};
+    struct buf answer = BUF_INIT;
+    assert_int_equal(delivery_redeliver(f->d, &request, &answer, &f->e), REDELIVER_ORDERED);
+    buf_release(&answer);
+    settle(f);
+    struct seen_letters s = letters(f);
+    assert_int_equal(s.n, 2);
+    assert_string_equal(s.ids[0], A1);
+    assert_string_equal(s.reasons[1], "undecodable");
+    assert_string_equal(row(A2), "poison|| (incomplete)");
+    assert_counts(f, 0, 0, 0, 3); /* what became of it when it came first */
+    assert_int_equal(counts(f).redelivered, 1);
+}
+
 static void who_is_fenced_does_not_fight(void **state)
 {
     struct fixture *f = *state;
@@ -1070,12 +1120,21 @@ static void order_of_events(struct fixture *f)
         {DELETE, 30, A2}, {UPDATE, 29, A2, "gone"}, {UPDATE, 41, A3, "c"}, {GAP_UPDATE, 42, A1});
 }
 
-/* `records_test run STORE OUTPUT`: deliver what is journaled, and end. */
-static int run_once(char **folders)
+static struct field_config short_phone = {.field = phone_name, .max_length = 1, .on_too_long = TOO_LONG_PARK};
+
+/* `records_test run|strict STORE OUTPUT`: deliver what is journaled, and end; strict: long phones are parked. */
+static int run_once(const char *how, char **folders)
 {
     struct fixture *f = fixture_over(folders[0], folders[1]);
     real_mirror = true;
     configure(f);
+    entity = (struct entity_config){.entity = names[3], .on_delete = DELETE_HARD};
+    if (strcmp(how, "strict") == 0) {
+        entity.n_fields = 1;
+        entity.fields = &short_phone;
+        f->sinks[0].n_entities = 1;
+        f->sinks[0].entities = &entity;
+    }
     f->sinks[0].batch_events = 3;
     open_store(f);
     settle(f);
@@ -1140,10 +1199,36 @@ static void dying_anywhere_loses_and_repeats_nothing(void **state)
     assert_true(visit > 15);
 }
 
+/* One life parks, and dies; the next one finds the cause gone. What is listed is what was counted. */
+static void dying_anywhere_leaves_no_untrue_letter(void **state)
+{
+    struct fixture *f = *state;
+    int visit = 1, rc = EXIT_KILLPOINT;
+    size_t parked[2] = {0, 0};
+    for (; rc == EXIT_KILLPOINT && visit < MOST_KILLS; visit++) {
+        tear_down(state);
+        set_up(state);
+        f = *state;
+        SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 20, A1, NULL, "long", NULL, A2},
+            {UPDATE, 30, A2, "b"});
+        close_store(f);
+        rc = live_to_visit(visit, "strict", f->folder.path, f->output.path);
+        assert_true(rc == EXIT_KILLPOINT || rc == 0);
+        assert_int_equal(run_to_visit(f, 0), 0);
+        open_store(f);
+        const struct sink_record r = counts(f);
+        assert_true(r.parked <= 1 && r.delivered + r.parked == 3);
+        assert_int_equal(letters(f).n, 2 * r.parked);
+        parked[r.parked]++;
+    }
+    assert_int_equal(rc, 0);
+    assert_true(parked[0] > 5 && parked[1] > 1);
+}
+
 int main(int argc, char **argv)
 {
-    if (argc == 4 && strcmp(argv[1], "run") == 0)
-        return run_once(argv + 2);
+    if (argc == 4 && (strcmp(argv[1], "run") == 0 || strcmp(argv[1], "strict") == 0))
+        return run_once(argv[1], argv + 2);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_late_change_to_one_field_survives_a_newer_one_to_another),
@@ -1167,6 +1252,8 @@ int main(int argc, char **argv)
         TEST(what_is_owed_is_noted_once_and_all),
         TEST(commits_of_unknown_fate_count_once),
         TEST(what_is_owed_at_the_second_try_only_is_noted),
+        TEST(what_goes_in_at_the_second_try_is_no_dead_letter),
+        TEST(what_a_redelivery_brings_in_is_no_dead_letter),
         TEST(who_is_fenced_does_not_fight),
         TEST(a_target_that_is_away_is_waited_for),
         TEST(a_target_restored_from_a_backup_gets_what_it_lost),
@@ -1182,6 +1269,7 @@ int main(int argc, char **argv)
         TEST(orgs_have_no_horizon_in_common),
         TEST(edits_of_the_target_are_respected_as_configured),
         TEST(dying_anywhere_loses_and_repeats_nothing),
+        TEST(dying_anywhere_leaves_no_untrue_letter),
     };
     if (argc == 2)
         cmocka_set_test_filter(argv[1]);
