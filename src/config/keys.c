@@ -256,7 +256,7 @@ const struct key config_keys[] = {
      .min = 0, .max = 60 * SECOND,
      .help = "How long the first event of a batch waits for more."},
     {.path = "sinks[].renamed_from", .type = KEY_TEXT, .offset = SINK(renamed_from), .rule = &rule_name,
-     .help = "The name this sink had before: its cursor is carried over."},
+     .help = "The name this sink had before: its cursor, dead letters and incidents are carried over."},
     {.path = "sinks[].on_delete", .type = KEY_WORD, .flags = KEY_MIRROR | KEY_INHERIT, .offset = SINK(on_delete),
      .words = delete_words,
      .help = "What a deleted record does to its row: it goes, it is marked in `_deleted`, it moves to "

@@ -41,8 +41,8 @@ struct delivery_options {
 
 /*
  * Make the store's sink records agree with the configuration: new sinks begin where `start` says, renamed
- * ones carry their cursor over, those that left are retired and hold nothing back (I5). ERR_CONFIG:
- * renamed_from names nobody.
+ * ones carry their cursor over, and their dead letters and incidents with it, those that left are retired and hold nothing
+ * back (I5). ERR_CONFIG: renamed_from names nobody.
  */
 MUST_CHECK int delivery_register(struct store *st, const struct config *config, struct err *e);
 

@@ -4,7 +4,9 @@
 #include "delivery/delivery.h"
 
 #include "base/clock.h"
+#include "base/killpoint.h"
 #include "base/log.h"
+#include "store/dead_letters.h"
 #include "store/incidents.h"
 #include "store/journal.h"
 #include "store/sinks.h"
@@ -81,16 +83,38 @@ static int create(struct store_txn *txn, const struct sink_config *sink, const s
     return enlist(txn, &r, bounds, e);
 }
 
+/*
+ * What is kept under the name before goes with the cursor. Asked at every start: stores of earlier versions have left it
+ * behind. While the old name has a record, it is another's.
+ */
+static int take_along(struct store_txn *txn, const struct sink_config *sink, struct err *e)
+{
+    struct sink_record r;
+    size_t letters;
+    if (!sink->renamed_from)
+        return 0;
+    int rc = sink_record_get(txn, sink->renamed_from, &r, e);
+    sink_record_release(&r);
+    if (rc != 1)
+        return rc;
+    if (dead_letters_rename(txn, sink->renamed_from, sink->name, &letters, e) != 0 ||
+        incidents_rename_sink(txn, sink->renamed_from, sink->name, e) != 0)
+        return -1;
+    if (letters)
+        log_info("delivery", "sink %s takes over %zu dead letters of %s", sink->name, letters,
+                 sink->renamed_from);
+    return 0;
+}
+
 static int adopt(struct store_txn *txn, const struct sink_config *sink, const struct journal_bounds *bounds,
                  struct err *e)
 {
     struct sink_record r;
     int rc = sink_record_get(txn, sink->name, &r, e);
-    if (rc == 1)
-        return create(txn, sink, bounds, e);
     if (rc < 0)
         return -1;
-    return enlist(txn, &r, bounds, e);
+    rc = rc == 1 ? create(txn, sink, bounds, e) : enlist(txn, &r, bounds, e);
+    return rc == 0 ? take_along(txn, sink, e) : -1;
 }
 
 struct retire {
@@ -143,5 +167,8 @@ int delivery_register(struct store *st, const struct config *config, struct err 
         store_abort(&txn);
         return -1;
     }
-    return store_commit(&txn, e);
+    KILLPOINT("delivery.before_register");
+    rc = store_commit(&txn, e);
+    KILLPOINT("delivery.after_register");
+    return rc;
 }

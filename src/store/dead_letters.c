@@ -120,6 +120,58 @@ int dead_letter_each(struct store_txn *txn, const char *sink,
     return walk(txn, span_of(NULL, 0), 0, UINT64_MAX, fn, ctx, e);
 }
 
+/* The first key that begins with the name, and what is behind the name; 1: there is none. */
+static int first_of(struct store_txn *txn, struct span prefix, struct buf *rest, struct buf *value,
+                    struct err *e)
+{
+    MDB_cursor *cursor;
+    MDB_val k = {prefix.n, (void *)(uintptr_t)prefix.p}, v;
+    int rc = mdb_cursor_open(txn->mdb, store_dbi(txn->st, DB_DEAD_LETTERS), &cursor);
+    if (rc != 0)
+        return store_error(txn->st, rc, "cannot read dead letters", e);
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    mdb_cursor_close(cursor);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return store_error(txn->st, rc, "cannot read dead letters", e);
+    if (rc != 0 || k.mv_size < prefix.n || memcmp(k.mv_data, prefix.p, prefix.n) != 0)
+        return 1;
+    buf_clear(rest);
+    buf_clear(value);
+    buf_add(rest, (const uint8_t *)k.mv_data + prefix.n, k.mv_size - prefix.n);
+    buf_add(value, v.mv_data, v.mv_size);
+    return 0;
+}
+
+int dead_letters_rename(struct store_txn *txn, const char *from, const char *to, size_t *n, struct err *e)
+{
+    const struct span old = span_of(from, strlen(from) + 1),
+                      new = span_of(to, strlen(to) + 1); /* with the NUL */
+    struct buf key = BUF_INIT, rest = BUF_INIT, value = BUF_INIT;
+    int rc;
+    *n = 0;
+    while ((rc = first_of(txn, old, &rest, &value, e)) == 0) {
+        buf_clear(&key);
+        buf_add_span(&key, new);
+        buf_add_span(&key, buf_span(&rest));
+        if (store_put(txn, DB_DEAD_LETTERS, buf_span(&key), buf_span(&value), e) != 0) {
+            rc = -1;
+            break;
+        }
+        buf_clear(&key);
+        buf_add_span(&key, old);
+        buf_add_span(&key, buf_span(&rest));
+        if (store_delete(txn, DB_DEAD_LETTERS, buf_span(&key), e) < 0) {
+            rc = -1;
+            break;
+        }
+        ++*n;
+    }
+    buf_release(&key);
+    buf_release(&rest);
+    buf_release(&value);
+    return rc < 0 ? -1 : 0;
+}
+
 const char *dead_letter_status_name(enum dead_letter_status status)
 {
     return status == DEAD_LETTER_RETRYING ? "retrying" : "final";

@@ -164,6 +164,48 @@ int incident_each(struct store_txn *txn, int (*fn)(void *ctx, const struct incid
     return result;
 }
 
+/* --- a sink that has another name now ----------------------------------------------------------------- */
+
+/* A subscription, or the store, may have the name of a sink: these kinds are of theirs. */
+static bool is_of_sink(const struct incident *i)
+{
+    static const char *const others[] = {"lost_position", "replay", "replay_refused", "restored"};
+    for (size_t k = 0; k < ARRAY_LEN(others); k++)
+        if (strcmp(i->kind, others[k]) == 0)
+            return false;
+    return true;
+}
+
+struct renaming {
+    const char *from;
+    uint64_t after; /* this number */
+    struct incident found;
+    bool any;
+};
+
+static int find_next(void *ctx, const struct incident *i)
+{
+    struct renaming *r = ctx;
+    if (i->number <= r->after || strcmp(i->subject, r->from) != 0 || !is_of_sink(i))
+        return 0;
+    r->found = *i;
+    r->any = true;
+    return 1;
+}
+
+int incidents_rename_sink(struct store_txn *txn, const char *from, const char *to, struct err *e)
+{
+    struct renaming r = {.from = from};
+    do {
+        r.any = false;
+        if (incident_each(txn, find_next, &r, e) < 0)
+            return -1;
+        r.after = r.found.number;
+        snprintf(r.found.subject, sizeof r.found.subject, "%s", to);
+    } while (r.any && write_incident(txn, &r.found, e) == 0);
+    return r.any ? -1 : 0;
+}
+
 const char *incident_state_name(enum incident_state state)
 {
     return state == INCIDENT_OPEN ? "open" : "closed";

@@ -40,6 +40,8 @@ MUST_CHECK int incident_close(struct store_txn *txn, uint64_t number, const char
 /* The same, told to people in `answer`: 0, or -1 with ERR_CONFIG when there is no such incident. */
 MUST_CHECK int incident_order_close(struct store_txn *txn, uint64_t number, const char *by, const char *note,
                                     struct buf *answer, struct err *e);
+/* Incidents of the sink `from` are `to`'s from now on, closed ones too; what their texts say stays. */
+MUST_CHECK int incidents_rename_sink(struct store_txn *txn, const char *from, const char *to, struct err *e);
 int incident_each(struct store_txn *txn, int (*fn)(void *ctx, const struct incident *incident), void *ctx,
                   struct err *e);
 const char *incident_state_name(enum incident_state state);

@@ -216,11 +216,17 @@ static void a_target_that_is_away_is_waited_for(void **state)
     check_file(f, elsewhere, 1, 30);
 }
 
-/* `delivery_test run STORE OUTPUT`: deliver what is journaled, and end. */
-static int run_once(char **folders)
+static char renamed[] = "renamed";
+
+/* `delivery_test run|renamed STORE OUTPUT`: deliver what is journaled, and end. */
+static int run_once(const char *how, char **folders)
 {
     struct fixture *f = fixture_over(folders[0], folders[1]);
     configure(f);
+    if (strcmp(how, renamed) == 0) {
+        f->sinks[0].renamed_from = f->sinks[0].name;
+        f->sinks[0].name = renamed;
+    }
     f->sinks[0].batch_events = 7;
     open_store(f);
     start(f, 0);
@@ -461,7 +467,6 @@ static void a_renamed_sink_lives(void **state)
     register_sinks(f); /* "other" is retired */
     trim(f, 10);
     f->config.n_sinks = 2;
-    static char renamed[] = "renamed";
     f->sinks[1].name = renamed;
     f->sinks[1].renamed_from = names[5];
     register_sinks(f);
@@ -474,6 +479,94 @@ static void a_renamed_sink_lives(void **state)
     assert_int_equal(record_of(f, "renamed").delivered, 8);
     register_sinks(f); /* renamed_from may stay in the configuration */
     assert_int_equal(record_of(f, "renamed").delivered, 8);
+}
+
+struct of_name {
+    const char *name;
+    size_t letters, incidents;
+};
+
+static int see_letter(void *ctx, const struct dead_letter *d)
+{
+    struct of_name *o = ctx;
+    o->letters += span_equal_str(d->sink, o->name);
+    return 0;
+}
+
+static int see_subject(void *ctx, const struct incident *i)
+{
+    struct of_name *o = ctx;
+    o->incidents += strcmp(i->subject, o->name) == 0;
+    return 0;
+}
+
+static struct of_name kept_for(struct fixture *f, const char *name)
+{
+    struct of_name o = {.name = name};
+    struct store_txn txn;
+    begin(f, false, &txn);
+    assert_int_equal(dead_letter_each(&txn, NULL, see_letter, &o, &f->e), 0);
+    assert_int_equal(incident_each(&txn, see_subject, &o, &f->e), 0);
+    store_abort(&txn);
+    return o;
+}
+
+static void open_incident(struct fixture *f, const char *kind)
+{
+    struct incident i = {.state = INCIDENT_OPEN};
+    struct store_txn txn;
+    snprintf(i.subject, sizeof i.subject, "log");
+    snprintf(i.kind, sizeof i.kind, "%s", kind);
+    begin(f, true, &txn);
+    assert_int_equal(incident_open(&txn, &i, &f->e), 0);
+    commit(f, &txn);
+}
+
+/* Dead letters and incidents go with the cursor, wherever the process dies; those of a subscription of that name stay. */
+static void what_is_kept_for_a_sink_follows_its_name(void **state)
+{
+    struct fixture *f = *state;
+    int visit = 1, code = EXIT_KILLPOINT;
+    bool before = false, after = false;
+    for (; code == EXIT_KILLPOINT && visit < MOST_KILLS; visit++) {
+        tear_down(state);
+        set_up(state);
+        f = *state;
+        append(f, 20, 1);
+        start(f, 0);
+        wait_settled(f);
+        stop(f);
+        open_incident(f, "output_differs");
+        open_incident(f, "lost_position"); /* of a subscription that is called so, too */
+        open_incident(f, "gap");
+        append(f, 10, 1);
+        close_store(f);
+        code = live_to_visit(visit, renamed, f->folder.path, f->output.path);
+        assert_true(code == 0 || code == EXIT_KILLPOINT);
+        open_store(f);
+        struct of_name old = kept_for(f, "log"), new = kept_for(f, renamed);
+        struct sink_record r;
+        struct store_txn txn;
+        begin(f, false, &txn);
+        const bool moved = sink_record_get(&txn, renamed, &r, &f->e) == 0;
+        sink_record_release(&r);
+        store_abort(&txn);
+        assert_int_equal(old.letters, moved ? 0 : 4);
+        assert_int_equal(old.incidents, moved ? 1 : 3);
+        assert_int_equal(new.incidents, moved ? 2 : 0);
+        assert_true(new.letters >= (moved ? 4 : 0));
+        before |= !moved;
+        after |= moved;
+        close_store(f);
+        assert_int_equal(live_to_visit(0, renamed, f->folder.path, f->output.path), 0);
+        open_store(f);
+        assert_int_equal(kept_for(f, renamed).letters, record_of(f, renamed).parked);
+        assert_int_equal(record_of(f, renamed).parked, 6);
+        assert_int_equal(kept_for(f, "log").letters, 0);
+        check_file(f, f->path, 1, 30);
+    }
+    assert_int_equal(code, 0);
+    assert_true(before && after);
 }
 
 static void all_who_left_are_retired(void **state)
@@ -495,8 +588,8 @@ static void all_who_left_are_retired(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc == 4 && strcmp(argv[1], "run") == 0)
-        return run_once(argv + 2);
+    if (argc == 4 && (strcmp(argv[1], "run") == 0 || strcmp(argv[1], renamed) == 0))
+        return run_once(argv[1], argv + 2);
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(each_event_once_by_its_outcome),
@@ -510,6 +603,7 @@ int main(int argc, char **argv)
         CASE(new_sinks_begin_where_they_should),
         CASE(what_a_sink_missed_while_it_was_away_is_an_incident),
         CASE(a_renamed_sink_lives),
+        CASE(what_is_kept_for_a_sink_follows_its_name),
         CASE(all_who_left_are_retired),
     };
     return cmocka_run_group_tests_name("delivery", tests, NULL, NULL);
