@@ -141,15 +141,17 @@ static int choose_fresh(struct appender *a, struct store_txn *txn, const struct 
         a->fresh[n_fresh++] = (uint32_t)i;
     }
     /* Too early: known from now on like the others, so that a repeat counts as what it is. */
-    size_t kept = 0;
+    size_t kept = 0, known = 0;
     for (size_t i = 0; i < n_fresh; i++) {
         const struct arrival *item = &in->items[a->fresh[i]];
         if (item->before_start)
             r->before_start++;
         else
             a->fresh_events[kept++] = item->ev;
+        if (!item->before_start || !in->beside)
+            a->fresh_ids[known++] = a->fresh_ids[i];
     }
-    if (n_fresh && seen_add(a->seen, txn, a->fresh_ids, n_fresh, kept_at_ms(in, source_ms), e) != 0)
+    if (known && seen_add(a->seen, txn, a->fresh_ids, known, kept_at_ms(in, source_ms), e) != 0)
         return -1;
     return (int)kept;
 }

@@ -49,6 +49,7 @@ struct arrivals {
     struct span keepalive_id; /* latest_replay_id of an empty response; else empty */
     bool aside; /* of a stream that is not the one to say how far the subscription is: its group moves, the
                    record's resume point does not */
+    bool beside; /* of a stream beside another: what is before_start here may come there, and count */
 };
 
 struct appender;

@@ -175,28 +175,46 @@ static int note_start(struct intake *in, struct source *s, struct err *e)
     return store_commit(&txn, e);
 }
 
+/* A replay counts until it has caught up, a loss until there is a position again; else the configuration. */
+static bool begins_at_latest(const struct source *s)
+{
+    const struct subscription_record *r = &s->record;
+    if (r->lost_position)
+        return s->config->on_lost_position == LOST_LATEST;
+    if (r->replaying[0])
+        return strcmp(r->replaying, "latest") == 0;
+    return s->config->start == START_LATEST || (r->resume_len && s->config->on_lost_position == LOST_LATEST);
+}
+
+/* With a position: what was older than `latest` was being passed over, and may not be through yet. A replay that has
+ * caught up is behind all that. */
+static bool passes_over(const struct source *s)
+{
+    const struct subscription_record *r = &s->record;
+    return begins_at_latest(s) && r->before_start && (r->replaying[0] || r->generation == 0);
+}
+
 int source_choose_start(struct intake *in, struct source *s, enum pubsub_from *from, struct span *replay_id,
                         struct err *e)
 {
+    const struct subscription_record *r = &s->record;
+    const bool latest = begins_at_latest(s), replay = !r->lost_position && r->replaying[0];
+    bool over = false;
     *replay_id = span_of(NULL, 0);
     s->drop_before_ms = 0;
-    bool latest = s->record.lost_position ? s->config->on_lost_position == LOST_LATEST
-                                          : s->config->start == START_LATEST;
-    if (!s->record.lost_position && s->record.resume_len) {
+    if (!r->lost_position && r->resume_len) {
         *from = PUBSUB_CUSTOM;
-        *replay_id = span_of(s->record.resume, s->record.resume_len);
-        s->drop_before_ms = s->record.replay_from_ms;
-    } else if (!s->record.lost_position && s->record.replaying[0]) {
-        *from = strcmp(s->record.replaying, "latest") == 0 ? PUBSUB_LATEST : PUBSUB_EARLIEST;
-        s->drop_before_ms = s->record.replay_from_ms;
-    } else if (latest && s->record.started_source_ms == 0) {
+        *replay_id = span_of(r->resume, r->resume_len);
+        over = passes_over(s);
+    } else if (latest && r->started_source_ms == 0) {
         *from = PUBSUB_LATEST;
         return note_start(in, s, e);
     } else {
         *from = PUBSUB_EARLIEST;
-        if (latest || s->config->start == START_LATEST)
-            s->drop_before_ms = s->record.started_source_ms - START_MARGIN_MS;
+        over = latest || (s->config->start == START_LATEST && !replay);
     }
+    s->drops_for_latest = over;
+    s->drop_before_ms = over ? r->started_source_ms - START_MARGIN_MS : replay ? r->replay_from_ms : 0;
     return 0;
 }
 
@@ -318,8 +336,7 @@ int source_connect(struct intake *in, struct source *s, int64_t now, struct err 
         source_set_state(
             s, SOURCE_LOST_POSITION,
             "stopped by on_lost_position: see 'tidemark incidents list', then order a 'tidemark replay'");
-    } else if (rc == 0 && (rc = (s->config->managed ? managed_choose_start : source_choose_start)(
-                               in, s, &from, &replay_id, e)) == 0) {
+    } else if (rc == 0 && (rc = source_choose_start(in, s, &from, &replay_id, e)) == 0) {
         open_stream(in, s, &token, from, replay_id, now);
     }
     auth_token_release(&token);

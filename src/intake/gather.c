@@ -125,7 +125,9 @@ static bool prepare(struct intake *in, struct source *s, const struct pubsub_eve
         a->ev.flags |= EVENT_UNDECODABLE;
     if (a->header)
         note_stamp(in, s, a->header->commit_timestamp);
-    if (s->drop_before_ms > 0 && plan) {
+    /* What the service has kept for us on a managed stream is ours, however old. */
+    const bool ours = s->config->managed && s->drops_for_latest && !source_is_beside(s, s->current);
+    if (s->drop_before_ms > 0 && plan && !ours) {
         int64_t stamp = commit_stamp(in, plan, a);
         a->before_start = stamp > 0 && stamp < s->drop_before_ms;
     }
@@ -137,8 +139,8 @@ static void add_arrivals(struct intake *in, struct source *s, struct arrival *it
 {
     const struct pubsub_response *r = s->current;
     struct replay_group *group = source_is_beside(s, r) ? &s->managed.group : &s->group;
-    struct arrivals arrivals = {&s->record, group, s->stream_epoch, r->received_ms,
-                                items,      n,     keepalive_id,    source_is_aside(s, r)};
+    struct arrivals arrivals = {&s->record, group,        s->stream_epoch,       r->received_ms,        items,
+                                n,          keepalive_id, source_is_aside(s, r), source_is_beside(s, r)};
     append_add(in->appender, &arrivals);
 }
 

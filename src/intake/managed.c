@@ -74,23 +74,6 @@ void managed_begin(struct source *s, bool whole)
                               .refused_since_ms = m->refused_since_ms};
 }
 
-int managed_choose_start(struct intake *in, struct source *s, enum pubsub_from *from, struct span *replay_id,
-                         struct err *e)
-{
-    const struct subscription_record *r = &s->record;
-    bool has_position = !r->lost_position && (r->resume_len || r->replaying[0]);
-    bool latest = has_position       ? !r->resume_len && strcmp(r->replaying, "latest") == 0
-                  : r->lost_position ? s->config->on_lost_position == LOST_LATEST
-                                     : s->config->start == START_LATEST;
-    if (!latest)
-        return source_choose_start(in, s, from, replay_id, e);
-    /* What the service has kept for us since is more than "from now on": there is no hole to mind. */
-    s->drop_before_ms = 0;
-    *from = PUBSUB_LATEST;
-    *replay_id = span_of(NULL, 0);
-    return 0;
-}
-
 void managed_close_beside(struct intake *in, struct source *s)
 {
     s->managed.open = false;
@@ -119,7 +102,7 @@ static int open_beside(struct intake *in, struct source *s, int64_t now, struct 
         return 0; /* it wakes us */
     enum pubsub_from from;
     struct span replay_id;
-    int rc = managed_choose_start(in, s, &from, &replay_id, e);
+    int rc = source_choose_start(in, s, &from, &replay_id, e);
     if (rc == 0) {
         s->managed.open = true;
         s->managed.group = (struct replay_group){0};

@@ -55,10 +55,7 @@ struct managed_run {
 /* How long the service's refusal of a managed stream is waited out: 0 for refusals that no time mends. */
 int64_t managed_patience_ms(const struct pubsub_status *status);
 
-/* Where the stream beside begins; *from PUBSUB_LATEST: none is needed. As source_choose_start. */
-MUST_CHECK int managed_choose_start(struct intake *in, struct source *s, enum pubsub_from *from,
-                                    struct span *replay_id, struct err *e);
-/* The managed stream is being opened. */
+/* The managed stream is being opened. whole: it is the first, and `latest` was asked for: none beside. */
 void managed_begin(struct source *s, bool whole);
 /* The stream beside, commits. *next as in source_step. */
 MUST_CHECK int managed_step(struct intake *in, struct source *s, int64_t now, int64_t *next, struct err *e);

@@ -191,6 +191,8 @@ int replay_order(struct store_txn *txn, const struct replay_request *request,
     next.resume_source_ms = source_ms;
     next.lost_position = false;
     next.replay_from_ms = request->from == REPLAY_FROM_TIME ? request->time_ms : 0;
+    if (request->from == REPLAY_FROM_LATEST)
+        next.started_source_ms = 0; /* it begins anew, and its hole with it */
     snprintf(next.replaying, sizeof next.replaying, "%s", request->text);
     snprintf(next.last_replay, sizeof next.last_replay, "%s", request->text);
     next.last_replay_ms = clock_wall_ms();

@@ -84,6 +84,7 @@ struct source {
     struct replay_group group;
     struct managed_run managed; /* config->managed: what is more about it */
     int64_t drop_before_ms;     /* events committed before are `before_start`; 0: none */
+    bool drops_for_latest;      /* because it begins at `latest`, not because of a replay from a time */
 
     uint64_t token_serial;
     uint32_t stream_epoch; /* of the org when the current stream was opened */

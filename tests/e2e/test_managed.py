@@ -106,6 +106,24 @@ class Managed(case.Case):
         self.assertEqual(self.sub(tidemark)["replay_id"], self.service(org)["committed"])
         self.assertEqual(self.service(org)["refused"], 0)
 
+    def test_latest_has_no_hole(self):
+        """nothing is committed and the service begins at its latest: what came while the daemon was away is there"""
+        org = self.managed_org("--prefill", 40, "--count", 0, "--keepalive", 600, definition="")
+        tidemark = self.managed_tidemark(org)
+        program = self.run_daemon(tidemark)
+        waiting.until(lambda: self.service(org)["open"] and self.sub(tidemark)["state"] == "live", program.tail)
+        program.kill()
+        self.assertEqual((self.service(org)["committed"], tidemark.lines()), (None, []))
+        before = len(org.ledger())
+        self.publish(org, 40)
+        self.expect(tidemark.run_until_idle(), 0)
+        wanted = sorted(verdict.expected(org.ledger()[before:], orgs.ACCOUNTS))
+        got = sorted(verdict.identity(line) for line in tidemark.lines())
+        self.assertTrue(wanted)
+        self.assertEqual([each for each in wanted if each not in got], [])
+        self.assertEqual(len(got), len(set(got)))
+        verdict.check_accounts(tidemark.status())
+
     def test_slot_is_held(self):
         """another client has the slot: said, waited out, and nothing is missing when it is free"""
         org = self.managed_org("--prefill", 50, "--count", 0)

@@ -393,6 +393,57 @@ static void another_topic_than_ours_is_said(void **state)
     assert_false(fake_org_is(&b->cancelled));
 }
 
+/* Nothing is committed, and the service begins at its latest each time: what a cut would lose comes beside. */
+static void latest_has_no_hole_here_either(void **state)
+{
+    struct fixture *f = *state;
+    fake.server_time_ms = noon;
+    start(f);
+    assert_non_null(managed_stream(0));
+    fake_org_end(managed_stream(0), PUBSUB_RECONNECT, "cut");
+    managed_stream(1);
+    struct pubsub_stream *b = beside_stream(2, PUBSUB_EARLIEST);
+    const struct sent events[] = {
+        {.event_id = "old", .replay_id = 1, .record_id = "1", .stamp = noon - 60000},
+        {.event_id = "between", .replay_id = 2, .record_id = "2", .stamp = noon + 1000}};
+    fake_org_send(b, response_of(events, 2, 0));
+    send_keepalive(b, 3);
+    assert_true(fake_org_cancelled(b));
+    wait_resume(f, 3);
+    assert_journal(f, "between");
+    assert_int_equal(record_of(f, 1).before_start, 1);
+}
+
+/* What the service has kept for us is ours, however old; the plain stream does not take it away. */
+static void what_the_service_keeps_comes_however_old(void **state)
+{
+    struct fixture *f = *state;
+    fake.server_time_ms = noon;
+    start(f);
+    assert_non_null(managed_stream(0));
+    fake_org_end(managed_stream(0), PUBSUB_RECONNECT, "cut");
+    struct pubsub_stream *m = managed_stream(1), *b = beside_stream(2, PUBSUB_EARLIEST);
+    const struct sent events[] = {
+        {.event_id = "older", .replay_id = 1, .record_id = "1", .stamp = noon - 70000},
+        {.event_id = "kept", .replay_id = 2, .record_id = "2", .stamp = noon - 60000},
+        {.event_id = "kept2", .replay_id = 3, .record_id = "3", .stamp = noon - 50000},
+        {.event_id = "new", .replay_id = 4, .record_id = "4", .stamp = noon + 1000}};
+    fake_org_send(b, response_of(events, 3, 0));
+    wait_resume(f, 2);
+    fake_org_send(m, response_of(events + 1, 1, 0));
+    wait_head(f, 1);
+    restart(f); /* in the middle of it */
+    m = managed_stream(0);
+    b = fake_org_stream(1);
+    assert_from_id(b, 2);
+    fake_org_send(b, response_of(events + 2, 2, 0));
+    wait_head(f, 2);
+    fake_org_send(m, response_of(events + 1, 3, 0));
+    wait_head(f, 3);
+    assert_true(fake_org_cancelled(b));
+    assert_journal(f, "kept new kept2");
+}
+
 static struct pubsub_status slot_is_taken(void)
 {
     return (struct pubsub_status){
@@ -406,14 +457,15 @@ static struct pubsub_status name_is_unknown(void)
                                   .error_code = "managed.subscription.developer.name.not.found"};
 }
 
-/* The n-th stream is refused; what came of it. */
+/* This stream is refused; what came of it. */
 static struct source_view refuse(struct fixture *f, size_t n, const struct pubsub_status *status)
 {
-    struct source_view v = {0};
+    struct source_view before, v = {0};
+    intake_describe(f->in, 0, &before);
     fake_org_end_with(managed_stream(n), status);
     for (int i = 0; i < MOST_ROUNDS; i++, wait_a_round(f)) {
         intake_describe(f->in, 0, &v);
-        if (v.reconnects == n + 1)
+        if (v.reconnects == before.reconnects + 1)
             return v;
     }
     fail_msg("the end of stream %d is not noticed", (int)n);
@@ -437,6 +489,7 @@ static void a_slot_is_waited_for(void **state)
     struct source_view v;
     const struct pubsub_status taken = slot_is_taken();
     f->org.backoff_initial_ms = f->org.backoff_max_ms = 60 * 1000;
+    fake.topic_silent = true; /* a stream that is refused at once has none beside */
     clock_hold(1000000, noon);
     start(f);
     size_t n = refuse_for(f, &taken, 20, 0);
@@ -445,11 +498,12 @@ static void a_slot_is_waited_for(void **state)
     assert_non_null(strstr(v.reason, "another client holds the managed subscription Feed, for 20 minutes"));
     pass(f, 10 * 60 * 1000); /* still tried, slowly */
     send_keepalive(managed_stream(n), 10);
+    send_keepalive(beside_stream(n + 1, PUBSUB_EARLIEST), 10);
     wait_resume(f, 10);
     const struct pubsub_status cut = {.grpc_code = 14, .reaction = PUBSUB_RECONNECT};
-    assert_int_equal(refuse(f, n++, &cut).state, SOURCE_BACKING_OFF);
+    assert_int_equal(refuse(f, n, &cut).state, SOURCE_BACKING_OFF);
     pass(f, 60 * 1000);
-    v = refuse(f, n, &taken); /* from the beginning */
+    v = refuse(f, n + 2, &taken); /* from the beginning */
     assert_int_equal(v.state, SOURCE_BACKING_OFF);
     assert_non_null(strstr(v.reason, "another stream of the managed subscription Feed is open"));
 }
@@ -460,6 +514,7 @@ static void a_new_name_takes_minutes_to_be_known(void **state)
     struct source_view v;
     const struct pubsub_status unknown = name_is_unknown();
     f->org.backoff_initial_ms = f->org.backoff_max_ms = 60 * 1000;
+    fake.topic_silent = true; /* a stream that is refused at once has none beside */
     clock_hold(1000000, noon);
     start(f);
     size_t n = refuse_for(f, &unknown, 5, 0);
@@ -609,6 +664,8 @@ int main(void)
         MANAGED_TEST(one_stream_does_not_go_on_without_the_other),
         MANAGED_TEST(a_position_lost_beside_is_an_incident),
         MANAGED_TEST(another_topic_than_ours_is_said),
+        MANAGED_TEST(latest_has_no_hole_here_either),
+        MANAGED_TEST(what_the_service_keeps_comes_however_old),
         MANAGED_TEST(a_slot_is_waited_for),
         MANAGED_TEST(a_new_name_takes_minutes_to_be_known),
         MANAGED_TEST(a_replay_is_read_beside),

@@ -85,6 +85,36 @@ static void latest_has_no_hole(void **state)
     assert_int_equal(r.duplicates, 3);
 }
 
+/* Nor does a cut while what is older is being passed over. */
+static void latest_stays_latest_after_a_cut(void **state)
+{
+    struct fixture *f = *state;
+    f->subscriptions[0].start = START_LATEST;
+    fake.server_time_ms = noon;
+    start(f);
+    assert_int_equal(fake_org_stream(0)->from, PUBSUB_LATEST);
+    fake_org_end(fake_org_stream(0), PUBSUB_RECONNECT, "cut");
+    struct pubsub_stream *s = fake_org_stream(1);
+    assert_int_equal(s->from, PUBSUB_EARLIEST);
+    const struct sent events[] = {
+        {.event_id = "old", .replay_id = 1, .record_id = "1", .stamp = noon - 60000},
+        {.event_id = "older", .replay_id = 2, .record_id = "2", .stamp = noon - 61000},
+        {.event_id = "before", .replay_id = 3, .record_id = "3", .stamp = noon - 50000},
+        {.event_id = "new", .replay_id = 4, .record_id = "4", .stamp = noon + 1000}};
+    fake_org_send(s, response_of(events, 2, 0));
+    wait_resume(f, 1);
+    fake_org_end(s, PUBSUB_RECONNECT, "cut");
+    assert_from_id(s = fake_org_stream(2), 1);
+    fake_org_send(s, response_of(events + 1, 2, 0));
+    wait_resume(f, 2);
+    restart(f);
+    assert_from_id(s = fake_org_stream(0), 2);
+    fake_org_send(s, response_of(events + 2, 2, 0));
+    send_keepalive(s, 5);
+    wait_resume(f, 5);
+    assert_journal(f, "new");
+}
+
 /* One loss is one incident: whatever is cut, and whoever dies, before there is a position again. */
 static void a_lost_position_is_said_once(void **state)
 {
@@ -310,6 +340,32 @@ static void a_replay_without_a_position_is_not_through(void **state)
     send_keepalive(fake_org_stream(2), 12);
     wait_resume(f, 12);
     assert_journal(f, "a");
+}
+
+/* An ordered `latest` has the hole of every `latest`, and it is closed in the same way. */
+static void an_ordered_latest_has_no_hole(void **state)
+{
+    struct fixture *f = *state;
+    fake.server_time_ms = noon;
+    start(f);
+    send_keepalive(fake_org_stream(0), 10);
+    wait_resume(f, 10);
+    order_replay(f, "latest");
+    assert_int_equal(fake_org_stream(1)->from, PUBSUB_LATEST);
+    fake_org_end(fake_org_stream(1), PUBSUB_RECONNECT, "cut");
+    assert_int_equal(fake_org_stream(2)->from, PUBSUB_EARLIEST);
+    const struct sent events[] = {
+        {.event_id = "old", .replay_id = 20, .record_id = "1", .stamp = noon - 60000},
+        {.event_id = "between", .replay_id = 30, .record_id = "2", .stamp = noon + 1000}};
+    fake_org_send(fake_org_stream(2), response_of(events, 2, 0));
+    send_keepalive(fake_org_stream(2), 40);
+    wait_resume(f, 40);
+    assert_journal(f, "between");
+    order_replay(f, "earliest"); /* which brings all */
+    fake_org_send(fake_org_stream(3), response_of(events, 2, 0));
+    send_keepalive(fake_org_stream(3), 40);
+    wait_resume(f, 40);
+    assert_journal(f, "between old between");
 }
 
 /* --- space ------------------------------------------------------------------------------------------ */
@@ -731,6 +787,7 @@ int main(void)
         CASE(a_group_cut_anywhere_is_whole_in_the_end),
         CASE(what_was_received_goes_in_before_the_next_stream),
         CASE(latest_has_no_hole),
+        CASE(latest_stays_latest_after_a_cut),
         CASE(a_lost_position_is_said_once),
         CASE(latest_after_a_loss_has_no_hole),
         CASE(a_login_to_another_org_is_no_new_instance),
@@ -739,6 +796,7 @@ int main(void)
         CASE(a_stream_that_has_ended_is_not_touched),
         CASE(a_replay_is_under_way_until_it_has_caught_up),
         CASE(a_replay_without_a_position_is_not_through),
+        CASE(an_ordered_latest_has_no_hole),
         CASE(unsettled_events_stop_intake_and_nothing_else),
         CASE(a_large_event_finds_room),
         CASE(no_more_is_trimmed_than_space_asks_for),
