@@ -35,14 +35,21 @@ static void keep_newer(struct record_state *next, const struct version *than, st
     next->n = n;
 }
 
+/* Every field is spoken about. */
 static void rebase(struct record_state *next, const struct conflict_change *ch, struct arena *a)
 {
-    next->existed = ch->version;
     if (newer(&ch->version, &next->base))
         next->base = ch->version;
+    keep_newer(next, &next->base, a);
+}
+
+static void turn(struct record_state *next, enum record_existence existence, const struct conflict_change *ch)
+{
+    next->existence = existence;
+    next->existed = ch->version;
+    next->deleted_ms = 0;
     if (!newer(&next->dirty, &ch->version))
         next->dirty = VERSION_NONE;
-    keep_newer(next, &next->base, a);
 }
 
 static bool outdated(const struct record_state *held, const struct conflict_change *ch)
@@ -53,14 +60,17 @@ static bool outdated(const struct record_state *held, const struct conflict_chan
 static void decide_image(const struct record_state *held, const struct conflict_change *ch, struct arena *a,
                          struct conflict_decision *out)
 {
+    const bool late = outdated(held, ch);
     decide_fields(held, ch, a, out);
-    if (outdated(held, ch))
+    if (late && !(ch->soft && held->existence == RECORD_DELETED && !newer(&held->base, &ch->version)))
         return;
     out->superseded = false;
-    out->returns = held->existence == RECORD_DELETED;
     out->row = CONFLICT_ROW_UPSERT;
-    out->next.existence = RECORD_EXISTS;
     rebase(&out->next, ch, a);
+    if (late)
+        return; /* what the record was when it was deleted */
+    out->returns = held->existence == RECORD_DELETED;
+    turn(&out->next, RECORD_EXISTS, ch);
 }
 
 static void decide_delete(const struct record_state *held, const struct conflict_change *ch, struct arena *a,
@@ -70,8 +80,9 @@ static void decide_delete(const struct record_state *held, const struct conflict
         return;
     out->superseded = false;
     out->row = CONFLICT_ROW_DELETE;
-    out->next.existence = RECORD_DELETED;
-    rebase(&out->next, ch, a);
+    turn(&out->next, RECORD_DELETED, ch);
+    if (!ch->soft)
+        rebase(&out->next, ch, a);
 }
 
 /* Enter the winners into the list. Those at the version of the base need no place in it. */
@@ -101,14 +112,17 @@ static void list_winners(const struct record_state *held, const struct conflict_
 static void decide_update(const struct record_state *held, const struct conflict_change *ch, struct arena *a,
                           struct conflict_decision *out)
 {
+    const bool has_row = held->existence == RECORD_EXISTS ||
+                         (held->existence == RECORD_DELETED &&
+                          (!ch->soft || held->n > 0 || !version_is_none(&held->base)));
     decide_fields(held, ch, a, out);
     if (ch->n == 0 && held->existence == RECORD_EXISTS)
         out->superseded = newer(&held->base, &ch->version);
     /* One that names no field we mirror says at least that the record was there. */
-    if (out->n_won == 0 && !(ch->n == 0 && held->existence == RECORD_UNSEEN))
+    if (out->n_won == 0 && (ch->n > 0 || has_row))
         return;
     list_winners(held, ch, a, out);
-    if (held->existence == RECORD_DELETED) {
+    if (held->existence == RECORD_DELETED && !ch->soft) {
         out->row = CONFLICT_ROW_STATE;
         return; /* superseded by the deletion, as far as the row goes */
     }

@@ -9,6 +9,8 @@
  *   not bring a row back: it keeps its versions, and its values, for a full image that is newer than the
  *   deletion. Without any full image a row is held as far as it is known, and is incomplete; a gap makes it
  *   so, too, until a full image not older than the gap.
+ *   A soft deletion marks the row and says nothing about fields: they go on by their own versions, so that what was
+ *   done before the deletion and comes after it is in the marked row as well.
  *
  * Guarantees: the same changes in any order, repeated or not, give the same state and the same winners.
  * Ownership: what comes out lives in the arena, or borrows what went in. Thread: any. Errors: none.
@@ -23,15 +25,16 @@ enum conflict_kind { CONFLICT_IMAGE, CONFLICT_UPDATE, CONFLICT_DELETE, CONFLICT_
 struct conflict_change {
     enum conflict_kind kind;
     struct version version;
+    bool soft; /* deletions in this table are */
     /* UPDATE: the fields it names, ascending. IMAGE: every field the table has, ascending. */
     uint32_t n;
     const uint32_t *fields;
 };
 
 enum conflict_row {
-    CONFLICT_ROW_NONE,   /* nothing changes, not even the state */
-    CONFLICT_ROW_STATE,  /* the state changes, the row (if any) does not */
-    CONFLICT_ROW_UPSERT, /* the fields that won go to the row, which exists afterwards */
+    CONFLICT_ROW_NONE,  /* nothing changes, not even the state */
+    CONFLICT_ROW_STATE, /* the state changes, the row (if any) does not */
+    CONFLICT_ROW_UPSERT, /* the fields that won go to the row, which is there afterwards (soft: perhaps marked) */
     CONFLICT_ROW_DELETE, /* the row goes */
 };
 

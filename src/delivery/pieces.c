@@ -153,6 +153,7 @@ static void find_change(struct finder *f, struct mapped *m)
                                          .rank = m->d->ch->kind == CHANGE_SNAPSHOT,
                                          .commit = h->commit_number,
                                          .sequence = h->sequence_number};
+    m->change.soft = m->table->mirror->on_delete == MIRROR_SOFT;
     if (kind_of(f, m) != 0)
         return;
     m->what = MAPPED_CHANGE;

@@ -9,6 +9,7 @@ enum {
     HAS_STAMP = 1 << 4,
     HAS_KEPT = 1 << 5,
     HAS_HASHES = 1 << 6,
+    HAS_DELETED = 1 << 7,
     EXISTENCE = 3
 };
 
@@ -193,6 +194,8 @@ void record_state_encode(const struct record_state *s, struct buf *out)
         flags |= HAS_DIRTY;
     if (s->stamp_ms)
         flags |= HAS_STAMP;
+    if (s->deleted_ms)
+        flags |= HAS_DELETED;
     for (uint32_t i = 0; i < s->n; i++) {
         flags |= s->fields[i].kept ? HAS_KEPT : 0;
         flags |= s->fields[i].hash ? HAS_HASHES : 0;
@@ -207,6 +210,8 @@ void record_state_encode(const struct record_state *s, struct buf *out)
         put_version(out, &s->dirty, &last);
     if (flags & HAS_STAMP)
         put_varint(out, zigzag(s->stamp_ms));
+    if (flags & HAS_DELETED)
+        put_varint(out, zigzag(s->deleted_ms));
     put_groups(out, s, &last);
     for (uint32_t i = 0; (flags & HAS_KEPT) && i < s->n; i++)
         put_kept(out, s->fields[i].kept);
@@ -321,7 +326,7 @@ int record_state_decode(struct span bytes, struct arena *a, struct record_state 
     unsigned flags = b.bad ? 0 : b.p[1];
     b.p += b.bad ? 0 : 2;
     out->existence = (enum record_existence)(flags & EXISTENCE);
-    b.bad |= out->existence > RECORD_DELETED || (flags & 0x80);
+    b.bad |= out->existence > RECORD_DELETED;
     if (out->existence != RECORD_UNSEEN)
         out->existed = get_version(&b, &last);
     out->base = flags & HAS_BASE ? get_version(&b, &last) : out->existed;
@@ -329,6 +334,8 @@ int record_state_decode(struct span bytes, struct arena *a, struct record_state 
         out->dirty = get_version(&b, &last);
     if (flags & HAS_STAMP)
         out->stamp_ms = unzigzag(get_varint(&b));
+    if (flags & HAS_DELETED)
+        out->deleted_ms = unzigzag(get_varint(&b));
     if (!b.bad)
         get_groups(&b, &last, a, out);
     struct field_version *fields = (struct field_version *)out->fields;

@@ -1,8 +1,8 @@
 /*
  * record_state: what delivery remembers of one record in a target: the versions of its fields, as few bytes.
  *
- * A field that is not listed has the version `base`: that of the newest full image (or deletion, which is one
- * of nothing), or of what was folded below the horizon. Listed fields are newer. Existence is a field of its
+ * A field that is not listed has the version `base`: that of the newest full image (or deletion that is not soft,
+ * which is one of nothing), or of what was folded below the horizon. Listed fields are newer. Existence is a field of its
  * own; UPDATEs do not touch it. As bytes: flags, the versions once each as differences to the first, the
  * fields of a version as a list of small differences; 12 to 40 bytes for most records.
  *
@@ -45,6 +45,7 @@ struct record_state {
     struct version existed; /* when that came; VERSION_NONE while RECORD_UNSEEN */
     struct version base;
     struct version dirty; /* the newest gap that no full image has covered; VERSION_NONE: none */
+    int64_t deleted_ms;   /* when it was, if softly: for a row that is made afterwards; 0: not */
     int64_t stamp_ms;     /* what we last wrote into the target's last-modified column; 0: nothing */
     uint32_t n;
     const struct field_version *fields; /* ascending field */

@@ -88,7 +88,12 @@ static void note_stamp(struct record *r, const struct mapped *m)
 
 /* --- rows ----------------------------------------------------------------------------------------- */
 
-/* A record comes back: what was newer than its deletion goes to the row, too. */
+static bool is_soft(const struct record *r)
+{
+    return r->table->mirror->on_delete == MIRROR_SOFT;
+}
+
+/* A record comes back: what was newer than its deletion goes to the row, too. In a marked row it is already. */
 static void bring_back(struct settle *s, const struct piece *piece, struct conflict_decision *d)
 {
     for (uint32_t i = 0; i < d->next.n; i++) {
@@ -99,7 +104,7 @@ static void bring_back(struct settle *s, const struct piece *piece, struct confl
         if (f->kept) {
             put_source(s, piece, source, f->kept);
             record_state_keep(&d->next, i, NULL);
-        } else {
+        } else if (!is_soft(piece->record)) {
             d->next.dirty = record_state_newest(&d->next); /* nobody knows what it was */
             d->owes = true;
         }
@@ -193,12 +198,14 @@ static int keep_values(struct settle *s, struct record *r, struct record_state *
 static int apply_delete(struct settle *s, struct piece *piece, struct conflict_decision *d, struct err *e)
 {
     struct record *r = piece->record;
-    if (keep_values(s, r, &d->next, e) != 0)
+    if (!is_soft(r) && keep_values(s, r, &d->next, e) != 0)
         return -1;
     r->set = NULL;
     r->patches = NULL;
-    r->pending = r->held.has_row && !r->held.deleted ? CONFLICT_ROW_DELETE : CONFLICT_ROW_STATE;
+    r->pending = r->held.has_row ? CONFLICT_ROW_DELETE : CONFLICT_ROW_STATE;
     r->deleted_ms = piece->of->d->ch->header.commit_timestamp;
+    if (is_soft(r))
+        d->next.deleted_ms = r->deleted_ms;
     return 0;
 }
 

@@ -80,6 +80,9 @@ void settle_row(struct settle *s, struct record *r, struct mirror_row *row)
         if (r->set)
             set_constants(r);
         gather_columns(s, r, row);
+        row->deleted = r->table->mirror->on_delete == MIRROR_SOFT && r->state.existence == RECORD_DELETED;
+        if (row->deleted)
+            row->deleted_ms = r->state.deleted_ms ? r->state.deleted_ms : r->deleted_ms;
     }
     if (r->table->mirror->append_only) {
         row->action = MIRROR_APPEND;
@@ -108,7 +111,7 @@ void settle_written(struct record *r, const struct mirror_row *row)
     const bool soft = r->table->mirror->on_delete == MIRROR_SOFT;
     if (row->action == MIRROR_UPSERT) {
         r->held.has_row = true;
-        r->held.deleted = false;
+        r->held.deleted = row->deleted;
         r->held.has_modified = false; /* it is our own write */
     } else if (row->action == MIRROR_DELETE) {
         r->held.deleted = soft && r->held.has_row;

@@ -18,7 +18,7 @@ static int held_text(struct settle *s, const struct record *r, uint32_t column, 
         *found = !out->is_null;
         return 0;
     }
-    if (!r->held.has_row || r->held.deleted)
+    if (!r->held.has_row)
         return 0;
     if (s->ops->text(s->mirror, r->table->mirror, r->id, column, s->arena, found, out, e) != 0)
         return -1;

@@ -129,7 +129,7 @@ struct mirror_held {
 };
 
 enum mirror_action {
-    MIRROR_UPSERT, /* the row exists afterwards, live; given columns are set, others untouched (or NULL) */
+    MIRROR_UPSERT, /* the row is there afterwards; given columns are set, others untouched (or NULL) */
     MIRROR_DELETE, /* by table->on_delete, n is 0; the state goes to the tombstone, or stays in the soft row */
     MIRROR_STATE_ONLY, /* only state, version and seq change, wherever they are: row, else tombstone */
     MIRROR_APPEND,     /* append_only tables: inserted unless the key is there */
@@ -151,7 +151,10 @@ struct mirror_row {
     struct version version; /* the newest in state: `_version` shows it, the horizon looks at it */
     uint64_t seq;
     bool incomplete;
-    int64_t deleted_ms;          /* DELETE: commit time of the deletion */
+    /* UPSERT into a table with soft deletes: the record is deleted. A new row is marked; one that is there keeps the
+     * mark it has. Otherwise the row is live afterwards. */
+    bool deleted;
+    int64_t deleted_ms;          /* DELETE, deleted: commit time of the deletion */
     enum mirror_outcome outcome; /* set by write */
     char why[200];               /* REFUSED: the target's reason, without values */
 };

@@ -336,6 +336,47 @@ static void a_soft_delete_keeps_the_row(struct mirror_stand *t)
     assert_shown(t, &table, "001A", "_deleted_at", "(null)");
 }
 
+/* What a deleted record was may come after its deletion: into a row that is marked from the beginning. */
+static void what_a_softly_deleted_record_was_goes_to_its_marked_row(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_SOFT);
+    const uint32_t two[] = {NAME, OWNER};
+    const struct mirror_value *values[] = {
+        ACCOUNT_VALUES("Acme", 7), (const struct mirror_value[]){VALUE_TEXT("Was"), VALUE_TEXT("005C")}};
+    open_and_fence(t);
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_DELETE, 0, NULL, NULL, "never seen"));
+    commit_at(t, 1);
+    for (int i = 0; i < 2; i++) { /* made, then changed */
+        begin_with(t, &table);
+        struct mirror_row row = stand_row(t, &table, "001A", MIRROR_UPSERT, i ? 2 : 4, i ? two : all_columns,
+                                          values[i], "was");
+        assert_int_equal(row.held.has_row, i);
+        row.deleted = true;
+        row.deleted_ms = i ? 0 : STAND_T0;
+        write_ok(t, row);
+        assert_true(held_of(t, &table, "001A").deleted);
+        commit_at(t, 2);
+        assert_shown(t, &table, "001A", "name", i ? "Was" : "Acme");
+        assert_shown(t, &table, "001A", "owner_id", "005A");
+        assert_shown(t, &table, "001A", "_deleted", t->kind->yes);
+        assert_shown(t, &table, "001A", "_deleted_at", t->kind->shown[MIRROR_DATETIME]);
+    }
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM _tidemark_tombstones"), 0);
+    /* Deleted once more, later: the row says when. */
+    begin_with(t, &table);
+    struct mirror_row again = stand_row(t, &table, "001A", MIRROR_DELETE, 0, NULL, NULL, "dead");
+    again.deleted_ms = STAND_T0 - 1000;
+    write_ok(t, again);
+    commit_at(t, 3);
+    assert_string_not_equal(shown(t, &table, "001A", "_deleted_at"), t->kind->shown[MIRROR_DATETIME]);
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Back", 7), "s"));
+    commit_at(t, 4);
+    assert_shown(t, &table, "001A", "_deleted", t->kind->no);
+    assert_shown(t, &table, "001A", "_deleted_at", "(null)");
+}
+
 static void an_archived_row_moves_to_its_history(struct mirror_stand *t)
 {
     const struct mirror_table table = account(MIRROR_ARCHIVE);
@@ -976,6 +1017,35 @@ static void looking_changes_nothing(struct mirror_stand *t)
     buf_release(&findings);
 }
 
+static void a_dry_run_shows_rows_that_are_marked(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_SOFT);
+    struct buf sql = BUF_INIT;
+    open_and_fence(t);
+    t->ops->show_table(&table, &sql);
+    struct mirror_row row = {.table = &table,
+                             .id = stand_id("001A"),
+                             .action = MIRROR_UPSERT,
+                             .n = 4,
+                             .columns = all_columns,
+                             .values = ACCOUNT_VALUES("Acme", 7),
+                             .state = span_of_str("s"),
+                             .version = {1, 0, 5, 1},
+                             .seq = 5,
+                             .deleted = true,
+                             .deleted_ms = STAND_T0};
+    t->ops->show_row(&row, &sql);
+    row.held.has_row = row.held.deleted = true;
+    row.values = ACCOUNT_VALUES("Was", 8);
+    row.deleted_ms = 0;
+    t->ops->show_row(&row, &sql);
+    assert_true(t->kind->run(t, (const char *)sql.data));
+    assert_shown(t, &table, "001A", "name", "Was");
+    assert_shown(t, &table, "001A", "_deleted", t->kind->yes);
+    assert_shown(t, &table, "001A", "_deleted_at", t->kind->shown[MIRROR_DATETIME]);
+    buf_release(&sql);
+}
+
 static void what_a_dry_run_shows_does_what_a_run_does(struct mirror_stand *t)
 {
     const struct mirror_table table = account(MIRROR_ARCHIVE);
@@ -1158,6 +1228,7 @@ PROMISE(a_rollback_leaves_nothing)
 PROMISE(an_update_touches_only_what_it_names)
 PROMISE(a_hard_delete_leaves_a_tombstone)
 PROMISE(a_soft_delete_keeps_the_row)
+PROMISE(what_a_softly_deleted_record_was_goes_to_its_marked_row)
 PROMISE(an_archived_row_moves_to_its_history)
 PROMISE(only_the_poisoned_row_is_refused)
 PROMISE(a_whole_write_is_all_or_nothing)
@@ -1176,6 +1247,7 @@ PROMISE(rows_sent_before_their_write_are_written_by_it)
 PROMISE(a_row_that_was_sent_is_refused_alone)
 PROMISE(between_rows_that_are_sent_others_are_read_and_written)
 PROMISE(looking_changes_nothing)
+PROMISE(a_dry_run_shows_rows_that_are_marked)
 PROMISE(what_a_dry_run_shows_does_what_a_run_does)
 PROMISE(an_interrupt_stops_waiting_until_the_next_open)
 PROMISE(a_death_keeps_cursor_and_rows_together)
@@ -1193,6 +1265,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_an_update_touches_only_what_it_names),
         cmocka_unit_test(test_a_hard_delete_leaves_a_tombstone),
         cmocka_unit_test(test_a_soft_delete_keeps_the_row),
+        cmocka_unit_test(test_what_a_softly_deleted_record_was_goes_to_its_marked_row),
         cmocka_unit_test(test_an_archived_row_moves_to_its_history),
         cmocka_unit_test(test_only_the_poisoned_row_is_refused),
         cmocka_unit_test(test_a_whole_write_is_all_or_nothing),
@@ -1211,6 +1284,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_row_that_was_sent_is_refused_alone),
         cmocka_unit_test(test_between_rows_that_are_sent_others_are_read_and_written),
         cmocka_unit_test(test_looking_changes_nothing),
+        cmocka_unit_test(test_a_dry_run_shows_rows_that_are_marked),
         cmocka_unit_test(test_what_a_dry_run_shows_does_what_a_run_does),
         cmocka_unit_test(test_an_interrupt_stops_waiting_until_the_next_open),
         cmocka_unit_test(test_a_death_keeps_cursor_and_rows_together),

@@ -251,7 +251,7 @@ static void fake_upsert(struct fake_row *r, const struct mirror_row *row)
 {
     const bool insert = !r->is_row;
     r->is_row = true;
-    r->deleted = false;
+    r->deleted = row->deleted && (insert || r->deleted);
     for (uint32_t i = 0; i < row->n; i++) {
         const struct mirror_column *c = &row->table->columns[row->columns[i]];
         if (c->insert_only && !insert)

@@ -35,6 +35,8 @@ struct model_change {
 
 struct model_row {
     bool exists, incomplete;
+    bool marked; /* deleted softly: a row that does not exist any more is there still */
+    int64_t deleted_ms;
     bool is_null[MODEL_FIELDS];
     int64_t values[MODEL_FIELDS];
     uint32_t epoch; /* of the newest change */
@@ -205,11 +207,14 @@ static inline bool model_concerns(const struct model_change *ch, uint32_t record
  * Histories are in the order in which things were done, so that doing them once in that order is all there is.
  * A record nobody saw created is there as far as it is known, until it is deleted; one that is deleted comes back
  * with a full image alone, and remembers what updates said meanwhile only as far as that image is older.
+ *
+ * soft: a deletion marks the row and says nothing about its fields, which go on as everybody else's do. Of a record
+ * about which nothing but its deletion was ever said there is no row.
  */
-static inline struct model_row model_row_of(const struct history *h, uint32_t record)
+static inline struct model_row model_row_of(const struct history *h, uint32_t record, bool soft)
 {
     struct model_row row = {.exists = false};
-    bool ever = false, whole = false, gap = false;
+    bool ever = false, whole = false, gap = false, said = false;
     for (int f = 0; f < MODEL_FIELDS; f++)
         row.is_null[f] = true;
     for (size_t i = 0; i < h->n; i++) {
@@ -223,23 +228,26 @@ static inline struct model_row model_row_of(const struct history *h, uint32_t re
             gap = true;
             continue;
         }
-        if (ch->kind != MODEL_UPDATE) { /* says everything about the record */
-            for (int f = 0; f < MODEL_FIELDS; f++)
-                row.is_null[f] = true;
+        if (ch->kind != MODEL_UPDATE) { /* says whether there is a record, and everything about it */
             row.exists = ch->kind != MODEL_DELETE;
+            for (int f = 0; f < MODEL_FIELDS && (row.exists || !soft); f++)
+                row.is_null[f] = true;
             ever = true;
             whole = row.exists;
-            gap = gap && !whole;
+            gap = gap && !whole && !soft;
+            row.deleted_ms = ch->stamp_ms;
         } else if (!ever) {
             row.exists = true;
         }
+        said |= ch->kind != MODEL_DELETE;
         for (int f = 0; f < MODEL_FIELDS; f++)
             if (ch->named >> f & 1) {
                 row.is_null[f] = ch->nulled >> f & 1;
                 row.values[f] = ch->values[f];
             }
     }
-    row.incomplete = !whole || gap;
+    row.marked = soft && said && !row.exists;
+    row.incomplete = row.marked ? gap : !whole || gap;
     return row;
 }
 

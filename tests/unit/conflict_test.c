@@ -28,7 +28,8 @@ struct step {
 /* What a target holds of one record. */
 struct target {
     struct buf state;
-    bool has_row;
+    bool soft; /* deletions are */
+    bool has_row, marked;
     int64_t value[FIELDS];
 };
 
@@ -68,9 +69,9 @@ static void versions_are_a_total_order(void **state)
 
 /* --- a target of one record ------------------------------------------------------------------------- */
 
-static struct conflict_change change_of(const struct step *s, uint32_t fields[FIELDS])
+static struct conflict_change change_of(const struct step *s, bool soft, uint32_t fields[FIELDS])
 {
-    struct conflict_change ch = {.kind = s->kind, .version = s->version, .fields = fields};
+    struct conflict_change ch = {.kind = s->kind, .version = s->version, .soft = soft, .fields = fields};
     for (uint32_t i = 0; i < FIELDS; i++)
         if (s->kind == CONFLICT_IMAGE || (s->kind == CONFLICT_UPDATE && (s->named >> i & 1)))
             fields[ch.n++] = i + 1;
@@ -118,26 +119,30 @@ static void apply(struct target *t, const struct step *s, const struct version *
     struct conflict_decision d;
     struct err e = ERR_INIT;
     uint32_t fields[FIELDS];
-    struct conflict_change ch = change_of(s, fields);
+    struct conflict_change ch = change_of(s, t->soft, fields);
     if (record_state_decode(buf_span(&t->state), &a, &held, &e) != 0)
         fail_msg("%s", e.text);
     conflict_decide(&held, &ch, &a, &d);
     if (d.row == CONFLICT_ROW_NONE)
         assert_int_equal(d.n_won, 0);
     if (d.row == CONFLICT_ROW_UPSERT) {
-        if (!t->has_row)
+        if (!t->has_row && !t->marked)
             memset(t->value, 0, sizeof t->value);
-        t->has_row = true;
+        t->has_row = d.next.existence != RECORD_DELETED;
+        t->marked = !t->has_row;
+        assert_true(t->soft || !t->marked);
         for (uint32_t i = 0; i < ch.n; i++)
             if (d.won[i])
                 t->value[ch.fields[i] - 1] = s->value[ch.fields[i] - 1];
-        if (d.returns)
+        if (d.returns && !t->soft)
             bring_back(t, &d.next, &a);
     }
-    if (d.next.existence == RECORD_DELETED && d.row != CONFLICT_ROW_NONE)
+    if (!t->soft && d.next.existence == RECORD_DELETED && d.row != CONFLICT_ROW_NONE)
         keep_values(t, s, &d.next, &a);
-    if (d.row == CONFLICT_ROW_DELETE)
+    if (d.row == CONFLICT_ROW_DELETE) {
+        t->marked = t->soft && (t->has_row || t->marked);
         t->has_row = false;
+    }
     if (horizon)
         record_state_fold(&d.next, horizon, &a);
     struct buf bytes = BUF_INIT;
@@ -151,16 +156,18 @@ static void apply(struct target *t, const struct step *s, const struct version *
 
 struct outcome {
     bool exists, incomplete;
+    bool marked; /* it was deleted softly: its row is there still */
     int64_t value[FIELDS];
 };
 
-static struct outcome expect(const struct step *steps, size_t n)
+static struct outcome expect(const struct step *steps, size_t n, bool soft)
 {
     struct outcome out = {.exists = false};
     const struct step *last = NULL, *gap = NULL; /* of those that say whether it exists */
-    bool updated = false;
+    bool updated = false, imaged = false;
     for (size_t i = 0; i < n; i++) {
         const struct step *s = &steps[i];
+        imaged |= s->kind == CONFLICT_IMAGE;
         updated |= s->kind == CONFLICT_UPDATE;
         if (s->kind == CONFLICT_GAP && (!gap || version_compare(&s->version, &gap->version) > 0))
             gap = s;
@@ -169,7 +176,8 @@ static struct outcome expect(const struct step *steps, size_t n)
             last = s;
     }
     out.exists = last ? last->kind == CONFLICT_IMAGE : updated;
-    if (!out.exists)
+    out.marked = soft && !out.exists && (updated || imaged);
+    if (!out.exists && !out.marked)
         return out;
     out.incomplete = !last || (gap && version_compare(&gap->version, &last->version) > 0);
     for (uint32_t f = 0; f < FIELDS; f++) {
@@ -222,9 +230,13 @@ static void check(const struct target *t, const struct outcome *want, uint64_t s
     assert_int_equal(record_state_decode(buf_span(&t->state), &a, &s, &e), 0);
     if (t->has_row != want->exists)
         fail_msg("history %llu: the row is %s", (unsigned long long)seed, t->has_row ? "there" : "not there");
-    if (t->has_row && record_state_incomplete(&s) != want->incomplete)
+    if (t->marked != want->marked)
+        fail_msg("history %llu: the marked row is %s", (unsigned long long)seed,
+                 t->marked ? "there" : "not there");
+    const bool found = t->has_row || t->marked;
+    if (found && record_state_incomplete(&s) != want->incomplete)
         fail_msg("history %llu: incomplete is %d", (unsigned long long)seed, !want->incomplete);
-    for (uint32_t f = 0; t->has_row && f < FIELDS; f++)
+    for (uint32_t f = 0; found && f < FIELDS; f++)
         if (t->value[f] != want->value[f])
             fail_msg("history %llu: field %u is %lld, not %lld", (unsigned long long)seed, f + 1,
                      (long long)t->value[f], (long long)want->value[f]);
@@ -237,10 +249,11 @@ static void any_order_gives_the_same_row(void **state)
     for (uint64_t seed = 1; seed <= HISTORIES; seed++) {
         struct rng r = {seed};
         struct step steps[MOST_CHANGES];
+        const bool soft = seed % 2;
         size_t n = draw_history(&r, steps);
-        const struct outcome want = expect(steps, n);
+        const struct outcome want = expect(steps, n, soft);
         for (int order = 0; order < ORDERS; order++) {
-            struct target t = {.state = BUF_INIT};
+            struct target t = {.state = BUF_INIT, .soft = soft};
             size_t at[3 * MOST_CHANGES], m = 0;
             for (size_t i = 0; i < n; i++)
                 for (uint64_t copies = 1 + (order ? rng_below(&r, 3) : 0); copies; copies--)
@@ -265,9 +278,9 @@ static void folding_changes_nothing_above_the_horizon(void **state)
     for (uint64_t seed = 1; seed <= HISTORIES; seed++) {
         struct rng r = {seed};
         struct step steps[MOST_CHANGES];
-        struct target t = {.state = BUF_INIT};
+        struct target t = {.state = BUF_INIT, .soft = seed % 2};
         size_t n = draw_history(&r, steps), below = rng_below(&r, n + 1);
-        const struct outcome want = expect(steps, n);
+        const struct outcome want = expect(steps, n, t.soft);
         for (size_t i = 0; i < below; i++)
             apply(&t, &steps[i], i + 1 == below ? &steps[i].version : NULL);
         for (size_t i = n; i > below + 1; i--) {
@@ -294,6 +307,7 @@ static struct record_state draw_state(struct rng *r, struct arena *a)
     if (rng_below(r, 3) == 0)
         s.dirty = draw_version(r);
     s.stamp_ms = rng_below(r, 2) ? (int64_t)rng_next(r) : 0;
+    s.deleted_ms = rng_below(r, 3) == 0 ? (int64_t)rng_next(r) : 0;
     s.n = (uint32_t)rng_below(r, rng_below(r, 10) ? 12 : 600);
     struct field_version *fields = arena_alloc(a, (s.n + 1) * sizeof *fields);
     bool hashes = rng_below(r, 2), kept = rng_below(r, 2);
@@ -348,6 +362,7 @@ static void a_state_survives_its_bytes(void **state)
         assert_int_equal(version_compare(&back.base, &s.base), 0);
         assert_int_equal(version_compare(&back.dirty, &s.dirty), 0);
         assert_true(back.stamp_ms == s.stamp_ms);
+        assert_true(back.deleted_ms == s.deleted_ms);
         assert_int_equal(back.n, s.n);
         for (uint32_t i = 0; i < s.n; i++) {
             assert_int_equal(back.fields[i].field, s.fields[i].field);

@@ -409,18 +409,18 @@ static void show_history(const struct world *w, uint32_t record)
 }
 
 /* A column of the row as the text the model would give. */
-static void expected_text(const struct model_row *row, int f, char out[32])
+static void field_text(const struct model_row *row, int f, char out[64])
 {
     if (row->is_null[f])
-        snprintf(out, 32, "(null)");
+        snprintf(out, 64, "(null)");
     else if (f == 2)
-        snprintf(out, 32, "%" PRId64 ".5", row->values[f]);
+        snprintf(out, 64, "%" PRId64 ".5", row->values[f]);
     else if (f == 3)
-        snprintf(out, 32, "%" PRId64, row->values[f]);
+        snprintf(out, 64, "%" PRId64, row->values[f]);
     else if (f == 4)
-        snprintf(out, 32, "%d", (int)(row->values[f] & 1));
+        snprintf(out, 64, "%d", (int)(row->values[f] & 1));
     else
-        snprintf(out, 32, "v%" PRId64, row->values[f]);
+        snprintf(out, 64, "v%" PRId64, row->values[f]);
 }
 
 /* A look at the rows that nothing of ours takes part in. */
@@ -429,22 +429,54 @@ struct reader {
     sqlite3_stmt *stmt;
     PGconn *conn;
     PGresult *result;
-    char sql[256];
+    char sql[400];
 };
 
-enum { CELLS = MODEL_FIELDS + 2 };
-static const char *const cell_names[CELLS] = {"name", "phone",  "amount",      "count",   "flag",
-                                              "city", "street", "_incomplete", "_version"};
+enum { INCOMPLETE = MODEL_FIELDS, VERSION, MARKED, DELETED_MS, CELLS };
+static const char *const cell_names[CELLS] = {"name",     "phone",    "amount",     "count",
+                                              "flag",     "city",     "street",     "_incomplete",
+                                              "_version", "_deleted", "_deleted_at"};
+
+static void cell_text(const struct model_row *row, int cell, char out[64])
+{
+    switch (cell) {
+    case INCOMPLETE:
+        snprintf(out, 64, "%d", row->incomplete);
+        return;
+    case VERSION:
+        snprintf(out, 64, "%" PRIu32 ".%" PRId64 ".%d", row->epoch, row->commit, row->sequence);
+        return;
+    case MARKED:
+        snprintf(out, 64, "%d", row->marked);
+        return;
+    case DELETED_MS:
+        if (row->marked)
+            snprintf(out, 64, "%" PRId64, row->deleted_ms);
+        else
+            snprintf(out, 64, "(null)");
+        return;
+    default:
+        field_text(row, cell, out);
+    }
+}
+
+static bool is_soft(const struct world *w)
+{
+    return config_of(w->seed, w->kind, NULL).on_delete == DELETE_SOFT;
+}
 
 static void reader_open(struct reader *r, const struct world *w)
 {
     const bool postgres = w->kind == SINK_KIND_POSTGRES;
-    const bool soft = config_of(w->seed, w->kind, NULL).on_delete == DELETE_SOFT;
+    const char *marks = !is_soft(w) ? "0,NULL"
+                        : postgres
+                            ? "CAST(_deleted AS int),CAST(extract(epoch FROM _deleted_at)*1000 AS bigint)"
+                            : "_deleted,CAST(strftime('%s',_deleted_at) AS int)*1000";
     memset(r, 0, sizeof *r);
     snprintf(r->sql, sizeof r->sql,
              "SELECT name,phone,amount,count,CAST(flag AS int),billing_address_city,billing_address_street,"
-             "CAST(_incomplete AS int),_version FROM x WHERE id=$1%s",
-             soft ? " AND NOT _deleted" : "");
+             "CAST(_incomplete AS int),_version,%s FROM x WHERE id=$1",
+             marks);
     if (postgres)
         r->conn = postgres_connect_to(w->database);
     else if (sqlite3_open(w->database, &r->db) != SQLITE_OK ||
@@ -452,7 +484,7 @@ static void reader_open(struct reader *r, const struct world *w)
         fail_msg("seed %" PRIu64 ": %s", w->seed, sqlite3_errmsg(r->db));
 }
 
-/* The cells of a live row, NULL for null, until the next look; false: there is none. */
+/* The cells of a row, NULL for null, until the next look; false: there is none. */
 static bool reader_look(struct reader *r, const char *id, const char *cells[CELLS])
 {
     bool found;
@@ -484,25 +516,19 @@ static void reader_close(struct reader *r)
 
 static void check_row(const struct world *w, uint32_t record, struct reader *r)
 {
-    const struct model_row expected = model_row_of(&w->history, record);
+    const struct model_row expected = model_row_of(&w->history, record, is_soft(w));
     const char *cells[CELLS];
     char id[24], text[64];
     id_of(record, id);
     const bool found = reader_look(r, id, cells);
-    if (found != expected.exists) {
+    if (found != (expected.exists || expected.marked)) {
         show_history(w, record);
         fail_msg("seed %" PRIu64 ": record %s is %s", w->seed, id,
                  found ? "there and should not be" : "missing");
     }
     for (int f = 0; found && f < CELLS; f++) {
         const char *is = cells[f] ? cells[f] : "(null)";
-        if (f < MODEL_FIELDS)
-            expected_text(&expected, f, text);
-        else if (f == MODEL_FIELDS)
-            snprintf(text, sizeof text, "%d", expected.incomplete);
-        else
-            snprintf(text, sizeof text, "%" PRIu32 ".%" PRId64 ".%d", expected.epoch, expected.commit,
-                     expected.sequence);
+        cell_text(&expected, f, text);
         if (strcmp(is, text) != 0) {
             show_history(w, record);
             fail_msg("seed %" PRIu64 ": record %s, %s: %s instead of %s", w->seed, id, cell_names[f], is,

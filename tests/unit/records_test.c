@@ -399,6 +399,34 @@ static void a_row_that_goes_and_comes_is_the_same_however_batches_are_cut(void *
     assert_string_equal(row(A2), "B again|1|");
 }
 
+static void a_soft_deletion_marks_the_same_row_whatever_comes_first(void **state)
+{
+    struct fixture *f = *state;
+    f->sinks[0].on_delete = DELETE_SOFT;
+    f->sinks[0].batch_events = 1;
+    SAY(f, {CREATE, 10, A1, "Acme", "1", "Hot"}, {UPDATE, 15, A1, NULL, "2"}, {DELETE, 20, A1},
+        {UPDATE, 40, A1, NULL, NULL, "Cold"});
+    SAY(f, {UPDATE, 40, A2, NULL, NULL, "Cold"}, {DELETE, 20, A2}, {UPDATE, 15, A2, NULL, "2"},
+        {CREATE, 10, A2, "Acme", "1", "Hot"});
+    settle(f);
+    assert_string_equal(row(A1), "Acme|2|Cold (deleted)");
+    assert_string_equal(row(A2), "Acme|2|Cold (deleted)");
+    /* Of a record that only its deletion tells of there is no row, until something says what it was. */
+    SAY(f, {DELETE, 20, A3});
+    settle(f);
+    assert_null(row(A3));
+    SAY(f, {UPDATE, 40, A3, NULL, NULL, "Cold"});
+    settle(f);
+    assert_string_equal(row(A3), "||Cold (deleted)");
+    SAY(f, {CREATE, 10, A3, "Acme", "1", "Hot"}, {UPDATE, 15, A3, NULL, "2"});
+    settle(f);
+    assert_string_equal(row(A3), "Acme|2|Cold (deleted)");
+    SAY(f, {UNDELETE, 30, A3, "Back", "3", "Hot"});
+    settle(f);
+    assert_string_equal(row(A3), "Back|3|Cold");
+    assert_int_equal(incidents(f).n, 1); /* A2 came in parts: then it was owed */
+}
+
 static void partial_rows_are_incomplete_and_owed_once(void **state)
 {
     struct fixture *f = *state;
@@ -1234,6 +1262,7 @@ int main(int argc, char **argv)
         TEST(a_late_change_to_one_field_survives_a_newer_one_to_another),
         TEST(nulls_are_written_and_what_is_not_named_is_left),
         TEST(the_deleted_stay_deleted),
+        TEST(a_soft_deletion_marks_the_same_row_whatever_comes_first),
         TEST(a_value_newer_than_a_deletion_outlives_the_row),
         TEST(a_difference_that_is_newer_than_a_deletion_is_owed),
         TEST(a_row_that_goes_and_comes_is_the_same_however_batches_are_cut),

@@ -71,7 +71,7 @@ static void add_version(const struct mirror_row *row, struct buf *out)
 static void add_own(const struct mirror_row *row, enum pg_own own, struct buf *out)
 {
     const struct mirror_value at = {
-        .type = MIRROR_DATETIME, .is_null = row->action != MIRROR_DELETE, .as.integer = row->deleted_ms};
+        .type = MIRROR_DATETIME, .is_null = !pg_is_deleted(row), .as.integer = row->deleted_ms};
     switch (own) {
     case PG_OWN_VERSION:
         add_version(row, out);
@@ -86,7 +86,7 @@ static void add_own(const struct mirror_row *row, enum pg_own own, struct buf *o
         buf_add_str(out, row->incomplete ? "true" : "false");
         return;
     case PG_OWN_DELETED:
-        buf_add_str(out, row->action == MIRROR_DELETE ? "true" : "false");
+        buf_add_str(out, pg_is_deleted(row) ? "true" : "false");
         return;
     case PG_OWN_DELETED_AT:
         add_value(&at, out);
@@ -155,8 +155,7 @@ static void show_update(const struct mirror_row *row, struct buf *out)
         add_column_value(c, &row->values[i], true, out);
     }
     for (uint32_t own = 0; own < PG_OWNS; own++) {
-        bool meant = pg_has_own(table, (enum pg_own)own) &&
-                     (own < PG_OWN_DELETED || row->action != MIRROR_STATE_ONLY);
+        bool meant = pg_has_own(table, (enum pg_own)own) && (own < PG_OWN_DELETED || pg_sets_deleted(row));
         if (!meant)
             continue;
         buf_add_str(out, first ? "" : ", ");

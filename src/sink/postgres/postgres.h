@@ -111,6 +111,16 @@ void pg_tables_release(struct mirror *m);
 const char *pg_cell_name(const struct mirror_table *table, uint32_t cell);
 enum mirror_type pg_own_type(enum pg_own own);
 bool pg_has_own(const struct mirror_table *table, enum pg_own own);
+/* What _deleted and _deleted_at say of a row. */
+static inline bool pg_is_deleted(const struct mirror_row *row)
+{
+    return row->action == MIRROR_DELETE || row->deleted;
+}
+/* Whether a row's update says so. A record that is deleted keeps the mark that its row has. */
+static inline bool pg_sets_deleted(const struct mirror_row *row)
+{
+    return row->action != MIRROR_STATE_ONLY && !row->deleted;
+}
 /* CREATE TABLE for a table that is not there; history: its history table. */
 void pg_create_table(const struct mirror_table *table, bool history, struct buf *sql);
 /* "account_history" */

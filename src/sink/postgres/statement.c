@@ -66,7 +66,7 @@ static void add_version(struct pg_params *p, const struct version *v)
 static void add_own(struct pg_params *p, const struct mirror_row *row, enum pg_own own)
 {
     const struct mirror_value deleted_at = {
-        .type = MIRROR_DATETIME, .is_null = row->action != MIRROR_DELETE, .as.integer = row->deleted_ms};
+        .type = MIRROR_DATETIME, .is_null = !pg_is_deleted(row), .as.integer = row->deleted_ms};
     switch (own) {
     case PG_OWN_VERSION:
         add_version(p, &row->version);
@@ -81,7 +81,7 @@ static void add_own(struct pg_params *p, const struct mirror_row *row, enum pg_o
         pg_array_bool(p, row->incomplete);
         return;
     case PG_OWN_DELETED:
-        pg_array_bool(p, row->action == MIRROR_DELETE);
+        pg_array_bool(p, pg_is_deleted(row));
         return;
     case PG_OWN_DELETED_AT:
         pg_array_value(p, &deleted_at, false);

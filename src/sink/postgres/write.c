@@ -55,7 +55,7 @@ static const uint64_t *set_of(struct writing *w, const struct pg_table *t, const
         if (!kept)
             add_to_set(set, cell);
     }
-    add_own_cells(table, row->action != MIRROR_STATE_ONLY, set);
+    add_own_cells(table, verb == PG_INSERT || pg_sets_deleted(row), set);
     return set;
 }
 
@@ -319,7 +319,7 @@ static int write_range(struct writing *w, struct mirror_row *rows, size_t n, str
 static void refuse_value(struct writing *w, struct mirror_row *row)
 {
     const struct mirror_value deleted = {.type = MIRROR_DATETIME, .as.integer = row->deleted_ms};
-    const char *column = row->action == MIRROR_DELETE && !pg_value_fits(&deleted) ? "_deleted_at" : NULL;
+    const char *column = pg_is_deleted(row) && !pg_value_fits(&deleted) ? "_deleted_at" : NULL;
     for (uint32_t i = 0; i < row->n && !column; i++)
         if (!pg_value_fits(&row->values[i]))
             column = row->table->columns[row->columns[i]].name;

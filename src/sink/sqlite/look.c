@@ -231,7 +231,7 @@ static enum row_statement kind_of(const struct mirror_row *row)
 {
     switch (row->action) {
     case MIRROR_UPSERT:
-        return !row->held.has_row ? ROW_INSERT : row->held.deleted ? ROW_REVIVE : ROW_UPDATE;
+        return sqlite_upsert_kind(row);
     case MIRROR_APPEND:
         return ROW_APPEND;
     case MIRROR_DELETE:
@@ -281,15 +281,18 @@ void sqlite_show_row(const struct mirror_row *row, struct buf *out)
     }
     if (kind == ROW_SOFT_DELETE)
         add_number(&literals, &n, MIRROR_DATETIME, row->deleted_ms);
-    if (kind == ROW_INSERT || kind == ROW_UPDATE || kind == ROW_REVIVE || kind == ROW_APPEND)
+    if (kind >= N_FIXED)
         for (uint32_t i = 0; i < row->n; i++)
-            if (kind == ROW_INSERT || kind == ROW_APPEND || !row->table->columns[row->columns[i]].insert_only)
+            if (kind == ROW_INSERT || kind == ROW_INSERT_DELETED || kind == ROW_APPEND ||
+                !row->table->columns[row->columns[i]].insert_only)
                 add_literal(&literals, &n, &row->values[i]);
     if (kind == ROW_APPEND)
         add_number(&literals, &n, MIRROR_BIGINT, (int64_t)row->seq);
     else if (kind != ROW_DELETE)
         add_stamps(row, &literals, &n);
     add_text(&literals, &n, row->id);
+    if (kind == ROW_INSERT_DELETED)
+        add_number(&literals, &n, MIRROR_DATETIME, row->deleted_ms);
     sqlite_add_row_sql(row->table, kind, row->n, row->columns, &sql);
     fill_in(&sql, &literals, n, out);
     buf_release(&sql);

@@ -193,19 +193,37 @@ static enum step drop_tombstone(struct mirror *m, const struct mirror_row *row, 
     return code == SQLITE_DONE ? STEP_DONE : STEP_FAILED;
 }
 
+static enum step refuse_deletion_time(struct mirror_row *row)
+{
+    return refuse(row, "the time of the deletion is outside the years 1 to 9999");
+}
+
+static bool deletion_time(const struct mirror_row *row, char out[MIRROR_TIME_ROOM])
+{
+    const struct mirror_value when = {.type = MIRROR_DATETIME, .as.integer = row->deleted_ms};
+    return mirror_time_text(&when, out);
+}
+
 static enum step upsert(struct mirror *m, struct mirror_row *row, struct err *e)
 {
     sqlite3_stmt *stmt;
-    enum row_statement kind = !row->held.has_row ? ROW_INSERT : row->held.deleted ? ROW_REVIVE : ROW_UPDATE;
+    const enum row_statement kind = sqlite_upsert_kind(row);
+    const bool insert = !row->held.has_row;
+    char when[MIRROR_TIME_ROOM];
     int at;
     if (sqlite_row_statement(m, row->table, kind, row->n, row->columns, &stmt, e) != 0)
         return STEP_FAILED;
-    enum step done = bind_columns(stmt, row, kind == ROW_INSERT, &at);
+    enum step done = bind_columns(stmt, row, insert, &at);
     if (done != STEP_DONE)
         return done;
     bind_stamps(m, stmt, at, row);
+    if (kind == ROW_INSERT_DELETED) {
+        if (!deletion_time(row, when))
+            return refuse_deletion_time(row);
+        sqlite_bind_span(stmt, at + 5, span_of_str(when));
+    }
     done = run(m, stmt, row, false, e);
-    if (done == STEP_DONE && kind == ROW_INSERT && row->held.state.n)
+    if (done == STEP_DONE && insert && row->held.state.n)
         done = drop_tombstone(m, row, e);
     return done;
 }
@@ -235,12 +253,6 @@ static enum step write_state(struct mirror *m, struct mirror_row *row, struct er
     return run(m, stmt, row, false, e);
 }
 
-static bool deletion_time(const struct mirror_row *row, char out[MIRROR_TIME_ROOM])
-{
-    const struct mirror_value when = {.type = MIRROR_DATETIME, .as.integer = row->deleted_ms};
-    return mirror_time_text(&when, out);
-}
-
 static enum step soft_delete(struct mirror *m, struct mirror_row *row, struct err *e)
 {
     sqlite3_stmt *stmt;
@@ -250,7 +262,7 @@ static enum step soft_delete(struct mirror *m, struct mirror_row *row, struct er
     if (sqlite_row_statement(m, row->table, ROW_SOFT_DELETE, 0, NULL, &stmt, e) != 0)
         return STEP_FAILED;
     if (!deletion_time(row, when))
-        return refuse(row, "the time of the deletion is outside the years 1 to 9999");
+        return refuse_deletion_time(row);
     sqlite_bind_span(stmt, 1, span_of_str(when));
     bind_stamps(m, stmt, 2, row);
     return run(m, stmt, row, false, e);
@@ -263,7 +275,7 @@ static enum step move_to_history(struct mirror *m, struct mirror_row *row, struc
     if (sqlite_row_statement(m, row->table, ROW_ARCHIVE, 0, NULL, &stmt, e) != 0)
         return STEP_FAILED;
     if (!deletion_time(row, when))
-        return refuse(row, "the time of the deletion is outside the years 1 to 9999");
+        return refuse_deletion_time(row);
     sqlite_bind_span(stmt, 1, span_of_str(when));
     sqlite_bind_span(stmt, 2, row->id);
     return run(m, stmt, row, false, e);

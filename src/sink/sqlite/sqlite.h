@@ -58,6 +58,7 @@ enum row_statement {
     ROW_ARCHIVE,
     N_FIXED,
     ROW_INSERT = N_FIXED,
+    ROW_INSERT_DELETED, /* softly */
     ROW_UPDATE,
     ROW_REVIVE, /* an update that brings a softly deleted row back */
     ROW_APPEND,
@@ -160,6 +161,8 @@ MUST_CHECK int sqlite_number_sources(struct mirror *m, const struct mirror_table
 MUST_CHECK int sqlite_row_statement(struct mirror *m, const struct mirror_table *table,
                                     enum row_statement kind, uint32_t n, const uint32_t *columns,
                                     sqlite3_stmt **out, struct err *e);
+/* The one that an UPSERT takes. */
+enum row_statement sqlite_upsert_kind(const struct mirror_row *row);
 /* The text of such a statement; parameters in the order in which rows.c binds them. */
 void sqlite_add_row_sql(const struct mirror_table *table, enum row_statement kind, uint32_t n,
                         const uint32_t *columns, struct buf *out);

@@ -52,7 +52,8 @@ static void add_where(const struct mirror_table *table, struct buf *out)
     buf_add_str(out, "=?");
 }
 
-static void add_insert(const struct mirror_table *table, uint32_t n, const uint32_t *columns, struct buf *out)
+static void add_insert(const struct mirror_table *table, bool deleted, uint32_t n, const uint32_t *columns,
+                       struct buf *out)
 {
     /* OR ABORT: whatever a table of the user says about conflicts, one refused row is one refused row. */
     buf_add_str(out, "INSERT OR ABORT INTO ");
@@ -61,12 +62,12 @@ static void add_insert(const struct mirror_table *table, uint32_t n, const uint3
     add_names(table, n, columns, out);
     buf_add_str(out, table->append_only ? "\"_seq\"," : "\"_version\",\"_seq\",\"_state\",\"_incomplete\",");
     mirror_add_identifier(out, table->key);
-    buf_add_str(out, ") VALUES (");
+    buf_add_str(out, deleted ? ",\"_deleted_at\",\"_deleted\") VALUES (" : ") VALUES (");
     for (uint32_t i = 0; i < n; i++) {
         add_parameter(&table->columns[columns[i]], false, out);
         buf_add_char(out, ',');
     }
-    buf_add_str(out, table->append_only ? "?,?)" : "?,?,?,?,?)");
+    buf_add_str(out, table->append_only ? "?,?)" : deleted ? "?,?,?,?,?,?,1)" : "?,?,?,?,?)");
     if (table->append_only) {
         buf_add_str(out, " ON CONFLICT(");
         mirror_add_identifier(out, table->key);
@@ -127,8 +128,9 @@ void sqlite_add_row_sql(const struct mirror_table *table, enum row_statement kin
         add_archive(table, out);
         break;
     case ROW_INSERT:
+    case ROW_INSERT_DELETED:
     case ROW_APPEND:
-        add_insert(table, n, columns, out);
+        add_insert(table, kind == ROW_INSERT_DELETED, n, columns, out);
         return;
     case ROW_SOFT_DELETE:
     case ROW_STATE:
@@ -149,6 +151,13 @@ void sqlite_add_row_sql(const struct mirror_table *table, enum row_statement kin
         BUG("no statement %d", (int)kind);
     }
     add_where(table, out);
+}
+
+enum row_statement sqlite_upsert_kind(const struct mirror_row *row)
+{
+    if (!row->held.has_row)
+        return row->deleted ? ROW_INSERT_DELETED : ROW_INSERT;
+    return row->held.deleted && !row->deleted ? ROW_REVIVE : ROW_UPDATE;
 }
 
 static uint32_t slot_of(enum row_statement kind, uint32_t table, uint32_t n, const uint32_t *columns)
