@@ -22,6 +22,7 @@ struct job {
     struct arena *a;
     struct mirror_value *out;
     struct err *why;
+    const char **refused; /* the rule that refused the conversion: static text */
 };
 
 /* --- saying why --------------------------------------------------------------------------------------- */
@@ -59,6 +60,7 @@ static void add_found(struct buf *b, const struct cell *cell)
 static bool refuse(const struct job *j, const struct cell *found, const char *rule, const char *what)
 {
     struct buf b = BUF_INIT;
+    *j->refused = rule;
     add_found(&b, found);
     (void)err_set(j->why, ERR_REJECTED, "map", 0, "%s.%s: %s: %s %s", j->rule->entity, j->rule->field, rule,
                   (char *)b.data, what);
@@ -438,7 +440,7 @@ static bool find_in_map(const struct job *j, const struct cell *cell, struct spa
     return false;
 }
 
-static enum map_result limit(const struct job *j, const struct cell *cell, bool *flagged)
+static enum map_result limit(const struct job *j, const struct cell *cell, const char **flagged)
 {
     const struct field_config *c = j->rule->config;
     char rule[64];
@@ -455,27 +457,28 @@ static enum map_result limit(const struct job *j, const struct cell *cell, bool 
     }
     if (c->on_too_long == TOO_LONG_FLAG) {
         refuse(j, cell, rule, "is longer and was cut");
-        *flagged = true;
+        *flagged = "max_length";
     }
     j->out->as.text = text;
     return MAP_VALUE;
 }
 
 /* A value that cannot be: parked, or null with a flag. `why` is set. */
-static enum map_result fall_back(const struct job *j, bool *flagged)
+static enum map_result fall_back(const struct job *j, const char **flagged)
 {
     if (j->rule->config->on_error == ERROR_PARK)
         return MAP_PARK;
-    *flagged = true;
+    *flagged = *j->refused;
     return give_null(j->out);
 }
 
 enum map_result coerce(const struct map_rule *rule, const struct cell *cell, struct arena *a,
-                       struct mirror_value *out, bool *flagged, struct err *why)
+                       struct mirror_value *out, const char **flagged, struct err *why)
 {
-    struct job j = {rule, a, out, why};
+    const char *refused = NULL;
+    struct job j = {rule, a, out, why, &refused};
     *out = (struct mirror_value){.type = rule->member ? MIRROR_JSON : rule->type};
-    *flagged = false;
+    *flagged = NULL;
     if (!cell || cell->type == CELL_NULL)
         return null_value(rule, out);
     struct cell value = *cell;

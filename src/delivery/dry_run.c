@@ -195,22 +195,24 @@ static int show_batch(struct mirror *m, struct batch *b, uint32_t raise, struct 
     struct tables tables = {NULL, 0};
     struct mirror_remarks remarks = {BUF_INIT, BUF_INIT};
     struct settle s = {.ops = &show_ops, .mirror = m, .pieces = &pieces, .arena = &b->arena};
-    size_t flagged = 0;
     int rc = 0;
     pieces_find(&pieces, b, raise, map, &tables, b->subject);
     for (size_t i = 0; rc == 0 && i < tables.n; i++)
         if (tables.tables[i] && tables.tables[i]->used)
             rc = table_prepare(tables.tables[i], &show_ops, m, &remarks, e);
-    pieces_map(&pieces, b, &flagged);
+    pieces_map(&pieces, b);
     if (rc == 0)
         rc = settle_load(&s, e);
     if (rc == 0)
         rc = settle_pieces(&s, e);
     if (rc == SETTLE_DONE)
         say_outcomes(m->out, &pieces);
-    if (flagged)
-        buf_addf(m->out, "-- %zu values are cut or emptied, as configured (on_too_long, on_error)\n",
-                 flagged);
+    if (pieces.cut.n) {
+        buf_addf(m->out,
+                 "-- %zu values are cut or emptied, as configured (on_too_long, on_error): ", pieces.cut.n);
+        tally_text(&pieces.cut, m->out);
+        buf_add_char(m->out, '\n');
+    }
     tables_release(&tables);
     buf_release(&remarks.notice);
     buf_release(&remarks.odd);

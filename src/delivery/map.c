@@ -343,7 +343,7 @@ int map_entity(struct map *m, const struct event_schema *schema, struct span ent
 }
 
 enum map_result map_value(const struct map_entity *entity, const struct map_slot *slot,
-                          const struct cell *cell, struct arena *a, struct mirror_value *out, bool *flagged,
+                          const struct cell *cell, struct arena *a, struct mirror_value *out, const char **flagged,
                           struct err *why)
 {
     (void)entity;

@@ -81,12 +81,13 @@ enum map_result {
 };
 
 /*
- * One value for its column; cell NULL is null. flagged: the value was cut or emptied by a configured fallback
- * (on_too_long: flag, on_error: null), and why says as much: counted and logged by the caller.
+ * One value for its column; cell NULL is null. *flagged: NULL, or the rule (static text) by which a configured
+ * fallback cut or emptied the value (on_too_long: flag, on_error: null), and why says as much: counted and logged by the
+ * caller.
  */
 MUST_CHECK enum map_result map_value(const struct map_entity *entity, const struct map_slot *slot,
                                      const struct cell *cell, struct arena *a, struct mirror_value *out,
-                                     bool *flagged, struct err *why);
+                                     const char **flagged, struct err *why);
 
 /*
  * The patch of a merged column, member by member: an empty buf becomes "{…}". A null value is the member `null`, which

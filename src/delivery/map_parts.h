@@ -26,7 +26,7 @@ struct map_rule {
  * The whole way of one value: clean, map, convert, limit, and the fallbacks. As map_value.
  */
 enum map_result coerce(const struct map_rule *rule, const struct cell *cell, struct arena *a,
-                       struct mirror_value *out, bool *flagged, struct err *why);
+                       struct mirror_value *out, const char **flagged, struct err *why);
 
 /* --- clean ------------------------------------------------------------------------------------------ */
 

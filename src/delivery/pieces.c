@@ -249,7 +249,7 @@ struct valuer {
     struct mirror_value *values;
     bool *leaves;
     uint32_t at; /* in the event's fields, which ascend as slots do */
-    size_t *flagged;
+    struct tally *cut;
 };
 
 static const struct cell *cell_of(struct valuer *v, const struct map_slot *slot)
@@ -273,13 +273,13 @@ static const struct cell *cell_of(struct valuer *v, const struct map_slot *slot)
 /* 0, or 1: the event is parked. */
 static int put_value(struct valuer *v, const struct map_slot *slot, const struct cell *cell, uint32_t at)
 {
-    bool flag = false;
+    const char *flagged = NULL;
     /* a field that may be text or a compound: the form it does not have is null */
     if (cell && slot->child < 0 && cell->type == CELL_RECORD &&
         v->m->d->ch->schema->root.fields[slot->index].record && !slot->json)
         cell = NULL;
     v->leaves[at] = false;
-    switch (map_value(v->m->entity, slot, cell, &v->b->arena, &v->values[at], &flag, v->why)) {
+    switch (map_value(v->m->entity, slot, cell, &v->b->arena, &v->values[at], &flagged, v->why)) {
     case MAP_VALUE:
         break;
     case MAP_PARK:
@@ -289,7 +289,8 @@ static int put_value(struct valuer *v, const struct map_slot *slot, const struct
         v->leaves[at] = true;
         break;
     }
-    *v->flagged += flag;
+    if (flagged)
+        tally_add(v->cut, &v->b->arena, slot, flagged);
     return 0;
 }
 
@@ -390,12 +391,12 @@ static int map_update(struct valuer *v)
     return 0;
 }
 
-void pieces_map(struct pieces *p, struct batch *b, size_t *flagged)
+void pieces_map(struct pieces *p, struct batch *b)
 {
     struct err why = ERR_INIT;
     for (size_t i = 0; i < p->n_mapped; i++) {
         struct mapped *m = &p->mapped[i];
-        struct valuer v = {.b = b, .m = m, .why = &why, .flagged = flagged};
+        struct valuer v = {.b = b, .m = m, .why = &why, .cut = &p->cut};
         if (m->what == MAPPED_NOTHING)
             continue;
         const bool image = m->what == MAPPED_APPEND || m->change.kind == CONFLICT_IMAGE;

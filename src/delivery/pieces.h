@@ -17,6 +17,7 @@
 #include "delivery/conflict.h"
 #include "delivery/map.h"
 #include "delivery/tables.h"
+#include "delivery/tally.h"
 #include "delivery/transaction.h"
 
 /* Worst last: what an event with several pieces counts as. */
@@ -103,12 +104,14 @@ struct pieces {
     size_t n_records;
     struct record **slots; /* hash table */
     size_t mask;
+    struct tally cut;    /* values that were cut or emptied, as configured */
+    struct tally missed; /* texts that came as differences to others than those that are held */
 };
 
 /* `raise`: by how much the epochs of the journal are raised (horizon.h). */
 void pieces_find(struct pieces *p, struct batch *b, uint32_t raise, struct map *map, struct tables *tables,
                  const char *subject);
-/* Convert the values of every change. `flagged`: how many values were cut or emptied as configured. */
-void pieces_map(struct pieces *p, struct batch *b, size_t *flagged);
+/* Convert the values of every change. */
+void pieces_map(struct pieces *p, struct batch *b);
 
 #endif

@@ -113,8 +113,8 @@ static int store_finding(struct delivery_loop *d, struct sink_record *next, cons
 static const uint64_t AT_HEAD = UINT64_MAX; /* in place of a seq */
 
 /* The bounds of the journal, and the event it holds at this seq, in the arena; NULL: none. */
-static int look_at_journal(struct delivery_loop *d, uint64_t seq, struct arena *a, struct journal_bounds *bounds,
-                           struct event_data **event, struct err *e)
+static int look_at_journal(struct delivery_loop *d, uint64_t seq, struct arena *a,
+                           struct journal_bounds *bounds, struct event_data **event, struct err *e)
 {
     struct store_txn txn;
     size_t n = 0;
@@ -334,12 +334,29 @@ static bool has_horizon(const struct records *r)
     return !version_is_none(&r->below);
 }
 
+/* Fields and rules, never a value: a log is read by more people than the target. */
+static void say_tally(struct delivery_loop *d, const struct tally *t, const char *what)
+{
+    struct buf text = BUF_INIT;
+    tally_text(t, &text);
+    if (t->n)
+        log_warn(d->subject, "%zu %s: %s", t->n, what, (char *)text.data);
+    buf_release(&text);
+}
+
+static void say_tallies(struct delivery_loop *d)
+{
+    struct records *r = d->target;
+    say_tally(d, &r->pieces.cut, "values were cut or emptied, as configured (on_too_long, on_error)");
+    say_tally(d, &r->pieces.missed,
+              "long texts came as differences that could not be applied, and are to be re-read");
+}
+
 /* A settle_result, or -1 with why: the target failed. */
 static int write_target(struct delivery_loop *d, struct err *why)
 {
     struct records *r = d->target;
     struct batch *b = &d->batch;
-    size_t flagged = 0;
     struct settle s = {.ops = r->ops,
                        .mirror = r->mirror,
                        .pieces = &r->pieces,
@@ -352,7 +369,7 @@ static int write_target(struct delivery_loop *d, struct err *why)
         s.horizon = r->below;
     if (r->ops->begin(r->mirror, why) != 0 || prepare_tables(r, why) != 0)
         return -1;
-    pieces_map(&r->pieces, b, &flagged);
+    pieces_map(&r->pieces, b);
     if (settle_load(&s, why) != 0)
         return -1;
     int rc = settle_pieces(&s, why);
@@ -364,9 +381,8 @@ static int write_target(struct delivery_loop *d, struct err *why)
             return -1;
         r->forgetting = n == FORGET_MOST;
     }
-    if (flagged)
-        log_warn(d->subject, "%zu values were cut or emptied, as configured (on_too_long, on_error)",
-                 flagged);
+    if (rc == SETTLE_DONE)
+        say_tallies(d);
     return rc;
 }
 

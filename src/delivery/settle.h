@@ -51,9 +51,11 @@ MUST_CHECK int settle_pieces(struct settle *s, struct err *e);
 MUST_CHECK int settle_apply(struct settle *s, struct piece *piece, struct err *e);
 /*
  * settle_texts.c: *out is the mapped event with what its differences give for this record; misses_text when
- * one can not be applied to what the record holds. 0 or -1.
+ * one can not be applied to what the record holds. *refused: NULL, or why what one gives does not fit its column.
+ * 0 or -1.
  */
-MUST_CHECK int settle_texts(struct settle *s, const struct piece *piece, struct mapped *out, struct err *e);
+MUST_CHECK int settle_texts(struct settle *s, const struct piece *piece, struct mapped *out,
+                            const char **refused, struct err *e);
 /* settle_rows.c: the row that brings the target to what was decided for the record. */
 void settle_row(struct settle *s, struct record *r, struct mirror_row *row);
 /* The row is in: what was decided is what the target holds. */

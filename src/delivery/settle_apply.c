@@ -326,8 +326,13 @@ int settle_apply(struct settle *s, struct piece *piece, struct err *e)
     }
     struct mapped with_texts;
     if (m->n_texts) {
-        if (settle_texts(s, piece, &with_texts, e) != 0)
+        const char *refused;
+        if (settle_texts(s, piece, &with_texts, &refused, e) != 0)
             return -1;
+        if (refused) {
+            park(piece, "mapping", refused);
+            return 0;
+        }
         m = &with_texts;
     }
     conflict_decide(&r->state, &m->change, s->arena, &d);

@@ -26,32 +26,39 @@ static int held_text(struct settle *s, const struct record *r, uint32_t column, 
     return 0;
 }
 
-/* 0: *out is the new value; 1: the difference says nothing here; -1 err. *missed: it should have. */
+enum new_text {
+    TEXT_NEW,     /* *out */
+    TEXT_PASSED,  /* the difference says nothing here: newer, or this very change, is held */
+    TEXT_MISSED,  /* it should have: the text that it changes is another, or is not held */
+    TEXT_REFUSED, /* what it gives does not fit its column: *refusal says field and rule */
+};
+
+/* -1 err. */
 static int new_text(struct settle *s, const struct piece *piece, const struct text_change *t,
-                    struct mirror_value *out, bool *missed, struct err *e)
+                    struct mirror_value *out, struct err *refusal, struct err *e)
 {
     const struct record *r = piece->record;
     const struct version held = record_state_version(&r->state, t->field);
     struct mirror_value old;
-    bool found, flagged = false;
-    const char *reason;
-    struct err why = ERR_INIT;
+    bool found;
+    const char *flagged = NULL, *reason = "no text is held";
     if (version_compare(&held, &piece->of->change.version) >= 0)
-        return 1; /* newer, or this very change */
+        return TEXT_PASSED;
     if (held_text(s, r, r->table->mirror->sources[t->slot->source].column, &found, &old, e) != 0)
         return -1;
     struct buf text = BUF_INIT;
     if (!found || !text_diff_apply(old.as.text, t->difference, &text, &reason)) {
         buf_release(&text);
-        *missed = true;
-        return 1;
+        tally_add(&s->pieces->missed, s->arena, t->slot, reason);
+        return TEXT_MISSED;
     }
     const struct cell cell = {.type = CELL_STRING, .as.bytes = arena_copy(s->arena, buf_span(&text))};
     buf_release(&text);
-    if (map_value(piece->of->entity, t->slot, &cell, s->arena, out, &flagged, &why) == MAP_VALUE)
-        return 0;
-    *missed = true;
-    return 1;
+    if (map_value(piece->of->entity, t->slot, &cell, s->arena, out, &flagged, refusal) != MAP_VALUE)
+        return TEXT_REFUSED;
+    if (flagged)
+        tally_add(&s->pieces->cut, s->arena, t->slot, flagged);
+    return TEXT_NEW;
 }
 
 /* Enter one more field, in its place. */
@@ -71,7 +78,8 @@ static void insert(struct mapped *m, uint32_t *fields, uint32_t *sources, struct
     leaves[at] = false;
 }
 
-int settle_texts(struct settle *s, const struct piece *piece, struct mapped *out, struct err *e)
+int settle_texts(struct settle *s, const struct piece *piece, struct mapped *out, const char **refused,
+                 struct err *e)
 {
     const struct mapped *m = piece->of;
     const uint32_t n = m->change.n, most = n + m->n_texts;
@@ -90,12 +98,17 @@ int settle_texts(struct settle *s, const struct piece *piece, struct mapped *out
     out->sources = sources;
     out->values = values;
     out->leaves = leaves;
+    *refused = NULL;
     for (uint32_t i = 0; i < m->n_texts; i++) {
         struct mirror_value value;
-        int rc = new_text(s, piece, &m->texts[i], &value, &out->misses_text, e);
+        struct err why = ERR_INIT;
+        int rc = new_text(s, piece, &m->texts[i], &value, &why, e);
         if (rc < 0)
             return -1;
-        if (rc == 0)
+        if (rc == TEXT_REFUSED)
+            *refused = arena_strndup(s->arena, why.text, strlen(why.text));
+        out->misses_text |= rc == TEXT_MISSED;
+        if (rc == TEXT_NEW)
             insert(out, fields, sources, values, leaves, &m->texts[i], &value);
     }
     return 0;

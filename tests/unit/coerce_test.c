@@ -57,11 +57,11 @@ static void assert_gives(const struct map_rule *rule, const struct cell *cell, c
     struct mirror_value value;
     struct err why = ERR_INIT;
     struct buf b = BUF_INIT;
-    bool flagged;
+    const char *flagged;
     whole.entity = "E";
     whole.field = "F";
     enum map_result result = coerce(&whole, cell, &arena, &value, &flagged, &why);
-    show(&b, result, &value, flagged, &why);
+    show(&b, result, &value, flagged != NULL, &why);
     if (strcmp((char *)b.data, expected) != 0)
         fail_msg("case %zu: got  %s\nwant %s", number, (char *)b.data, expected);
     if (result == MAP_VALUE)
@@ -666,7 +666,7 @@ static void any_value_is_holdable_or_refused_with_a_reason(void **state)
         struct cell cell = any_cell(&r, 2);
         struct mirror_value value;
         struct err why = ERR_INIT;
-        bool flagged;
+        const char *flagged;
         enum map_result result = coerce(&rule, &cell, &arena, &value, &flagged, &why);
         results[result]++;
         assert_true((result == MAP_PARK || flagged) == (why.text[0] != '\0') || result == MAP_VALUE);

@@ -303,7 +303,7 @@ static void values_go_the_way_of_their_slot(void **state)
     struct arena a = ARENA_INIT;
     struct mirror_value v;
     struct err why = ERR_INIT;
-    bool flagged;
+    const char *flagged;
     struct cell half = {.type = CELL_DOUBLE, .as.number = 0.5}, two = {.type = CELL_DOUBLE, .as.number = 2},
                 city = {.type = CELL_STRING, .as.bytes = span_of_str("Kiel")};
     assert_int_equal(map_value(e, &e->slots[6], &half, &a, &v, &flagged, &why), MAP_PARK);

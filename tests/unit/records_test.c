@@ -6,7 +6,9 @@
 #include "delivery_fixture.h"
 
 #include "avro_bytes.h"
+#include "base/digest.h"
 #include "base/exit_code.h"
+#include "base/file.h"
 #include "delivery/authority.h"
 #include "delivery/redeliver.h"
 #include "delivery/transaction.h"
@@ -16,6 +18,7 @@
 #include "store/incidents.h"
 #include "store/repairs.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -374,6 +377,104 @@ static void a_value_newer_than_a_deletion_outlives_the_row(void **state)
     assert_string_equal(row(A1), "Back|4|Cold");
 }
 
+/* --- what is told of values -------------------------------------------------------------------------- */
+
+static char name_name[] = "Name", phone_name[] = "Phone";
+
+/* What is logged while the journal is settled: the log takes whatever stderr is. */
+static void settle_and_listen(struct fixture *f, struct buf *said_so)
+{
+    char path[220];
+    snprintf(path, sizeof path, "%s/log", f->output.path);
+    int real = dup(2), file = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    assert_true(real >= 0 && file >= 0 && dup2(file, 2) == 2);
+    log_setup(LOG_LEVEL_WARN, LOG_FORMAT_TEXT);
+    settle(f);
+    stop(f);
+    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    assert_int_equal(dup2(real, 2), 2);
+    close(real);
+    close(file);
+    buf_clear(said_so);
+    assert_int_equal(file_read(path, 1 << 20, said_so, &f->e), 0);
+    buf_add_char(said_so, '\0');
+    unlink(path);
+}
+
+static void assert_logged(const struct buf *said_so, const char *line)
+{
+    if (!strstr((const char *)said_so->data, line))
+        fail_msg("%s\nis not in\n%s", line, (const char *)said_so->data);
+}
+
+/* "two" of the text becomes `now`: as the service writes it. */
+static const char *difference(const char *whole, const char *now)
+{
+    static char text[200];
+    uint8_t digest[32];
+    char hex[65];
+    digest_sha256(span_of_str(whole), digest);
+    hex_encode(span_of(digest, sizeof digest), hex);
+    snprintf(text, sizeof text, "--- \n+++ %s\n@@ -2,1 +2,1 @@\n-two\n+%s", hex, now);
+    return text;
+}
+
+/* Fields and rules are named, values are not; texts that come as differences are no exception. */
+static void what_becomes_of_values_is_said_by_field_and_rule(void **state)
+{
+    struct fixture *f = *state;
+    struct buf heard = BUF_INIT;
+    struct field_config fields[] = {
+        {.field = name_name, .max_length = 9, .on_too_long = TOO_LONG_FLAG},
+        {.field = phone_name, .type = FIELD_TYPE_INTEGER, .on_error = ERROR_NULL}};
+    entity = (struct entity_config){
+        .entity = names[3], .on_delete = DELETE_HARD, .n_fields = ARRAY_LEN(fields), .fields = fields};
+    f->sinks[0].n_entities = 1;
+    f->sinks[0].entities = &entity;
+    SAY(f, {CREATE, 10, A1, "secret name", "secret phone"}, {CREATE, 11, A2, "one\ntwo", "1"},
+        {UPDATE, 12, A1, "another secret"});
+    settle_and_listen(f, &heard);
+    assert_logged(&heard, "3 values were cut or emptied, as configured (on_too_long, on_error): "
+                          "X.Name (max_length: 2), X.Phone (type integer: 1)");
+    assert_null(strstr((char *)heard.data, "secret"));
+    SAY(f, {UPDATE, 20, A2, difference("one\nsecrets", "secrets"), .diff = true});
+    settle_and_listen(f, &heard);
+    assert_logged(&heard, "1 values were cut or emptied, as configured (on_too_long, on_error): "
+                          "X.Name (max_length: 1)");
+    assert_string_equal(row(A2), "one\nsecre|1|");
+    SAY(f, {UPDATE, 30, A1, difference("one\nsecrets", "secrets"), .diff = true});
+    settle_and_listen(f, &heard);
+    assert_logged(
+        &heard,
+        "1 long texts came as differences that could not be applied, and are to be re-read: X.Name (");
+    assert_null(strstr((char *)heard.data, "secret"));
+    assert_incident(f, "text_difference", 1);
+    buf_release(&heard);
+}
+
+/* What does not fit its column is parked, however it came. */
+static void a_difference_that_gives_too_much_is_parked(void **state)
+{
+    struct fixture *f = *state;
+    struct field_config short_name = {.field = name_name, .max_length = 8, .on_too_long = TOO_LONG_PARK};
+    entity = (struct entity_config){
+        .entity = names[3], .on_delete = DELETE_HARD, .n_fields = 1, .fields = &short_name};
+    f->sinks[0].n_entities = 1;
+    f->sinks[0].entities = &entity;
+    SAY(f, {CREATE, 10, A1, "one\ntwo", "1", "Hot"});
+    SAY(f, {UPDATE, 20, A1, difference("one\ntwenty", "twenty"), "2", .diff = true},
+        {UPDATE, 30, A1, NULL, NULL, "Cold"});
+    settle(f);
+    stop(f);
+    assert_string_equal(row(A1), "one\ntwo|1|Cold");
+    assert_counts(f, 2, 0, 0, 1);
+    struct seen_letters s = letters(f);
+    assert_int_equal(s.n, 1);
+    assert_string_equal(s.reasons[0], "mapping");
+    assert_non_null(strstr(s.details[0], "X.Name: max_length 8"));
+    assert_int_equal(incidents(f).n, 0);
+}
+
 /* The text that it lacks is as missing when the row comes back as it is in a row that never went. */
 static void a_difference_that_is_newer_than_a_deletion_is_owed(void **state)
 {
@@ -549,8 +650,6 @@ static void platform_events_are_appended_once(void **state)
 }
 
 /* --- transactions ----------------------------------------------------------------------------------- */
-
-static char phone_name[] = "Phone";
 
 static void an_atomic_transaction_goes_in_whole_or_is_parked_whole(void **state)
 {
@@ -1265,6 +1364,8 @@ int main(int argc, char **argv)
         TEST(a_soft_deletion_marks_the_same_row_whatever_comes_first),
         TEST(a_value_newer_than_a_deletion_outlives_the_row),
         TEST(a_difference_that_is_newer_than_a_deletion_is_owed),
+        TEST(what_becomes_of_values_is_said_by_field_and_rule),
+        TEST(a_difference_that_gives_too_much_is_parked),
         TEST(a_row_that_goes_and_comes_is_the_same_however_batches_are_cut),
         TEST(partial_rows_are_incomplete_and_owed_once),
         TEST(gaps_and_unnamed_records_are_owed),
