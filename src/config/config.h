@@ -49,7 +49,8 @@ struct org_config {
     char *api_version;
     char *client_name;
     struct auth_config auth;
-    char *ca_file; /* NULL: the system's roots */
+    char *ca_file;         /* NULL: the system's roots */
+    uint8_t ca_digest[32]; /* SHA-256 of what it held when the configuration was loaded */
     bool plaintext;
     int64_t keepalive_ms;
     int64_t max_message; /* bytes */
@@ -191,7 +192,7 @@ struct config {
     int64_t drain_ms;
 };
 
-enum { CONFIG_MAX_BYTES = 4 << 20 };
+enum { CONFIG_MAX_BYTES = 4 << 20, CA_FILE_MAX_BYTES = 4 << 20 };
 
 /* The key that chooses the kind: "file", "sqlite". */
 const char *sink_kind_name(enum sink_kind kind);

@@ -52,7 +52,9 @@ static bool same_item(const char *list, const struct config *a, const void *left
 
 bool config_same_org(const struct config *a, uint32_t i, const struct config *b, uint32_t k)
 {
-    return same_item("orgs", a, &a->orgs[i], b, &b->orgs[k]);
+    const struct org_config *left = &a->orgs[i], *right = &b->orgs[k];
+    return memcmp(left->ca_digest, right->ca_digest, sizeof left->ca_digest) == 0 &&
+           same_item("orgs", a, left, b, right);
 }
 
 bool config_same_subscription(const struct config *a, uint32_t i, const struct config *b, uint32_t k)

@@ -2,8 +2,8 @@
  * differences: what differs between two configurations, for a daemon that gets a new one while it runs.
  *
  * Two items are the same when everything that is in effect for them is, defaults and secrets included; the files may
- * be written differently. References count by what they name: a sink of "all subscriptions" differs when the
- * subscriptions do.
+ * be written differently. A file of secrets or of certificates counts by what it held when the configuration was
+ * loaded. References count by what they name: a sink of "all subscriptions" differs when the subscriptions do.
  *
  * Ownership: borrows both. Thread: any. Errors: none.
  */

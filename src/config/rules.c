@@ -3,6 +3,8 @@
  * outputs that must not be shared, plain text only where nobody can listen.
  */
 #include "base/alloc.h"
+#include "base/digest.h"
+#include "base/file.h"
 #include "base/http.h"
 #include "base/rs256.h"
 #include "config/expand.h"
@@ -87,15 +89,20 @@ static void check_url(struct loader *l, uint32_t i, const char *key, const char 
 
 /* --- orgs ------------------------------------------------------------------------------------- */
 
-static void check_ca_file(struct loader *l, uint32_t i, const struct org_config *org)
+static void check_ca_file(struct loader *l, uint32_t i, struct org_config *org)
 {
+    struct buf pem = BUF_INIT;
+    struct err e = ERR_INIT;
     if (!org->ca_file)
         return;
     bool login_uses_it = *org->login_url && !is_plain_url(org->login_url);
     if (org->plaintext && !login_uses_it)
         item_problem(l, "orgs", i, "tls.ca_file", "has no effect: nothing here uses TLS (plaintext: true)");
-    else if (access(org->ca_file, R_OK) != 0)
-        item_problem(l, "orgs", i, "tls.ca_file", "cannot read %s: %s", org->ca_file, strerror(errno));
+    else if (file_read(org->ca_file, CA_FILE_MAX_BYTES, &pem, &e) != 0)
+        item_problem(l, "orgs", i, "tls.ca_file", "%s", e.text);
+    else
+        digest_sha256(buf_span(&pem), org->ca_digest);
+    buf_release(&pem);
 }
 
 /* The key that was written, of a secret that may stand in a file. */
@@ -151,7 +158,7 @@ static void check_refresh_token_file(struct loader *l, uint32_t i, const struct 
 
 static void check_org(struct loader *l, uint32_t i)
 {
-    const struct org_config *org = &l->config->orgs[i];
+    struct org_config *org = &l->config->orgs[i];
     bool is_static = item_value(l, "orgs", i, "auth.static");
     yaml_node_t *login = item_value(l, "orgs", i, "login_url");
     if (is_static && login)

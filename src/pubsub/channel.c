@@ -10,6 +10,7 @@
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/http.h"
+#include "base/log.h"
 #include "pubsub/internal.h"
 
 #include <grpc/grpc_security.h>
@@ -20,7 +21,6 @@
 #include <unistd.h>
 
 enum {
-    LARGEST_PEM = 4 << 20,
     KEEPALIVE_TIMEOUT_MS = 20 * 1000,
     CONNECT_TIMEOUT_MS = 20 * 1000,
 };
@@ -61,7 +61,7 @@ int channel_read_roots(const char *ca_file, char **pem, struct err *e)
                 path ? path : system_roots);
         return 0;
     }
-    if (file_read(ca_file, LARGEST_PEM, &text, e)) {
+    if (file_read(ca_file, CA_FILE_MAX_BYTES, &text, e)) {
         buf_release(&text);
         return err_prefix(e, "tls.ca_file");
     }
@@ -107,9 +107,26 @@ static void add_proxy_header(struct buf *out, const struct proxy *proxy)
     base64_add(out, span_of_str(proxy->user));
 }
 
+/* Certificates end, and are replaced in their file: each connection is made with what it holds then. p->lock held. */
+static void read_roots_again(struct pubsub *p)
+{
+    struct err e = ERR_INIT;
+    char *pem;
+    bool bad = channel_read_roots(p->ca_file, &pem, &e) != 0;
+    if (!bad) {
+        free(p->root_pem);
+        p->root_pem = pem;
+    } else if (!p->roots_bad) {
+        log_warn(p->subject, "%s; connections are made with what it held before", e.text);
+    }
+    p->roots_bad = bad;
+}
+
 /* p->lock held. */
 static struct channel *make(struct pubsub *p)
 {
+    if (p->ca_file)
+        read_roots_again(p);
     int64_t timeout = p->keepalive_ms < KEEPALIVE_TIMEOUT_MS ? p->keepalive_ms : KEEPALIVE_TIMEOUT_MS;
     struct buf header = BUF_INIT;
     add_proxy_header(&header, &p->proxy);

@@ -61,7 +61,9 @@ struct pubsub {
     char *endpoint;
     char *where; /* for people: the endpoint, and the proxy on the way */
     struct proxy proxy;
-    char *root_pem; /* NULL: the system's roots */
+    char *ca_file;  /* NULL: the system's roots */
+    char *root_pem; /* what it held when it was last good */
+    bool roots_bad; /* it was not, when the newest connection was made */
     bool plaintext;
     int64_t max_message;
 

@@ -80,6 +80,7 @@ struct pubsub *pubsub_new(const struct org_config *org, struct err *e)
     p->proxy = proxy;
     p->where = proxy.url ? xasprintf("%s, through the proxy %s", p->endpoint, proxy.url)
                          : xstrdup(p->endpoint);
+    p->ca_file = org->ca_file && !org->plaintext ? xstrdup(org->ca_file) : NULL;
     p->root_pem = root_pem;
     p->plaintext = org->plaintext;
     p->max_message = org->max_message;
@@ -113,6 +114,7 @@ void pubsub_free(struct pubsub *p)
     pthread_mutex_destroy(&p->lock);
     buf_release(&p->scratch);
     free(p->root_pem);
+    free(p->ca_file);
     proxy_release(&p->proxy);
     free(p->where);
     free(p->endpoint);

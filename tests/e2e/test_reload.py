@@ -5,6 +5,7 @@ import contextlib
 import copy
 import pathlib
 import re
+import shutil
 import signal
 import threading
 import urllib.error
@@ -247,6 +248,37 @@ class Reload(case.Case):
                 sink["batch"] = {"events": 10 + i}
             look()
         waiting.until(lambda: self.held()[0] == threads and self.held()[1] <= descriptors + 4, lambda: str(self.held()))
+        self.assertEqual(self.program.terminate(), 0)
+
+    def test_files_change_in_place(self):
+        """the authorities and the client secret are replaced in their files, which the configuration names as before"""
+        tls, ca, secret = self.folder / "tls", self.folder / "ca.pem", self.folder / "secret"
+
+        def renew(number, *options):
+            """The org has other certificates, and wants another secret."""
+            ports = {"listen": self.bus.endpoint, "http": f"127.0.0.1:{self.bus.http}"} if number else {}
+            self.bus = self.org("--seed", 61, "--prefill", 20, "--count", 0, "--auth-delay", 0.1, *options,
+                                name=f"sim{number}", tls=pathlib.Path(f"{tls}{number}"), **ports)
+
+        def is_up():
+            return self.state("subscriptions", ACCOUNTS)["state"] in ("catching_up", "live") and self.fetch("/readyz")[0] == 200
+        renew(0)
+        shutil.copy(self.bus.tls / "ca.pem", ca)
+        secret.write_text(orgs.CLIENT_SECRET, encoding="ascii")
+        self.tm = self.tidemark(self.bus, org_changes={"tls": {"ca_file": str(ca)}, "auth": {"client_credentials": {
+            "client_secret": None, "client_secret_file": str(secret)}}})
+        self.program = self.run_daemon(self.tm)
+        waiting.until(is_up, self.program.tail)
+        self.bus.stop()
+        renew(1, "--client-secret", "the-next-one")
+        waiting.until(lambda: re.search("certificate", self.state("subscriptions", ACCOUNTS)["reason"] or ""), self.program.tail)
+        shutil.copy(self.bus.tls / "ca.pem", ca)
+        self.assertRegex(self.reload(), f"read again: org main changed, subscription {ACCOUNTS} changed$")
+        waiting.until(lambda: "invalid_client" in (self.state("subscriptions", ACCOUNTS)["reason"] or ""), self.program.tail)
+        secret.write_text("the-next-one", encoding="ascii")
+        self.assertRegex(self.reload(), f"read again: org main changed, subscription {ACCOUNTS} changed$")
+        waiting.until(is_up, self.program.tail)
+        self.assertRegex(self.reload(), "nothing has changed$")
         self.assertEqual(self.program.terminate(), 0)
 
     def test_token(self):

@@ -767,6 +767,54 @@ static void tls(void **state)
     free(other_key);
 }
 
+/* Certificates are replaced in their file while the daemon runs: each connection is made with what it holds then,
+ * or held when it was last good. */
+static void a_ca_file_is_read_for_each_connection(void **state)
+{
+    (void)state;
+    char *cert, *key, *other_cert, *other_key, folder[] = "/tmp/pubsub_test.XXXXXX", ca[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(ca, sizeof ca, "%s/ca.pem", folder);
+    test_cert_make("DNS:localhost,IP:127.0.0.1", &cert, &key);
+    test_cert_make("DNS:another.example", &other_cert, &other_key);
+    const struct fake_script script = {
+        .events = 10, .certificate = cert, .key = key, .end_code = GRPC_STATUS_UNAVAILABLE};
+    const struct {
+        const char *file;
+        int code;
+        const char *says;
+    } steps[] = {
+        {other_cert, GRPC_STATUS_UNAVAILABLE, "not trusted"},
+        {cert, GRPC_STATUS_UNAVAILABLE, "UNAVAILABLE"}, /* the script's; the next is another connection */
+        {"half of a certif", GRPC_STATUS_UNAVAILABLE, "UNAVAILABLE"},
+        {other_cert, GRPC_STATUS_UNAVAILABLE, "not trusted"},
+    };
+    struct fake_service *f = fake_service_start(&script);
+    struct client c;
+    client_init(&c, fake_service_port(f));
+    c.org.plaintext = false;
+    c.org.ca_file = ca;
+    write_text(ca, steps[0].file);
+    client_open(&c);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        write_text(ca, steps[i].file);
+        subscribe(&c);
+        assert_true(wait_for(&c.got, &c.got.ends, (int)i + 1));
+        print_message("# %s\n", c.got.status.text);
+        assert_int_equal(c.got.status.grpc_code, steps[i].code);
+        assert_non_null(strstr(c.got.status.text, steps[i].says));
+    }
+    assert_int_equal(c.got.events, 20);
+    client_close(&c);
+    fake_service_stop(f);
+    unlink(ca);
+    rmdir(folder);
+    free(cert);
+    free(key);
+    free(other_cert);
+    free(other_key);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -807,6 +855,7 @@ int main(void)
         cmocka_unit_test(leaves_a_dead_connection),
         cmocka_unit_test(told_to_be_calm),
         cmocka_unit_test(tls),
+        cmocka_unit_test(a_ca_file_is_read_for_each_connection),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
