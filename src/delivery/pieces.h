@@ -74,6 +74,9 @@ struct record {
     struct record_state state; /* with what was decided since */
     enum conflict_row pending; /* what is to be written of it */
     bool refused, unreadable;
+    bool written;      /* in this transaction of the target */
+    bool had_modified; /* what its last-modified column said before that */
+    int64_t had_modified_ms;
     const char *why; /* refused */
     uint64_t *set;   /* bits of columns that have a value to be written */
     struct mirror_value *values;

@@ -4,6 +4,7 @@
 
 enum {
     FORMAT = 1,
+    FORMAT_EDITS = 2,  /* bound and edit behind the stamps */
     HAS_BASE = 1 << 2, /* another than `existed` */
     HAS_DIRTY = 1 << 3,
     HAS_STAMP = 1 << 4,
@@ -200,7 +201,8 @@ void record_state_encode(const struct record_state *s, struct buf *out)
         flags |= s->fields[i].kept ? HAS_KEPT : 0;
         flags |= s->fields[i].hash ? HAS_HASHES : 0;
     }
-    buf_add_char(out, FORMAT);
+    const bool edits = s->bound_ms || s->edit_ms;
+    buf_add_char(out, edits ? FORMAT_EDITS : FORMAT);
     buf_add_char(out, (char)flags);
     if (s->existence != RECORD_UNSEEN)
         put_version(out, &s->existed, &last);
@@ -212,6 +214,10 @@ void record_state_encode(const struct record_state *s, struct buf *out)
         put_varint(out, zigzag(s->stamp_ms));
     if (flags & HAS_DELETED)
         put_varint(out, zigzag(s->deleted_ms));
+    if (edits) {
+        put_varint(out, zigzag(s->bound_ms));
+        put_varint(out, zigzag(s->edit_ms));
+    }
     put_groups(out, s, &last);
     for (uint32_t i = 0; (flags & HAS_KEPT) && i < s->n; i++)
         put_kept(out, s->fields[i].kept);
@@ -322,7 +328,8 @@ int record_state_decode(struct span bytes, struct arena *a, struct record_state 
     *out = RECORD_STATE_NONE;
     if (bytes.n == 0)
         return 0;
-    struct bytes b = {bytes.p, bytes.p + bytes.n, bytes.n < 3 || bytes.p[0] != FORMAT};
+    const bool edits = bytes.p[0] == FORMAT_EDITS;
+    struct bytes b = {bytes.p, bytes.p + bytes.n, bytes.n < 3 || (bytes.p[0] != FORMAT && !edits)};
     unsigned flags = b.bad ? 0 : b.p[1];
     b.p += b.bad ? 0 : 2;
     out->existence = (enum record_existence)(flags & EXISTENCE);
@@ -336,6 +343,10 @@ int record_state_decode(struct span bytes, struct arena *a, struct record_state 
         out->stamp_ms = unzigzag(get_varint(&b));
     if (flags & HAS_DELETED)
         out->deleted_ms = unzigzag(get_varint(&b));
+    if (edits) {
+        out->bound_ms = unzigzag(get_varint(&b));
+        out->edit_ms = unzigzag(get_varint(&b));
+    }
     if (!b.bad)
         get_groups(&b, &last, a, out);
     struct field_version *fields = (struct field_version *)out->fields;

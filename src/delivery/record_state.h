@@ -47,6 +47,8 @@ struct record_state {
     struct version dirty; /* the newest gap that no full image has covered; VERSION_NONE: none */
     int64_t deleted_ms;   /* when it was, if softly: for a row that is made afterwards; 0: not */
     int64_t stamp_ms;     /* what we last wrote into the target's last-modified column; 0: nothing */
+    int64_t bound_ms;     /* what the target itself fills in there when we write is not later; 0: nothing */
+    int64_t edit_ms;      /* of somebody else's edit that our last write left standing; 0: there is none */
     uint32_t n;
     const struct field_version *fields; /* ascending field */
 };

@@ -28,6 +28,8 @@ static int load_table(struct settle *s, const struct table *t, struct record **r
         struct record *r = records[i];
         struct err why = ERR_INIT;
         r->held = held[i];
+        r->had_modified = held[i].has_modified;
+        r->had_modified_ms = held[i].modified_ms;
         r->unreadable = record_state_decode(r->held.state, s->arena, &r->safe, &why) != 0;
         r->state = r->safe;
     }
@@ -277,11 +279,9 @@ static struct piece **by_group(struct settle *s)
     return sorted;
 }
 
-int settle_pieces(struct settle *s, struct err *e)
+static int settle_atomic(struct settle *s, struct err *e)
 {
     struct pieces *p = s->pieces;
-    if (!s->atomic)
-        return settle_best_effort(s, e);
     struct piece **sorted = by_group(s);
     bool any_parked = false;
     for (size_t i = 0; i < p->n_mapped; i++)
@@ -294,4 +294,10 @@ int settle_pieces(struct settle *s, struct err *e)
             return rc;
     }
     return SETTLE_DONE;
+}
+
+int settle_pieces(struct settle *s, struct err *e)
+{
+    int rc = s->atomic ? settle_atomic(s, e) : settle_best_effort(s, e);
+    return rc == SETTLE_DONE ? settle_stamps(s, e) : rc;
 }

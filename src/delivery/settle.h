@@ -56,6 +56,10 @@ MUST_CHECK int settle_apply(struct settle *s, struct piece *piece, struct err *e
  */
 MUST_CHECK int settle_texts(struct settle *s, const struct piece *piece, struct mapped *out,
                             const char **refused, struct err *e);
+/* settle_stamps.c: what the last-modified column of the record's row says is of our own writing. */
+bool settle_is_ours(const struct record *r, int64_t modified_ms);
+/* Targets that fill this column by themselves, at our writes too: remember what they wrote. 0 or -1. */
+MUST_CHECK int settle_stamps(struct settle *s, struct err *e);
 /* settle_rows.c: the row that brings the target to what was decided for the record. */
 void settle_row(struct settle *s, struct record *r, struct mirror_row *row);
 /* The row is in: what was decided is what the target holds. */

@@ -48,22 +48,22 @@ static void put_source(struct settle *s, const struct piece *piece, uint32_t sou
 
 enum edit { EDIT_NONE, EDIT_WINS, EDIT_PARKS };
 
-/*
- * Somebody else wrote the row since we did, says its last-modified column. A column that we fill tells exactly; one
- * that the target fills by itself tells only by being later than what we wrote.
- */
-static enum edit edited(const struct record *r, const struct mapped *m)
+/* Somebody else wrote the row since we did, says its last-modified column; *when: the time of that. */
+static bool is_edited(const struct record *r, int64_t *when)
 {
     if (!r->table->mirror->last_modified || !r->held.has_row || r->held.deleted || !r->held.has_modified)
-        return EDIT_NONE;
-    const int64_t theirs = r->held.modified_ms, committed = m->d->ch->header.commit_timestamp;
-    const bool ours = r->table->modified != NO_COLUMN ? theirs == r->safe.stamp_ms
-                                                      : theirs <= r->safe.stamp_ms;
-    if (ours)
+        return false;
+    *when = settle_is_ours(r, r->held.modified_ms) ? r->safe.edit_ms : r->held.modified_ms;
+    return *when != 0;
+}
+
+static enum edit edited(const struct record *r, const struct mapped *m, int64_t *when)
+{
+    if (!is_edited(r, when))
         return EDIT_NONE;
     switch (m->entity->conflict) {
     case CONFLICT_NEWEST_WINS:
-        return theirs > committed ? EDIT_WINS : EDIT_NONE;
+        return *when > m->d->ch->header.commit_timestamp ? EDIT_WINS : EDIT_NONE;
     case CONFLICT_SOURCE_WINS:
         return EDIT_NONE;
     case CONFLICT_TARGET_WINS:
@@ -341,8 +341,9 @@ int settle_apply(struct settle *s, struct piece *piece, struct err *e)
         return -1;
     if (r->refused)
         return 0; /* its pieces are taken one by one */
-    const enum edit edit = d.row == CONFLICT_ROW_UPSERT || d.row == CONFLICT_ROW_DELETE ? edited(r, m)
-                                                                                        : EDIT_NONE;
+    int64_t when;
+    const bool touches = d.row == CONFLICT_ROW_UPSERT || d.row == CONFLICT_ROW_DELETE;
+    const enum edit edit = touches ? edited(r, m, &when) : EDIT_NONE;
     if (edit == EDIT_PARKS) {
         park(piece, "conflict",
              "the row was edited in the target since it was last written (conflict: park)");
@@ -354,9 +355,11 @@ int settle_apply(struct settle *s, struct piece *piece, struct err *e)
             return 0;
         /* decided, and for good: what won here must not come again with a repeat */
         d.row = CONFLICT_ROW_STATE;
-        d.next.stamp_ms = r->state.stamp_ms;
+        d.next.edit_ms = when;
     } else {
         piece->outcome = d.superseded ? OUTCOME_SUPERSEDED : OUTCOME_DELIVERED;
+        if (touches)
+            d.next.edit_ms = 0;
     }
     if (d.row == CONFLICT_ROW_NONE)
         return 0;

@@ -118,6 +118,7 @@ void settle_written(struct record *r, const struct mirror_row *row)
         r->held.has_row = r->held.deleted;
     }
     r->held.state = row->state;
+    r->written = true;
     r->safe = r->state;
     clear_pending(r);
 }

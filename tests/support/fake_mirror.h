@@ -63,6 +63,7 @@ static struct fake_target {
     size_t writes, opens, refusals;
     const struct mirror_row *sent; /* on their way to the next write */
     size_t n_sent, sends;
+    int64_t stamps_ms; /* what the target fills into the last-modified column at a write; 0: nothing */
     int64_t forgotten; /* the last horizon that forget was given */
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -288,6 +289,10 @@ static void fake_put(struct mirror_row *row)
         fake_upsert(r, row);
     if (row->action == MIRROR_DELETE)
         fake_delete(r, row);
+    if (fake.stamps_ms && r->is_row) {
+        r->has_modified = true;
+        r->modified_ms = fake.stamps_ms++;
+    }
     BUG_IF(row->state.n > sizeof r->state);
     if (row->state.n)
         memcpy(r->state, row->state.p, row->state.n);
@@ -427,6 +432,7 @@ static void fake_reset(void)
     fake.is_open = fake.working = fake.away = false;
     fake.n_commits = fake.next_commit = fake.writes = fake.opens = fake.refusals = 0;
     fake.poison = fake.odd = NULL;
+    fake.stamps_ms = 0;
     fake.forgotten = 0;
     fake.n_sent = fake.sends = 0;
 }

@@ -308,6 +308,8 @@ static struct record_state draw_state(struct rng *r, struct arena *a)
         s.dirty = draw_version(r);
     s.stamp_ms = rng_below(r, 2) ? (int64_t)rng_next(r) : 0;
     s.deleted_ms = rng_below(r, 3) == 0 ? (int64_t)rng_next(r) : 0;
+    s.bound_ms = rng_below(r, 2) ? (int64_t)rng_next(r) : 0;
+    s.edit_ms = rng_below(r, 2) ? (int64_t)rng_next(r) : 0;
     s.n = (uint32_t)rng_below(r, rng_below(r, 10) ? 12 : 600);
     struct field_version *fields = arena_alloc(a, (s.n + 1) * sizeof *fields);
     bool hashes = rng_below(r, 2), kept = rng_below(r, 2);
@@ -363,6 +365,7 @@ static void a_state_survives_its_bytes(void **state)
         assert_int_equal(version_compare(&back.dirty, &s.dirty), 0);
         assert_true(back.stamp_ms == s.stamp_ms);
         assert_true(back.deleted_ms == s.deleted_ms);
+        assert_true(back.bound_ms == s.bound_ms && back.edit_ms == s.edit_ms);
         assert_int_equal(back.n, s.n);
         for (uint32_t i = 0; i < s.n; i++) {
             assert_int_equal(back.fields[i].field, s.fields[i].field);

@@ -1238,6 +1238,47 @@ static void edits_of_the_target_are_respected_as_configured(void **state)
     }
 }
 
+/* A default or a trigger fills the column, at our writes too, and we are behind the org by an hour. */
+static void a_target_that_stamps_every_row_itself_edits_none(void **state)
+{
+    struct fixture *f = *state;
+    static char touched[] = "touched";
+    static const enum transaction_policy policies[] = {TRANSACTIONS_BEST_EFFORT, TRANSACTIONS_ATOMIC};
+    entity = (struct entity_config){
+        .entity = names[3], .key = names[4], .last_modified_column = touched, .on_delete = DELETE_HARD};
+    f->sinks[0].n_entities = 1;
+    f->sinks[0].entities = &entity;
+    for (size_t i = 0; i < ARRAY_LEN(policies); i++) {
+        const int64_t base = 1000 * (int64_t)(i + 1), now = T0 + 3600000 * (int64_t)(i + 1);
+        f->sinks[0].transactions = policies[i];
+        fake_reset();
+        fake.stamps_ms = now;
+        SAY(f, {CREATE, base + 10, A1, "a", "1", "Hot"}, {CREATE, base + 11, A2, "b", "2", "Hot"});
+        settle(f);
+        stop(f);
+        SAY(f, {UPDATE, base + 20, A1, "a2"});
+        settle(f);
+        stop(f);
+        assert_string_equal(row(A1), "a2|1|Hot");
+        /* Somebody's edit is still one, when our own note of it moves the stamp: what came between is newer. */
+        fake.stamps_ms = now + 900000;
+        edit_row(A1, "edited", now + 600000);
+        SAY(f, {UPDATE, base + 30, A1, "older"});
+        settle(f);
+        stop(f);
+        assert_string_equal(row(A1), "edited|1|Hot");
+        SAY(f, {.type = UPDATE, .commit = base + 40, .id = A1, .name = "newer", .at_ms = now + 700000});
+        settle(f);
+        stop(f);
+        assert_string_equal(row(A1), "newer|1|Hot");
+        SAY(f, {UPDATE, base + 50, A1, "newest"});
+        settle(f);
+        stop(f);
+        assert_string_equal(row(A1), "newest|1|Hot");
+        assert_int_equal(counts(f).superseded, i + 1);
+    }
+}
+
 /* --- killed at every point, with a real database ------------------------------------------------------ */
 
 static void order_of_events(struct fixture *f)
@@ -1398,6 +1439,7 @@ int main(int argc, char **argv)
         TEST(what_is_older_than_the_horizon_folds_and_is_owed),
         TEST(orgs_have_no_horizon_in_common),
         TEST(edits_of_the_target_are_respected_as_configured),
+        TEST(a_target_that_stamps_every_row_itself_edits_none),
         TEST(dying_anywhere_loses_and_repeats_nothing),
         TEST(dying_anywhere_leaves_no_untrue_letter),
     };
