@@ -427,6 +427,22 @@ static void print_superseded(const json_t *event)
     }
 }
 
+/* "w: not written, the row had been edited in the target: Phone, Fax" of one event. */
+static void print_edit_won(const json_t *event)
+{
+    size_t i, k;
+    json_t *sink, *field;
+    json_array_foreach(json_object_get(event, "edit_won"), i, sink)
+    {
+        const json_t *fields = json_object_get(sink, "fields");
+        printf("    %s: %s, the row had been edited in the target",
+               json_string_value(json_object_get(sink, "sink")),
+               json_is_true(json_object_get(sink, "deletion")) ? "not deleted" : "not written");
+        json_array_foreach(fields, k, field) printf("%s %s", k ? "," : ":", json_string_value(field));
+        putchar('\n');
+    }
+}
+
 static void print_text(const struct explaining *x, const json_t *held)
 {
     struct buf text = BUF_INIT;
@@ -441,6 +457,7 @@ static void print_text(const struct explaining *x, const json_t *held)
                    json_string_value(json_object_get(sink, "status")), more ? ", " : "", more ? more : "");
         }
         print_superseded(x->events[i].json);
+        print_edit_won(x->events[i].json);
     }
     if (x->n_events == 0)
         printf("no event that touches %s\n", x->options->record_id);

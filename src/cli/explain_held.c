@@ -45,6 +45,8 @@ static json_t *field_json(const struct held_field *f, const struct explain_event
                                     : f->listed                  ? "update"
                                                                  : "image"));
     json_object_set_new(o, "seq", from ? json_integer((json_int_t)from->seq) : json_null());
+    if (f->edited)
+        json_object_set_new(o, "edit_won", json_true());
     return o;
 }
 
@@ -113,6 +115,59 @@ static void add_superseded(const char *sink, const struct held_record *r, const 
     json_array_append_new(list, json_pack("{ssso}", "sink", sink, "fields", fields));
 }
 
+static const struct entity_config *entity_config(const struct sink_config *sink, const char *entity)
+{
+    for (uint32_t i = 0; entity && i < sink->n_entities; i++)
+        if (strcmp(sink->entities[i].entity, entity) == 0)
+            return &sink->entities[i];
+    return NULL;
+}
+
+static bool is_settled(const struct explain_event *ev, const char *sink)
+{
+    size_t i;
+    json_t *standing;
+    json_array_foreach(json_object_get(ev->json, "sinks"), i, standing)
+    {
+        if (strcmp(json_string_value(json_object_get(standing, "name")), sink) == 0)
+            return strcmp(json_string_value(json_object_get(standing, "status")), "settled") == 0;
+    }
+    return false;
+}
+
+/* It was newer, and is settled, and the record is there: nothing but an edit wins against that. */
+static bool is_lost_deletion(const struct sink_config *sink, const struct held_record *r,
+                             const struct explain_event *ev)
+{
+    const char *type = json_string_value(json_object_get(ev->json, "change_type"));
+    const struct entity_config *c = entity_config(sink,
+                                                  json_string_value(json_object_get(ev->json, "entity")));
+    return type && strcmp(type, "DELETE") == 0 && c && c->last_modified_column &&
+           c->on_delete != DELETE_IGNORE && r->has_row && r->state.existence != RECORD_DELETED &&
+           version_compare(&ev->version, &r->state.existed) > 0 && is_settled(ev, sink->name);
+}
+
+/* {"sink", "fields": ["Phone"…], "deletion"}: of this event, what did not reach the row. */
+static void add_edit_won(const struct sink_config *sink, const struct held_record *r,
+                         const struct explain_event *ev)
+{
+    const bool deletion = is_lost_deletion(sink, r, ev);
+    json_t *fields = json_array();
+    for (size_t i = 0; i < r->n; i++)
+        if (r->fields[i].edited && version_compare(&r->fields[i].version, &ev->version) == 0)
+            json_array_append_new(fields, text_of(r->fields[i].field));
+    json_t *list = json_object_get(ev->json, "edit_won");
+    if (!list) {
+        list = json_array();
+        json_object_set_new(ev->json, "edit_won", list);
+    }
+    if (deletion || json_array_size(fields))
+        json_array_append_new(
+            list, json_pack("{sssosb}", "sink", sink->name, "fields", fields, "deletion", deletion));
+    else
+        json_decref(fields);
+}
+
 /* --- all sinks ------------------------------------------------------------------------------------------------ */
 
 static void explain_sink(const struct sink_config *sink, const char *record_id,
@@ -128,8 +183,10 @@ static void explain_sink(const struct sink_config *sink, const char *record_id,
         json_array_append_new(out, json_pack("{sssn}", "sink", sink->name, "table"));
     for (size_t i = 0; e.class == ERR_NONE && i < n; i++) {
         json_array_append_new(out, record_json(sink->name, &records[i], events, n_events));
-        for (size_t k = 0; k < n_events; k++)
+        for (size_t k = 0; k < n_events; k++) {
             add_superseded(sink->name, &records[i], &events[k], events, n_events);
+            add_edit_won(sink, &records[i], &events[k]);
+        }
     }
     arena_release(&a);
 }
@@ -163,7 +220,11 @@ static void add_from(const json_t *o, char *out, size_t n)
 {
     const json_t *seq = json_object_get(o, "seq");
     const char *by = member(o, "by");
-    if (strcmp(by, "nothing") == 0)
+    if (json_is_true(json_object_get(o, "edit_won")))
+        snprintf(out, n,
+                 json_is_integer(seq) ? "an edit in the target, not seq %lld" : "an edit in the target",
+                 (long long)json_integer_value(seq));
+    else if (strcmp(by, "nothing") == 0)
         snprintf(out, n, "nothing yet");
     else if (json_is_integer(seq))
         snprintf(out, n, "seq %lld%s", (long long)json_integer_value(seq),

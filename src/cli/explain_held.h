@@ -2,7 +2,8 @@
  * explain_held: the second half of status --explain: what the mirrors hold of the record, and why.
  *
  *   Per field of the record in each sink that mirrors records: its version, the event that brought it, and the value.
- *   Per event: which of its fields were superseded, and by which event.
+ *   Per event: which of its fields were superseded, and by which event; which did not reach the row, because it had been
+ *   edited in the target (newest_wins, target_wins), and whether a deletion did not.
  *
  * Ownership: the caller's arena and JSON. Thread: main. Errors: a target that cannot be looked at is told, not failed.
  */
@@ -19,7 +20,7 @@
 struct explain_event {
     uint64_t seq;
     struct version version; /* in the epoch of the journal */
-    json_t *json;           /* change_type, changed_fields; gets "superseded" per sink */
+    json_t *json;           /* change_type, changed_fields; gets "superseded" and "edit_won" per sink */
 };
 
 /*

@@ -38,8 +38,10 @@ static void keep_newer(struct record_state *next, const struct version *than, st
 /* Every field is spoken about. */
 static void rebase(struct record_state *next, const struct conflict_change *ch, struct arena *a)
 {
-    if (newer(&ch->version, &next->base))
+    if (!newer(&next->base, &ch->version)) {
         next->base = ch->version;
+        next->base_edited = false;
+    }
     keep_newer(next, &next->base, a);
 }
 

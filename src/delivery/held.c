@@ -94,13 +94,14 @@ static void add_fields(struct looking *l, const struct mirror_field *fields, siz
     out->fields = arena_alloc(l->a, (n + 1) * sizeof *out->fields);
     for (size_t i = 0; i < n; i++) {
         const struct mirror_cell *cell = find_cell(cells, n_cells, fields[i].column);
+        const struct field_version *listed = record_state_find(&out->state, fields[i].number);
         out->fields[i] = (struct held_field){.field = fields[i].field,
                                              .column = fields[i].column,
                                              .text = cell ? cell->text : span_of(NULL, 0),
                                              .is_null = !cell || cell->is_null,
                                              .version = record_state_version(&out->state, fields[i].number),
-                                             .listed = record_state_find(&out->state, fields[i].number) !=
-                                                       NULL};
+                                             .listed = listed != NULL,
+                                             .edited = listed ? listed->edited : out->state.base_edited};
     }
 }
 

@@ -22,6 +22,7 @@ struct held_field {
     bool is_null;     /* also when there is no row */
     struct version version;
     bool listed; /* newer than the record's base: an UPDATE named it */
+    bool edited; /* what brought the version did not reach the row, which had been edited in the target */
 };
 
 struct held_record {

@@ -4,7 +4,8 @@
 
 enum {
     FORMAT = 1,
-    FORMAT_EDITS = 2,  /* bound and edit behind the stamps */
+    FORMAT_EDITS =
+        2, /* bound and edit behind the stamps; at the end which fields edits were kept from (put_edited) */
     HAS_BASE = 1 << 2, /* another than `existed` */
     HAS_DIRTY = 1 << 3,
     HAS_STAMP = 1 << 4,
@@ -83,6 +84,14 @@ void record_state_hash(struct record_state *s, const struct version *v, uint32_t
     s->n = count;
 }
 
+void record_state_edited(struct record_state *s, const struct version *v)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        if (version_compare(&s->fields[i].version, v) == 0)
+            ((struct field_version *)s->fields)[i].edited = true;
+    s->base_edited |= version_compare(&s->base, v) == 0;
+}
+
 void record_state_fold(struct record_state *s, const struct version *horizon, struct arena *a)
 {
     struct version top = s->base;
@@ -99,6 +108,7 @@ void record_state_fold(struct record_state *s, const struct version *horizon, st
     if (s->existence == RECORD_EXISTS && version_is_none(&s->dirty) &&
         version_compare(&s->existed, horizon) <= 0 && version_compare(&top, &s->existed) > 0)
         s->existed = top; /* one version fewer to keep: what is compared with it is newer than both */
+    s->base_edited &= version_compare(&top, &s->base) == 0; /* else it stands for others, too */
     s->base = top;
     s->fields = fields;
     s->n = n;
@@ -184,6 +194,30 @@ static void put_kept(struct buf *b, const struct mirror_value *v)
     }
 }
 
+enum { BASE_EDITED = 1, FIELDS_EDITED = 2 };
+
+static bool has_edited(const struct record_state *s)
+{
+    bool edited = s->base_edited;
+    for (uint32_t i = 0; i < s->n; i++)
+        edited |= s->fields[i].edited;
+    return edited;
+}
+
+static void put_edited(struct buf *b, const struct record_state *s)
+{
+    bool fields = false;
+    for (uint32_t i = 0; i < s->n; i++)
+        fields |= s->fields[i].edited;
+    buf_add_char(b, (char)((s->base_edited ? BASE_EDITED : 0) | (fields ? FIELDS_EDITED : 0)));
+    for (uint32_t first = 0; fields && first < s->n; first += 8) {
+        unsigned bits = 0;
+        for (uint32_t i = first; i < s->n && i < first + 8; i++)
+            bits |= (unsigned)s->fields[i].edited << (i - first);
+        buf_add_char(b, (char)bits);
+    }
+}
+
 void record_state_encode(const struct record_state *s, struct buf *out)
 {
     struct version last = VERSION_NONE;
@@ -201,7 +235,7 @@ void record_state_encode(const struct record_state *s, struct buf *out)
         flags |= s->fields[i].kept ? HAS_KEPT : 0;
         flags |= s->fields[i].hash ? HAS_HASHES : 0;
     }
-    const bool edits = s->bound_ms || s->edit_ms;
+    const bool edits = s->bound_ms || s->edit_ms || has_edited(s);
     buf_add_char(out, edits ? FORMAT_EDITS : FORMAT);
     buf_add_char(out, (char)flags);
     if (s->existence != RECORD_UNSEEN)
@@ -223,6 +257,8 @@ void record_state_encode(const struct record_state *s, struct buf *out)
         put_kept(out, s->fields[i].kept);
     for (uint32_t i = 0; (flags & HAS_HASHES) && i < s->n; i++)
         buf_add(out, &s->fields[i].hash, sizeof s->fields[i].hash);
+    if (edits)
+        put_edited(out, s);
 }
 
 struct bytes {
@@ -322,6 +358,21 @@ static const struct mirror_value *get_kept(struct bytes *b, struct arena *a)
     return v;
 }
 
+static void get_edited(struct bytes *b, struct record_state *s)
+{
+    struct field_version *fields = (struct field_version *)s->fields;
+    const unsigned which = (unsigned)get_varint(b);
+    const size_t n = which & FIELDS_EDITED ? ((size_t)s->n + 7) / 8 : 0;
+    if (b->bad || which > (BASE_EDITED | FIELDS_EDITED) || (size_t)(b->end - b->p) < n) {
+        b->bad = true;
+        return;
+    }
+    s->base_edited = which & BASE_EDITED;
+    for (uint32_t i = 0; n && i < s->n; i++)
+        fields[i].edited = b->p[i / 8] >> (i % 8) & 1;
+    b->p += n;
+}
+
 int record_state_decode(struct span bytes, struct arena *a, struct record_state *out, struct err *e)
 {
     struct version last = VERSION_NONE;
@@ -360,6 +411,8 @@ int record_state_decode(struct span bytes, struct arena *a, struct record_state 
         memcpy(&fields[i].hash, b.p, sizeof fields[i].hash);
         b.p += sizeof fields[i].hash;
     }
+    if (edits)
+        get_edited(&b, out);
     if (!b.bad && b.p == b.end)
         return 0;
     *out = RECORD_STATE_NONE;

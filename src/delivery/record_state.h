@@ -4,7 +4,8 @@
  * A field that is not listed has the version `base`: that of the newest full image (or deletion that is not soft,
  * which is one of nothing), or of what was folded below the horizon. Listed fields are newer. Existence is a field of its
  * own; UPDATEs do not touch it. As bytes: flags, the versions once each as differences to the first, the
- * fields of a version as a list of small differences; 12 to 40 bytes for most records.
+ * fields of a version as a list of small differences; 12 to 40 bytes for most records. Where edits in the target won, a
+ * bit per field behind it; no decision looks at them.
  *
  * Fields are named by their numbers in _tidemark_fields, which are never reused.
  *
@@ -38,12 +39,14 @@ struct field_version {
      * back. NULL: there is none, or nobody knows it. */
     const struct mirror_value *kept;
     uint64_t hash; /* of the value last written, for entities that skip what is unchanged; 0: none */
+    bool edited;   /* its change did not reach the row: an edit in the target won. For people alone */
 };
 
 struct record_state {
     enum record_existence existence;
     struct version existed; /* when that came; VERSION_NONE while RECORD_UNSEEN */
     struct version base;
+    bool base_edited;     /* the image that base is of did not reach the row: an edit in the target won */
     struct version dirty; /* the newest gap that no full image has covered; VERSION_NONE: none */
     int64_t deleted_ms;   /* when it was, if softly: for a row that is made afterwards; 0: not */
     int64_t stamp_ms;     /* what we last wrote into the target's last-modified column; 0: nothing */
@@ -78,6 +81,9 @@ void record_state_keep(struct record_state *s, uint32_t i, const struct mirror_v
 /* The values last written of these fields (ascending; hash 0: unknown), by a change of this version. */
 void record_state_hash(struct record_state *s, const struct version *v, uint32_t n, const uint32_t *fields,
                        const uint64_t *hashes, struct arena *a);
+
+/* What change `v` said of these fields, or as a full image of all, did not reach the row. The list must be the caller's. */
+void record_state_edited(struct record_state *s, const struct version *v);
 
 /* What is not newer than `horizon` can not be contested any more: it goes into the base. */
 void record_state_fold(struct record_state *s, const struct version *horizon, struct arena *a);

@@ -356,6 +356,7 @@ int settle_apply(struct settle *s, struct piece *piece, struct err *e)
         /* decided, and for good: what won here must not come again with a repeat */
         d.row = CONFLICT_ROW_STATE;
         d.next.edit_ms = when;
+        record_state_edited(&d.next, &m->change.version);
     } else {
         piece->outcome = d.superseded ? OUTCOME_SUPERSEDED : OUTCOME_DELIVERED;
         if (touches)

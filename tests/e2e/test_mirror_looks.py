@@ -177,6 +177,44 @@ class Looks(case.Case):
         self.assertIn("No such file", self.explained(record)["held"][0]["error"])
         self.assertIn("sink mirror: cannot open ", self.expect(self.tm.call("status", "--explain", record), 0).out)
 
+    def test_edit_won(self):
+        """changes that an edit in the target kept from the row are told as such, and no others"""
+        self.filled(105)
+        self.mirror(on_delete="hard", entities={"Account": {"last_modified_column": "last_modified_date"}})
+        self.expect(self.tm.run_until_idle(), 0)
+        with sqlite3.connect(self.database) as database:
+            edited = {record for (record,) in database.execute("SELECT id FROM account")}
+            database.execute("UPDATE account SET name = 'edited', last_modified_date = '2999-01-01T00:00:00.000Z'")
+        before = self.journal()["head"]
+        self.bus.order("publish 200")
+        self.bus.wait_published(EVENTS + 200)
+        self.expect(self.tm.run_until_idle(), 0)
+        with sqlite3.connect(self.database) as database:
+            held = dict(database.execute("SELECT id, name FROM account"))
+        self.assertEqual({held[record] for record in edited}, {"edited"})
+        told, deletions, fields = {}, 0, 0
+        for record in held:
+            explained = told[record] = self.explained(record, "--sink", "mirror")
+            newest = {}
+            for event in explained["events"]:
+                (lost,) = event["edit_won"] or [None]
+                if lost:
+                    self.assertIn(record, edited)
+                    self.assertGreater(event["seq"], before)
+                    deletions += lost["deletion"]
+                    self.assertEqual(lost["deletion"], event["change_type"] == "DELETE")
+                    newest.update(dict.fromkeys(lost["fields"], event["seq"]))
+            for field in explained["held"][0]["fields"]:
+                self.assertEqual(field.get("edit_won", False), field["field"] in newest, (record, field))
+                fields += field["field"] in newest
+        self.assertGreater(deletions, 0)
+        self.assertGreater(fields, 0)
+        record = next(record for record in told if any(event["edit_won"] and event["edit_won"][0]["fields"]
+                                                       for event in told[record]["events"]))
+        text = self.expect(self.tm.call("status", "--explain", record), 0).out
+        self.assertRegex(text, r"\n    mirror: not written, the row had been edited in the target: \w+")
+        self.assertRegex(text, r" an edit in the target, not seq \d+ ")
+
     def test_doctor(self):
         """doctor says whether the database can be made or written, and how its tables stand; it changes nothing"""
         self.filled(105)

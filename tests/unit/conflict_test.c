@@ -312,7 +312,8 @@ static struct record_state draw_state(struct rng *r, struct arena *a)
     s.edit_ms = rng_below(r, 2) ? (int64_t)rng_next(r) : 0;
     s.n = (uint32_t)rng_below(r, rng_below(r, 10) ? 12 : 600);
     struct field_version *fields = arena_alloc(a, (s.n + 1) * sizeof *fields);
-    bool hashes = rng_below(r, 2), kept = rng_below(r, 2);
+    bool hashes = rng_below(r, 2), kept = rng_below(r, 2), edited = rng_below(r, 2);
+    s.base_edited = edited && rng_below(r, 2);
     for (uint32_t i = 0, number = 0; i < s.n; i++) {
         number += 1 + (uint32_t)rng_below(r, 5);
         fields[i] = (struct field_version){
@@ -327,6 +328,7 @@ static struct record_state draw_state(struct rng *r, struct arena *a)
         else
             v->as.integer = (int64_t)rng_next(r);
         fields[i].kept = kept && rng_below(r, 2) ? v : NULL;
+        fields[i].edited = edited && rng_below(r, 2);
     }
     s.fields = fields;
     return s;
@@ -366,12 +368,14 @@ static void a_state_survives_its_bytes(void **state)
         assert_true(back.stamp_ms == s.stamp_ms);
         assert_true(back.deleted_ms == s.deleted_ms);
         assert_true(back.bound_ms == s.bound_ms && back.edit_ms == s.edit_ms);
+        assert_int_equal(back.base_edited, s.base_edited);
         assert_int_equal(back.n, s.n);
         for (uint32_t i = 0; i < s.n; i++) {
             assert_int_equal(back.fields[i].field, s.fields[i].field);
             assert_int_equal(version_compare(&back.fields[i].version, &s.fields[i].version), 0);
             assert_true(back.fields[i].hash == s.fields[i].hash);
             assert_same_value(back.fields[i].kept, s.fields[i].kept);
+            assert_int_equal(back.fields[i].edited, s.fields[i].edited);
         }
         record_state_encode(&back, &again);
         assert_true(span_equal(buf_span(&bytes), buf_span(&again)));

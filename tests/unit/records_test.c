@@ -10,6 +10,7 @@
 #include "base/exit_code.h"
 #include "base/file.h"
 #include "delivery/authority.h"
+#include "delivery/record_state.h"
 #include "delivery/redeliver.h"
 #include "delivery/transaction.h"
 #include "fake_mirror.h"
@@ -1279,6 +1280,60 @@ static void a_target_that_stamps_every_row_itself_edits_none(void **state)
     }
 }
 
+/* Which changes an edit kept from the row: "NAME PHONE rest", 'e' for each; what comes after is written again. */
+static const char *edits_of(const char *id)
+{
+    static char text[4];
+    struct arena a = ARENA_INIT;
+    struct err e = ERR_INIT;
+    struct record_state s;
+    const struct fake_row *r = fake_find(&fake.held, "x", span_of_str(id));
+    assert_int_equal(record_state_decode(span_of(r->state, r->n_state), &a, &s, &e), 0);
+    const struct field_version *name = record_state_find(&s, 1), *phone = record_state_find(&s, 2);
+    snprintf(text, sizeof text, "%c%c%c", name && name->edited ? 'e' : '-',
+             phone && phone->edited ? 'e' : '-', s.base_edited ? 'e' : '-');
+    arena_release(&a);
+    return text;
+}
+
+static void what_an_edit_kept_from_the_row_is_remembered(void **state)
+{
+    struct fixture *f = *state;
+    entity = (struct entity_config){.entity = names[3],
+                                    .key = names[4],
+                                    .last_modified_column = names[5],
+                                    .conflict = CONFLICT_NEWEST_WINS,
+                                    .on_delete = DELETE_HARD};
+    f->sinks[0].n_entities = 1;
+    f->sinks[0].entities = &entity;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 12, A1, NULL, "2"});
+    settle(f);
+    stop(f);
+    assert_string_equal(edits_of(A1), "---");
+    edit_row(A1, "edited", T0 + 25);
+    SAY(f, {UPDATE, 20, A1, "lost", "lost"});
+    settle(f);
+    stop(f);
+    assert_string_equal(row(A1), "edited|2|Hot");
+    assert_string_equal(edits_of(A1), "ee-");
+    SAY(f, {UPDATE, 30, A1, NULL, "3"});
+    settle(f);
+    stop(f);
+    assert_string_equal(row(A1), "edited|3|Hot");
+    assert_string_equal(edits_of(A1), "e--");
+    edit_row(A1, "edited again", T0 + 60);
+    SAY(f, {CREATE, 50, A1, "image", "4", "Cold"});
+    settle(f);
+    stop(f);
+    assert_string_equal(row(A1), "edited again|3|Hot");
+    assert_string_equal(edits_of(A1), "--e");
+    SAY(f, {CREATE, 70, A1, "image", "5", "Cold"});
+    settle(f);
+    stop(f);
+    assert_string_equal(row(A1), "image|5|Cold");
+    assert_string_equal(edits_of(A1), "---");
+}
+
 /* --- killed at every point, with a real database ------------------------------------------------------ */
 
 static void order_of_events(struct fixture *f)
@@ -1440,6 +1495,7 @@ int main(int argc, char **argv)
         TEST(orgs_have_no_horizon_in_common),
         TEST(edits_of_the_target_are_respected_as_configured),
         TEST(a_target_that_stamps_every_row_itself_edits_none),
+        TEST(what_an_edit_kept_from_the_row_is_remembered),
         TEST(dying_anywhere_loses_and_repeats_nothing),
         TEST(dying_anywhere_leaves_no_untrue_letter),
     };

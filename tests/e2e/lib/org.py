@@ -1,5 +1,7 @@
 """A simulated org: tidemark-sim on ports of its own, and what it has published."""
 import json
+import urllib.error
+import urllib.request
 
 from . import place, programs, waiting
 
@@ -49,6 +51,14 @@ class Org:
 
     def wait_published(self, count, seconds=30):
         waiting.until(lambda: len(self.ledger()) >= count, f"{count} events published", seconds)
+
+    def order(self, line):
+        """What the simulator is to do (docs/simulator.md)."""
+        request = urllib.request.Request(f"{self.login_url}/faults", data=line.encode(), method="POST")
+        try:
+            urllib.request.urlopen(request, timeout=30).read()
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"order {line!r}: {error.read().decode()}") from None
 
     def stop(self):
         self.program.terminate()

@@ -42,7 +42,6 @@ import functools
 import json
 import re
 import shlex
-import urllib.error
 import urllib.request
 
 import yaml
@@ -107,19 +106,12 @@ class Scenario(case.Case):
     def step(self, step):
         word, _, rest = step.partition(" ")
         if ORDER.match(step):
-            self.order(step)
+            self.bus.order(step)
             return
         do = getattr(self, "do_" + word.replace("-", "_"), None)
         if not do:
             raise ValueError(f"{self.path.name}: unknown step {step!r}")
         do(rest)
-
-    def order(self, line):
-        request = urllib.request.Request(f"{self.bus.login_url}/faults", data=line.encode(), method="POST")
-        try:
-            urllib.request.urlopen(request, timeout=30).read()
-        except urllib.error.HTTPError as error:
-            raise AssertionError(f"order {line!r}: {error.read().decode()}") from None
 
     def do_start(self, _):
         scale = self.text.get("clock")
