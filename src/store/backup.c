@@ -6,6 +6,7 @@
 #include "base/killpoint.h"
 #include "base/text.h"
 #include "store/incidents.h"
+#include "store/owner.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -48,15 +49,24 @@ static int remove_partial(const char *partial, struct err *e)
     return rmdir(partial) == 0 || errno == ENOENT ? 0 : fail(e, "remove", partial);
 }
 
+static int make_folder(const char *path, const char *parent, struct err *e)
+{
+    if (mkdir(path, 0700) != 0)
+        return fail(e, "make", path);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return fail(e, "open", path);
+    owner_give(fd, parent);
+    close(fd);
+    return 0;
+}
+
 /* A fresh folder for the copy, within the one it is for: renaming it into place never crosses a mount. */
 static char *begin_partial(const char *dir, struct err *e)
 {
     char *partial = xasprintf("%s/%s", dir, partial_name);
-    if (remove_partial(partial, e) == 0) {
-        if (mkdir(partial, 0700) == 0)
-            return partial;
-        fail(e, "make", partial);
-    }
+    if (remove_partial(partial, e) == 0 && make_folder(partial, dir, e) == 0)
+        return partial;
     free(partial);
     return NULL;
 }
@@ -144,6 +154,8 @@ static int copy_to(struct store *st, const char *partial, const struct backup_pr
 {
     char *path = xasprintf("%s/data.mdb", partial);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        owner_give(fd, partial);
     int rc = fd >= 0 ? copy_with_progress(st, fd, progress, e) : fail(e, "make", path);
     if (rc == 0 && fsync(fd) != 0)
         rc = fail(e, "sync", path);
@@ -270,7 +282,7 @@ static int keep_old(const char *folder, struct backup_facts *facts, struct err *
     clock_format_ms(clock_wall_ms(), when);
     snprintf(facts->aside, sizeof facts->aside, "%s/replaced-%s", folder, when);
     char *from = xasprintf("%s/data.mdb", folder), *to = xasprintf("%s/data.mdb", facts->aside);
-    int rc = mkdir(facts->aside, 0700) == 0 ? 0 : fail(e, "make", facts->aside);
+    int rc = make_folder(facts->aside, folder, e);
     if (rc == 0 && link(from, to) != 0)
         rc = fail(e, "keep the old store as", to);
     if (rc == 0)
@@ -300,6 +312,8 @@ static int put_in_place(const char *partial, const struct restore_order *order, 
 static int open_backup(const struct restore_order *order, struct store **source, struct err *e)
 {
     struct stat from, there;
+    if (!has_data(order->from, &from) && errno == EACCES)
+        return err_set(e, ERR_CONFIG, "restore", EACCES, "%s: this user may not look into it (%s)", order->from, strerror(EACCES));
     if (!has_data(order->from, &from))
         return err_set(e, ERR_CONFIG, "restore", errno, "%s is no backup: it has no data.mdb (%s)", order->from, strerror(errno));
     bool is_there = has_data(order->folder, &there);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "store/guard.h"
+#include "store/owner.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -126,6 +127,7 @@ static int take_lock(struct store *st, struct err *e)
 {
     char *path = xasprintf("%s/tidemark.lock", st->folder);
     int rc = -1;
+    owner_make(st->folder, "tidemark.lock");
     st->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (st->lock_fd < 0) {
         store_error(st, errno, "cannot open the lock file", e);
@@ -209,6 +211,8 @@ static int open_environment(struct store *st, struct err *e)
         flags |= MDB_RDONLY;
     if (st->mode == STORE_COPY)
         flags |= MDB_NOLOCK;
+    else
+        owner_make(st->folder, "lock.mdb");
     int rc = try_environment(st, flags);
     if (st->mode == STORE_READ_ONLY && (rc == EROFS || rc == EACCES))
         rc = try_environment(st, flags | MDB_NOLOCK);
@@ -299,7 +303,11 @@ static int require_existing(const struct store *st, struct err *e)
 {
     char *data = xasprintf("%s/data.mdb", st->folder);
     int rc = 0;
-    if (access(data, F_OK) != 0)
+    if (access(data, F_OK) != 0 && errno == EACCES)
+        rc = err_set(e, ERR_STORE, "store", EACCES,
+                     "store %s: this user may not look into it (%s): use the daemon's, or root", st->folder,
+                     strerror(EACCES));
+    else if (access(data, F_OK) != 0)
         rc = err_set(e, ERR_STORE, "store", errno, "store %s: no store here (%s)", st->folder,
                      strerror(errno));
     free(data);

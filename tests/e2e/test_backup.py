@@ -3,8 +3,9 @@
 """tidemark backup and restore: an older store under a newer file, and nothing lost, repeated or left unsaid."""
 import os
 import shutil
+import unittest
 
-from lib import case, org as orgs, verdict, waiting
+from lib import case, org as orgs, place, programs, verdict, waiting
 import tap_print
 
 EVENTS = 400
@@ -141,6 +142,37 @@ class Backup(case.Case):
         tidemark = self.tidemark()
         self.expect(tidemark.call("backup", str(self.backup)), 3, "no store here")
         self.assertFalse(self.backup.exists())
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root, to be two users")
+    def test_as_root(self):
+        """root restores and looks at the store of a daemon that is not root, which then goes on; others are told"""
+        daemon, stranger = 65534, 65533
+        program = shutil.copy(place.TIDEMARK, self.folder / "tidemark")
+        tidemark = self.filled(events=80)
+        os.chown(self.folder, daemon, daemon)
+        for path in self.folder.rglob("*"):
+            os.chown(path, daemon, daemon)
+
+        def as_user(user, *words, seconds=60):
+            return programs.call([program, *tidemark.command(*words)[1:]], seconds, tidemark.env,
+                                 user=user, group=user, extra_groups=[])
+        self.expect(as_user(daemon, "backup", self.backup), 0)
+        for word in ("lock.mdb", "tidemark.lock"):
+            (tidemark.store / word).unlink()
+        self.expect(tidemark.call("status"), 0)
+        self.expect(tidemark.call("replay", "--subscription", tidemark.name_of(orgs.ACCOUNTS), "--from", "latest"), 0)
+        self.expect(tidemark.call("restore", str(self.backup), "--force"), 0)
+        self.expect(tidemark.call("status"), 0)
+        owners = {str(path.relative_to(self.folder)): path.stat().st_uid for path in [*tidemark.store.rglob("*"), self.backup]}
+        self.assertEqual(set(owners.values()), {daemon}, owners)
+        self.publish_more(160)
+        self.expect(as_user(daemon, "run", "--until-idle", "1"), 0)
+        self.check(tidemark)
+        os.chmod(self.folder, 0o711)
+        for words in (["status"], ["incidents", "list"], ["replay", "--subscription", tidemark.name_of(orgs.ACCOUNTS), "--from", "latest"],
+                      ["backup", str(self.folder / "other")]):
+            self.expect(as_user(stranger, *words), 3, "this user may not look into it")
+        self.expect(as_user(stranger, "restore", self.backup), 2, "this user may not look into it")
 
     def test_killed(self):
         """killed at any point: the backup is whole or not there, the store is the old one or the new; then it works"""
