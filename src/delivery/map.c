@@ -9,7 +9,6 @@
 #include "delivery/map.h"
 
 #include "base/alloc.h"
-#include "base/json.h"
 #include "config/names.h"
 #include "delivery/map_parts.h"
 #include "delivery/map_table.h"
@@ -343,24 +342,9 @@ int map_entity(struct map *m, const struct event_schema *schema, struct span ent
 }
 
 enum map_result map_value(const struct map_entity *entity, const struct map_slot *slot,
-                          const struct cell *cell, struct arena *a, struct mirror_value *out, const char **flagged,
-                          struct err *why)
+                          const struct cell *cell, struct arena *a, struct mirror_value *out,
+                          const char **flagged, struct err *why)
 {
     (void)entity;
     return coerce(slot->rule, cell, a, out, flagged, why);
-}
-
-void map_patch_add(struct buf *patch, const char *member, const struct mirror_value *value)
-{
-    if (patch->len)
-        patch->data[patch->len - 1] = ','; /* in place of the '}' */
-    else
-        buf_add_char(patch, '{');
-    json_add_string(patch, span_of_str(member));
-    buf_add_char(patch, ':');
-    if (value->is_null)
-        buf_add_str(patch, "null");
-    else
-        buf_add_span(patch, value->as.text);
-    buf_add_char(patch, '}');
 }

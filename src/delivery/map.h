@@ -94,5 +94,7 @@ MUST_CHECK enum map_result map_value(const struct map_entity *entity, const stru
  * removes it.
  */
 void map_patch_add(struct buf *patch, const char *member, const struct mirror_value *value);
+/* A member of such an object, as the text that stands there. False: it has none of this name, or is no object. */
+bool map_patch_find(struct span object, const char *member, struct span *value);
 
 #endif

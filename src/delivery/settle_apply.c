@@ -93,6 +93,13 @@ static bool is_soft(const struct record *r)
     return r->table->mirror->on_delete == MIRROR_SOFT;
 }
 
+/* A member of a shared column has its name from the schema of the event. */
+static bool is_known_to(const struct piece *piece, uint32_t source)
+{
+    const struct mirror_table *t = piece->record->table->mirror;
+    return !t->columns[t->sources[source].column].merged || member_of(piece->of->entity, source);
+}
+
 /* A record comes back: what was newer than its deletion goes to the row, too. In a marked row it is already. */
 static void bring_back(struct settle *s, const struct piece *piece, struct conflict_decision *d)
 {
@@ -101,7 +108,7 @@ static void bring_back(struct settle *s, const struct piece *piece, struct confl
         const uint32_t source = table_source(piece->record->table, f->field);
         if (source == NO_COLUMN)
             continue;
-        if (f->kept) {
+        if (f->kept && is_known_to(piece, source)) {
             put_source(s, piece, source, f->kept);
             record_state_keep(&d->next, i, NULL);
         } else if (!is_soft(piece->record)) {
@@ -169,26 +176,39 @@ static void apply_upsert(struct settle *s, struct piece *piece, const struct map
     r->pending = CONFLICT_ROW_UPSERT;
 }
 
+/* What the row holds of a field now, be it written or pending. *found false: nobody knows. */
+static int held_value(struct settle *s, const struct piece *piece, uint32_t source, bool *found,
+                      struct mirror_value *out, struct err *e)
+{
+    const struct record *r = piece->record;
+    const struct mirror_table *t = r->table->mirror;
+    const uint32_t column = t->sources[source].column;
+    *found = is_set(r, column);
+    if (*found)
+        *out = r->values[column];
+    else if (r->held.has_row && s->ops->text(s->mirror, t, r->id, column, s->arena, found, out, e) != 0)
+        return -1;
+    if (!*found || !t->columns[column].merged)
+        return 0;
+    const char *member = member_of(piece->of->entity, source);
+    *found = member != NULL;
+    if (member && !out->is_null)
+        out->is_null = !map_patch_find(out->as.text, member, &out->as.text);
+    return 0;
+}
+
 /* Values that are newer than the deletion outlive the row. */
-static int keep_values(struct settle *s, struct record *r, struct record_state *next, struct err *e)
+static int keep_values(struct settle *s, const struct piece *piece, struct record_state *next, struct err *e)
 {
     for (uint32_t i = 0; i < next->n; i++) {
         const struct field_version *f = &next->fields[i];
-        const uint32_t source = table_source(r->table, f->field);
+        const uint32_t source = table_source(piece->record->table, f->field);
         if (f->kept || source == NO_COLUMN)
             continue;
-        const uint32_t column = r->table->mirror->sources[source].column;
         struct mirror_value *v = arena_alloc(s->arena, sizeof *v);
         bool found = false;
-        if (r->table->mirror->columns[column].merged)
-            continue;
-        if (is_set(r, column)) {
-            *v = r->values[column];
-            found = true;
-        } else if (r->held.has_row &&
-                   s->ops->text(s->mirror, r->table->mirror, r->id, column, s->arena, &found, v, e) != 0) {
+        if (held_value(s, piece, source, &found, v, e) != 0)
             return -1;
-        }
         if (found)
             record_state_keep(next, i, v);
     }
@@ -198,7 +218,7 @@ static int keep_values(struct settle *s, struct record *r, struct record_state *
 static int apply_delete(struct settle *s, struct piece *piece, struct conflict_decision *d, struct err *e)
 {
     struct record *r = piece->record;
-    if (!is_soft(r) && keep_values(s, r, &d->next, e) != 0)
+    if (!is_soft(r) && keep_values(s, piece, &d->next, e) != 0)
         return -1;
     r->set = NULL;
     r->patches = NULL;
@@ -216,9 +236,7 @@ static void apply_state(struct piece *piece, const struct mapped *m, struct conf
     for (uint32_t i = 0, k = 0; m->change.kind == CONFLICT_UPDATE && i < m->change.n; i++) {
         while (k < d->next.n && d->next.fields[k].field < m->change.fields[i])
             k++;
-        const uint32_t column = r->table->mirror->sources[m->sources[i]].column;
-        if (d->won[i] && k < d->next.n && d->next.fields[k].field == m->change.fields[i] && !m->leaves[i] &&
-            !r->table->mirror->columns[column].merged)
+        if (d->won[i] && k < d->next.n && d->next.fields[k].field == m->change.fields[i] && !m->leaves[i])
             record_state_keep(&d->next, k, &m->values[i]);
     }
     if (r->pending == CONFLICT_ROW_NONE)

@@ -350,6 +350,36 @@ static void members_of_a_json_column_are_json(void **state)
     buf_release(&patch);
 }
 
+static void a_member_of_a_shared_object_is_found_as_it_stands(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *object, *member, *value; /* NULL: it has none */
+    } cases[] = {
+        {"{\"City\":\"Kiel\"}", "City", "\"Kiel\""},
+        {"{\"City\": \"Kiel\", \"Zip\": 24103.50}", "Zip", "24103.50"},
+        {" { \"A\" : [1, {\"City\": 2}, \"}\"] , \"City\" :true } ", "City", "true"},
+        {"{\"A\":{\"City\":2},\"B\":\"\\\",\\\"City\\\":3\"}", "City", NULL},
+        {"{\"A\":{\"City\":2,\"x\":[]}}", "A", "{\"City\":2,\"x\":[]}"},
+        {"{\"Zip\\\"\":1}", "Zip\"", "1"},
+        {"{\"City\":null}", "City", "null"},
+        {"{}", "City", NULL},
+        {"", "City", NULL},
+        {"null", "City", NULL},
+        {"[\"City\"]", "City", NULL},
+        {"{\"City\"", "City", NULL},
+        {"{\"City\":", "City", NULL},
+        {"{\"City", "City", NULL},
+        {"{\"City\":\"Kiel\\", "Zip", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct span value = span_of(NULL, 0);
+        const bool found = map_patch_find(span_of_str(cases[i].object), cases[i].member, &value);
+        if (found != (cases[i].value != NULL) || (found && !span_equal_str(value, cases[i].value)))
+            fail_msg("%s of %s: %d, %.*s", cases[i].member, cases[i].object, found, SPAN_ARG(value));
+    }
+}
+
 static void phone_numbers_are_cleaned(void **state)
 {
     (void)state;
@@ -695,6 +725,7 @@ int main(void)
         cmocka_unit_test(other_kinds_are_converted_or_refused),
         cmocka_unit_test(lists_records_and_multi_select_picklists),
         cmocka_unit_test(members_of_a_json_column_are_json),
+        cmocka_unit_test(a_member_of_a_shared_object_is_found_as_it_stands),
         cmocka_unit_test(phone_numbers_are_cleaned),
         cmocka_unit_test(amounts_are_cleaned),
         cmocka_unit_test(lengths_are_counted_in_characters),

@@ -170,24 +170,32 @@ struct world {
 static char subscription_name[] = "xs", topic[] = "/data/XChangeEvent", sink_name[] = "warehouse";
 static uint32_t first_subscription[] = {0};
 
+/* Where the fields go: columns of their own, one for the address, one for all of them. */
+enum form { FORM_COLUMNS, FORM_ADDRESS, FORM_OBJECT };
+
+static enum form form_of(uint64_t seed)
+{
+    return (enum form)((seed + seed / 3) % 3);
+}
+
 /* How the sink of a world is configured follows from its seed. */
 static struct sink_config config_of(uint64_t seed, enum sink_kind kind, char *database)
 {
     static const int64_t batches[] = {1, 7, 40, 200, 1000};
     static const enum delete_policy deletes[] = {DELETE_HARD, DELETE_SOFT, DELETE_ARCHIVE};
-    return (struct sink_config){.name = sink_name,
-                                .kind = kind,
-                                .path = kind == SINK_KIND_SQLITE ? database : NULL,
-                                .dsn = kind == SINK_KIND_POSTGRES ? database : NULL,
-                                .n_subscriptions = 1,
-                                .subscriptions = first_subscription,
-                                .batch_events = batches[seed % 5] == 1 ? 3 : batches[seed % 5],
-                                .on_delete = deletes[seed % 3],
-                                .conflict = CONFLICT_NEWEST_WINS,
-                                .new_fields = NEW_FIELDS_ADD,
-                                .compounds = COMPOUNDS_FLATTEN,
-                                .transactions = seed / 3 % 2 ? TRANSACTIONS_ATOMIC
-                                                             : TRANSACTIONS_BEST_EFFORT};
+    return (struct sink_config){
+        .name = sink_name,
+        .kind = kind,
+        .path = kind == SINK_KIND_SQLITE ? database : NULL,
+        .dsn = kind == SINK_KIND_POSTGRES ? database : NULL,
+        .n_subscriptions = 1,
+        .subscriptions = first_subscription,
+        .batch_events = batches[seed % 5] == 1 ? 3 : batches[seed % 5],
+        .on_delete = deletes[seed % 3],
+        .conflict = CONFLICT_NEWEST_WINS,
+        .new_fields = form_of(seed) == FORM_OBJECT ? NEW_FIELDS_JSON : NEW_FIELDS_ADD,
+        .compounds = form_of(seed) == FORM_ADDRESS ? COMPOUNDS_JSON : COMPOUNDS_FLATTEN,
+        .transactions = seed / 3 % 2 ? TRANSACTIONS_ATOMIC : TRANSACTIONS_BEST_EFFORT};
 }
 
 static void swap(size_t *a, size_t *b)
@@ -429,7 +437,7 @@ struct reader {
     sqlite3_stmt *stmt;
     PGconn *conn;
     PGresult *result;
-    char sql[400];
+    char sql[700];
 };
 
 enum { INCOMPLETE = MODEL_FIELDS, VERSION, MARKED, DELETED_MS, CELLS };
@@ -465,6 +473,26 @@ static bool is_soft(const struct world *w)
     return config_of(w->seed, w->kind, NULL).on_delete == DELETE_SOFT;
 }
 
+/* The fields of the model as the columns hold them; both databases read members alike where the path has no dot. */
+static const char *fields_sql(const struct world *w)
+{
+    const bool postgres = w->kind == SINK_KIND_POSTGRES;
+    switch (form_of(w->seed)) {
+    case FORM_ADDRESS:
+        return "name,phone,amount,count,CAST(flag AS "
+               "int),billing_address->>'City',billing_address->>'Street'";
+    case FORM_OBJECT:
+        return postgres ? "_fields->>'Name',_fields->>'Phone',_fields->>'Amount',_fields->>'Count',"
+                          "CAST(CAST(_fields->>'Flag' AS boolean) AS int),_fields->>'BillingAddress.City',"
+                          "_fields->>'BillingAddress.Street'"
+                        : "_fields->>'Name',_fields->>'Phone',_fields->>'Amount',_fields->>'Count',"
+                          "_fields->>'Flag',_fields->>'$.\"BillingAddress.City\"',"
+                          "_fields->>'$.\"BillingAddress.Street\"'";
+    default:
+        return "name,phone,amount,count,CAST(flag AS int),billing_address_city,billing_address_street";
+    }
+}
+
 static void reader_open(struct reader *r, const struct world *w)
 {
     const bool postgres = w->kind == SINK_KIND_POSTGRES;
@@ -473,10 +501,8 @@ static void reader_open(struct reader *r, const struct world *w)
                             ? "CAST(_deleted AS int),CAST(extract(epoch FROM _deleted_at)*1000 AS bigint)"
                             : "_deleted,CAST(strftime('%s',_deleted_at) AS int)*1000";
     memset(r, 0, sizeof *r);
-    snprintf(r->sql, sizeof r->sql,
-             "SELECT name,phone,amount,count,CAST(flag AS int),billing_address_city,billing_address_street,"
-             "CAST(_incomplete AS int),_version,%s FROM x WHERE id=$1",
-             marks);
+    snprintf(r->sql, sizeof r->sql, "SELECT %s,CAST(_incomplete AS int),_version,%s FROM x WHERE id=$1",
+             fields_sql(w), marks);
     if (postgres)
         r->conn = postgres_connect_to(w->database);
     else if (sqlite3_open(w->database, &r->db) != SQLITE_OK ||
