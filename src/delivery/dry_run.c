@@ -194,7 +194,9 @@ static int show_batch(struct mirror *m, struct batch *b, uint32_t raise, struct 
     struct pieces pieces = {.n = 0};
     struct tables tables = {NULL, 0};
     struct mirror_remarks remarks = {BUF_INIT, BUF_INIT};
-    struct settle s = {.ops = &show_ops, .mirror = m, .pieces = &pieces, .arena = &b->arena};
+    struct poison none = {.n = 0};
+    poison_of_batch(&none, 0);
+    struct settle s = {.ops = &show_ops, .mirror = m, .pieces = &pieces, .arena = &b->arena, .poison = &none};
     int rc = 0;
     pieces_find(&pieces, b, raise, map, &tables, b->subject);
     for (size_t i = 0; rc == 0 && i < tables.n; i++)

@@ -34,7 +34,7 @@ struct records {
     struct tables tables;
     struct pieces pieces;
     struct mirror_remarks remarks;
-    struct poisoned poisoned;
+    struct poison poison;
     bool fenced;          /* another has taken over: only a person can tell whether it is gone */
     uint64_t head;        /* of the journal when it last grew … */
     int64_t head_mono_ms; /* … and when that was */
@@ -76,7 +76,7 @@ static void records_free(struct delivery_loop *d)
     map_free(r->map);
     tables_release(&r->tables);
     noted_release(&r->noted);
-    free(r->poisoned.all);
+    poison_release(&r->poison);
     buf_release(&r->remarks.notice);
     buf_release(&r->remarks.odd);
     free(r);
@@ -361,20 +361,28 @@ static int write_target(struct delivery_loop *d, struct err *why)
                        .mirror = r->mirror,
                        .pieces = &r->pieces,
                        .arena = &b->arena,
-                       .poisoned = &r->poisoned,
+                       .poison = &r->poison,
                        .atomic = d->options.sink->transactions == TRANSACTIONS_ATOMIC};
     pieces_find(&r->pieces, b, r->horizon.raise, r->map, &r->tables, d->subject);
     const bool horizon = has_horizon(r);
     if (horizon)
         s.horizon = r->below;
-    if (r->ops->begin(r->mirror, why) != 0 || prepare_tables(r, why) != 0)
+    poison_of_batch(&r->poison, d->record.cursor);
+    if (r->ops->begin(r->mirror, why) != 0 || prepare_tables(r, why) != 0) {
+        poison_forget(&r->poison);
         return -1;
+    }
     pieces_map(&r->pieces, b);
-    if (settle_load(&s, why) != 0)
+    if (settle_load(&s, why) != 0) {
+        poison_forget(&r->poison);
         return -1;
+    }
     int rc = settle_pieces(&s, why);
-    if (rc == SETTLE_DONE)
-        r->poisoned.n = 0;
+    if (rc < 0) {
+        poison_failed(&r->poison);
+        if (poison_is_near(&r->poison))
+            d->failures = 0;
+    }
     if (rc == SETTLE_DONE && r->forgetting && horizon) {
         size_t n;
         if (r->ops->forget(r->mirror, r->below.epoch, r->below.commit, FORGET_MOST, &n, why) != 0)
@@ -486,6 +494,7 @@ static int commit_both(struct delivery_loop *d, const enum outcome *outcomes, st
     KILLPOINT("records.before_commit");
     int rc = r->ops->commit(r->mirror, store_id(d->options.store), next.cursor, buf_span(&state), &why);
     KILLPOINT("records.after_commit");
+    poison_forget(&r->poison);
     buf_release(&state);
     if (rc != 0) {
         sink_record_release(&next);

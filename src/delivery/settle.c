@@ -1,9 +1,6 @@
 #include "delivery/settle.h"
 
-#include "base/alloc.h"
 #include "base/killpoint.h"
-
-#include <stdio.h>
 
 enum { STRETCHES = 4, STRETCH_LEAST = 500 };
 
@@ -106,7 +103,8 @@ static int decide_records(struct settle *s, struct mirror_row *rows, struct reco
                           struct err *e)
 {
     const struct pieces *p = s->pieces;
-    const bool sends = s->ops->send && p->n_records >= 2 * STRETCH_LEAST;
+    const bool sends = s->ops->send && p->n_records >= 2 * STRETCH_LEAST && s->poison->n == 0 &&
+                       !poison_is_sought(s->poison);
     const size_t stretch = p->n_records / STRETCHES + 1 > STRETCH_LEAST ? p->n_records / STRETCHES + 1
                                                                         : STRETCH_LEAST;
     size_t sent = 0;
@@ -137,7 +135,7 @@ static int settle_best_effort(struct settle *s, struct err *e)
     if (decide_records(s, rows, records, &n_rows, e) != 0)
         return -1;
     KILLPOINT("records.before_write");
-    if (n_rows && s->ops->write(s->mirror, rows, n_rows, false, e) != 0)
+    if (n_rows && settle_write(s, rows, records, n_rows, false, e) != 0)
         return -1;
     for (size_t i = 0; i < n_rows; i++)
         if (rows[i].outcome == MIRROR_WRITTEN)
@@ -170,26 +168,6 @@ static void park_group(struct settle *s, struct piece *const *pieces, size_t n, 
     }
 }
 
-/* Why; NULL: it is not. */
-static const char *poison_of(const struct settle *s, uint64_t seq)
-{
-    for (size_t i = 0; i < s->poisoned->n; i++)
-        if (s->poisoned->all[i].seq == seq)
-            return s->poisoned->all[i].why;
-    return NULL;
-}
-
-static void poison(struct poisoned *p, uint64_t seq, const char *why)
-{
-    if (p->n == p->cap) {
-        p->cap = p->cap ? 2 * p->cap : 8;
-        p->all = xrealloc(p->all, p->cap * sizeof *p->all);
-    }
-    struct poisoned_group *group = &p->all[p->n++];
-    group->seq = seq;
-    snprintf(group->why, sizeof group->why, "%s", why);
-}
-
 /* 0: none of these was refused so far; 1: one was, *why says so; -1. */
 static int decide_group(struct settle *s, struct piece *const *pieces, size_t n, const char **why,
                         struct err *e)
@@ -211,7 +189,7 @@ static int write_group(struct settle *s, struct piece *const *pieces, size_t n, 
     struct mirror_row *rows = arena_alloc(s->arena, (n + 1) * sizeof *rows);
     struct record **records = arena_alloc(s->arena, (n + 1) * sizeof *records);
     size_t n_rows = gather_rows(s, pieces, n, rows, records);
-    if (n_rows && s->ops->write(s->mirror, rows, n_rows, true, e) != 0)
+    if (n_rows && settle_write(s, rows, records, n_rows, true, e) != 0)
         return -1;
     for (size_t i = 0; i < n_rows; i++)
         if (rows[i].outcome == MIRROR_REFUSED) {
@@ -235,9 +213,9 @@ static bool is_broken(const struct settle *s, uint32_t group)
 static int settle_group(struct settle *s, struct piece *const *pieces, size_t n, bool any_parked,
                         struct err *e)
 {
-    const uint64_t first = pieces[0]->of->d->ev->seq;
-    const char *why = poison_of(s, first);
+    s->group = poison_group_key(pieces[0]->of->d->ev->seq);
     s->unwritten = false;
+    const char *why = poison_why(s->poison, s->group);
     int rc = why ? 1 : 0;
     if (rc == 0 && any_parked && is_broken(s, pieces[0]->of->group)) {
         why = "another event of the transaction is parked";
@@ -253,7 +231,7 @@ static int settle_group(struct settle *s, struct piece *const *pieces, size_t n,
         park_group(s, pieces, n, why);
         return SETTLE_DONE;
     }
-    poison(s->poisoned, first, why);
+    poison_convict(s->poison, s->group, why);
     return SETTLE_AGAIN;
 }
 
@@ -299,5 +277,13 @@ static int settle_atomic(struct settle *s, struct err *e)
 int settle_pieces(struct settle *s, struct err *e)
 {
     int rc = s->atomic ? settle_atomic(s, e) : settle_best_effort(s, e);
-    return rc == SETTLE_DONE ? settle_stamps(s, e) : rc;
+    if (rc == SETTLE_DONE)
+        rc = settle_stamps(s, e);
+    if (rc < 0 && s->again)
+        return SETTLE_AGAIN;
+    if (rc != SETTLE_DONE || !s->poison->doubtful || s->wrote)
+        return rc;
+    poison_acquit(s->poison);
+    return err_set(e, ERR_RETRY, "delivery", 0,
+                   "the connection to the target ends whatever is written: look at its log");
 }

@@ -4,7 +4,7 @@
  * Pieces are decided in journal order in memory; a record's row is written once, with all that won. What the
  * target refuses is taken apart: with `best_effort` the pieces of a refused row are tried one by one, so that
  * only what is really refused is parked; with `atomic` a Salesforce transaction goes in whole, or is parked
- * whole.
+ * whole. What the target cannot take without losing all the rest (poison.h) is refused before it is written.
  *
  * Guarantees
  *   Afterwards every piece has an outcome, and the target's transaction holds exactly what the outcomes say.
@@ -13,21 +13,13 @@
  * Calling order: begin of the mirror -> settle_load -> settle_pieces -> commit of the mirror.
  * Ownership: everything in the batch's arena. Thread: the sink's.
  * Errors: -1 with the mirror's err: the transaction is to be rolled back. SETTLE_AGAIN: it is to be rolled
- * back and settled anew; the group that could not go in whole is remembered in `poisoned`.
+ * back and settled anew; the row that undid it, or the group that could not go in whole, is remembered in `poison`.
  */
 #ifndef DELIVERY_SETTLE_H
 #define DELIVERY_SETTLE_H
 
 #include "delivery/pieces.h"
-
-/* atomic: the groups of a batch that are parked whole, and why. */
-struct poisoned {
-    struct poisoned_group {
-        uint64_t seq; /* of its first event */
-        char why[200];
-    } * all;
-    size_t n, cap;
-};
+#include "delivery/poison.h"
 
 struct settle {
     const struct mirror_ops *ops;
@@ -36,8 +28,11 @@ struct settle {
     struct arena *arena;
     bool atomic;
     struct version horizon; /* VERSION_NONE: none is known */
-    struct poisoned *poisoned;
+    struct poison *poison;
+    uint64_t group; /* atomic: the key of the one in hand */
     bool unwritten; /* within a group: a row was written that the group's refusal could not undo */
+    bool wrote;     /* something went in */
+    bool again;     /* a call that failed is answered by SETTLE_AGAIN */
 };
 
 enum settle_result { SETTLE_DONE, SETTLE_AGAIN };
@@ -66,6 +61,9 @@ void settle_row(struct settle *s, struct record *r, struct mirror_row *row);
 void settle_written(struct record *r, const struct mirror_row *row);
 /* Forget what was decided since the target's row. */
 void settle_revert(struct record *r);
+/* As write of the mirror, without what is known to be poisonous. */
+MUST_CHECK int settle_write(struct settle *s, struct mirror_row *rows, struct record *const *records,
+                            size_t n, bool whole, struct err *e);
 /* Write the record's row alone: 0 (see *refused, and row->why), or -1. */
 MUST_CHECK int settle_write_one(struct settle *s, struct record *r, bool *refused, const char **why,
                                 struct err *e);

@@ -1,5 +1,7 @@
 #include "delivery/settle.h"
 
+#include <stdio.h>
+
 /* --- columns -------------------------------------------------------------------------------------- */
 
 static void set_column(struct record *r, uint32_t column, const struct mirror_value *v)
@@ -123,6 +125,89 @@ void settle_written(struct record *r, const struct mirror_row *row)
     clear_pending(r);
 }
 
+/* --- writing -------------------------------------------------------------------------------------- */
+
+/* Of several pieces: which of them it is, is found out one by one. */
+static bool is_merged(const struct record *r, const struct mirror_row *row)
+{
+    return r->first_pending && r->first_pending->of->d->ev->seq != row->seq;
+}
+
+static const char *poison_of(const struct settle *s, const struct record *r, const struct mirror_row *row)
+{
+    const char *why = poison_why(s->poison, poison_row_key(row));
+    return why || !is_merged(r, row) ? why : poison_why(s->poison, poison_record_key(row));
+}
+
+static void convict(struct settle *s, const struct mirror_row *row, const char *why)
+{
+    if (s->atomic) {
+        poison_convict(s->poison, s->group, why);
+        return;
+    }
+    poison_convict(s->poison, poison_record_key(row), why);
+    poison_convict(s->poison, poison_row_key(row), why);
+}
+
+/* The connection ended while this row alone, or this group, was written. */
+static void strike(struct settle *s, const struct mirror_row *row)
+{
+    const uint64_t key = s->atomic ? s->group : poison_record_key(row);
+    if (poison_why(s->poison, key) || poison_strike(s->poison, key))
+        convict(s, row, poison_why(s->poison, key));
+}
+
+/* -1: the write failed; which of its rows is to blame? */
+static int blame(struct settle *s, const struct mirror_row *rows, size_t n)
+{
+    char why[sizeof rows->why + 50];
+    const bool sought = poison_is_sought(s->poison) && (n == 1 || s->atomic);
+    for (size_t i = 0; i < n; i++) {
+        if (rows[i].outcome == MIRROR_FATAL) {
+            snprintf(why, sizeof why, "it rolls the whole transaction back: %s", rows[i].why);
+            convict(s, &rows[i], why);
+            s->again = true;
+            return -1;
+        }
+        if (sought && rows[i].outcome == MIRROR_LOST) {
+            strike(s, &rows[i]);
+            return -1;
+        }
+    }
+    return -1;
+}
+
+static int write_some(struct settle *s, struct mirror_row *rows, size_t n, bool whole, struct err *e)
+{
+    if (s->ops->write(s->mirror, rows, n, whole, e) != 0)
+        return blame(s, rows, n);
+    for (size_t i = 0; i < n && !s->wrote; i++)
+        s->wrote = rows[i].outcome == MIRROR_WRITTEN;
+    return 0;
+}
+
+int settle_write(struct settle *s, struct mirror_row *rows, struct record *const *records, size_t n,
+                 bool whole, struct err *e)
+{
+    const bool sought = poison_is_sought(s->poison);
+    if (s->atomic || (s->poison->n == 0 && !sought))
+        return write_some(s, rows, n, whole, e);
+    for (size_t i = 0, end; i < n; i = end) {
+        const char *why = poison_of(s, records[i], &rows[i]);
+        end = i + 1;
+        if (why) {
+            rows[i].outcome = MIRROR_REFUSED;
+            snprintf(rows[i].why, sizeof rows[i].why, "%s", why);
+            continue;
+        }
+        while (end < n && !sought && !poison_of(s, records[end], &rows[end]))
+            end++;
+        if (write_some(s, &rows[i], end - i, whole, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
 void settle_revert(struct record *r)
 {
     r->state = r->safe;
@@ -136,7 +221,7 @@ int settle_write_one(struct settle *s, struct record *r, bool *refused, const ch
     if (r->pending == CONFLICT_ROW_NONE)
         return 0;
     settle_row(s, r, row);
-    if (s->ops->write(s->mirror, row, 1, false, e) != 0)
+    if (settle_write(s, row, &r, 1, false, e) != 0)
         return -1;
     *refused = row->outcome != MIRROR_WRITTEN;
     *why = row->why;

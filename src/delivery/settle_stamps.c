@@ -59,7 +59,7 @@ static int stamp_table(struct settle *s, const struct table *t, int64_t margin_m
     }
     if (n_rows == 0)
         return 0;
-    if (s->ops->write(s->mirror, rows, n_rows, false, e) != 0)
+    if (settle_write(s, rows, records, n_rows, false, e) != 0)
         return -1;
     for (size_t i = 0; i < n_rows; i++)
         if (rows[i].outcome == MIRROR_WRITTEN)

@@ -26,7 +26,9 @@
  * Outcome of a row: WRITTEN is durable once commit says so. A row the target refuses (constraint, type, length, a
  * value it cannot hold: NaN in SQLite, a year beyond 9999) is REFUSED with its reason, and the others of the same
  * write go in (savepoints, halves). With `whole` none of them does: at least one is REFUSED, the others UNWRITTEN.
- * A lost connection, a lock or a full disk is a failure of the call (ERR_RETRY), never of a row.
+ * A lost connection, a lock or a full disk is a failure of the call (ERR_RETRY), never of a row. When write fails, rows
+ * may say more: FATAL, this one ended the transaction by itself (a trigger that rolls back; why says what it said); LOST,
+ * the connection ended without a reason of its own while these were on their way: perhaps at one of them.
  *
  * Commit: 0 is durable; ERR_RETRY is certainly not applied; ERR_UNKNOWN may have been: open and fence tell.
  * ERR_REJECTED from begin, write or commit: another owner has fenced us (the epoch in the target is not ours).
@@ -135,7 +137,7 @@ enum mirror_action {
     MIRROR_APPEND,     /* append_only tables: inserted unless the key is there */
 };
 
-enum mirror_outcome { MIRROR_UNWRITTEN, MIRROR_WRITTEN, MIRROR_REFUSED };
+enum mirror_outcome { MIRROR_UNWRITTEN, MIRROR_WRITTEN, MIRROR_REFUSED, MIRROR_FATAL, MIRROR_LOST };
 
 /* One record's change. At most one row per (table, id) in a call of write. */
 struct mirror_row {
@@ -156,7 +158,7 @@ struct mirror_row {
     bool deleted;
     int64_t deleted_ms;          /* DELETE, deleted: commit time of the deletion */
     enum mirror_outcome outcome; /* set by write */
-    char why[200];               /* REFUSED: the target's reason, without values */
+    char why[200];               /* REFUSED, FATAL: the target's reason, without values */
 };
 
 /* --- authority ------------------------------------------------------------------------------------- */

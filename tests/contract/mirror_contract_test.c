@@ -437,6 +437,46 @@ static void only_the_poisoned_row_is_refused(struct mirror_stand *t)
     assert_shown(t, &table, ids[1], "employees", "99");
 }
 
+static void open_again(struct mirror_stand *t, const struct mirror_table *table)
+{
+    t->ops->rollback(t->m);
+    t->ops->close(t->m);
+    open_and_fence(t);
+    begin_with(t, table);
+}
+
+/* It is told by its outcome when the write fails: delivery leaves it out, and the others go in. */
+static void a_row_that_takes_the_others_with_it_is_known(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    static const char *const ids[] = {"001B", "001P", "001C"};
+    const struct mirror_value *fine = ACCOUNT_VALUES("fine", 1), *poison = ACCOUNT_VALUES("poison", 1);
+    struct mirror_row rows[3];
+    with_one_account(t, &table);
+    assert_true(t->kind->run(t, t->kind->trap));
+    begin_with(t, &table);
+    for (size_t i = 0; i < 3; i++)
+        rows[i] = stand_row(t, &table, ids[i], MIRROR_UPSERT, 4, all_columns, i == 1 ? poison : fine, "s");
+    for (int whole = 0; whole < 2; whole++) {
+        FAILS(t->ops->write(t->m, rows, 3, whole, &t->e), ERR_RETRY);
+        assert_int_equal(rows[1].outcome, t->kind->trapped);
+        assert_true(rows[0].outcome != MIRROR_FATAL && rows[2].outcome != MIRROR_FATAL);
+        assert_non_null(strstr(rows[1].why, t->kind->trapped == MIRROR_FATAL ? "no poison here" : ""));
+        open_again(t, &table);
+    }
+    OK(t->ops->write(t->m, &rows[0], 1, false, &t->e));
+    FAILS(t->ops->write(t->m, &rows[1], 1, false, &t->e), ERR_RETRY);
+    assert_int_equal(rows[1].outcome, t->kind->trapped);
+    open_again(t, &table);
+    rows[1] = rows[2];
+    OK(t->ops->write(t->m, rows, 2, false, &t->e));
+    assert_int_equal(rows[0].outcome, MIRROR_WRITTEN);
+    assert_int_equal(rows[1].outcome, MIRROR_WRITTEN);
+    commit_at(t, 2);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account"), 3);
+    assert_shown(t, &table, "001P", "name", NULL);
+}
+
 static void a_whole_write_is_all_or_nothing(struct mirror_stand *t)
 {
     const struct mirror_table table = account(MIRROR_ARCHIVE);
@@ -1231,6 +1271,7 @@ PROMISE(a_soft_delete_keeps_the_row)
 PROMISE(what_a_softly_deleted_record_was_goes_to_its_marked_row)
 PROMISE(an_archived_row_moves_to_its_history)
 PROMISE(only_the_poisoned_row_is_refused)
+PROMISE(a_row_that_takes_the_others_with_it_is_known)
 PROMISE(a_whole_write_is_all_or_nothing)
 PROMISE(appended_rows_come_once)
 PROMISE(values_of_every_type_are_exact)
@@ -1268,6 +1309,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_what_a_softly_deleted_record_was_goes_to_its_marked_row),
         cmocka_unit_test(test_an_archived_row_moves_to_its_history),
         cmocka_unit_test(test_only_the_poisoned_row_is_refused),
+        cmocka_unit_test(test_a_row_that_takes_the_others_with_it_is_known),
         cmocka_unit_test(test_a_whole_write_is_all_or_nothing),
         cmocka_unit_test(test_appended_rows_come_once),
         cmocka_unit_test(test_values_of_every_type_are_exact),

@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 # suite: timeout=900 takes=40
 """Mirrors in SQLite and PostgreSQL: after whatever happens, the rows are what the simulated company holds."""
+import collections
+import json
 import shutil
 import unittest
 
@@ -114,6 +116,32 @@ class Mirror(case.Case):
             for record, fields in state.items():
                 wanted = fields.get("number_of_employees")
                 self.assertEqual(None if employees[record] is None else int(employees[record]), wanted, record)
+
+    def test_a_row_that_takes_the_others_with_it(self):
+        """a trigger that rolls everything back, or ends the connection: that row is parked, the others go in"""
+        self.filled(57)
+        counts = collections.Counter(record for entry in self.bus.ledger() if entry.get("entity") == "Contact"
+                                     for record in entry["record_ids"])
+        poisoned = min(record for record, n in counts.items() if n > 1)
+        targets = mirrors.both(self.folder, self.server)
+        for target in targets:
+            target.run("CREATE TABLE contact (id text PRIMARY KEY NOT NULL)")
+            target.run(f"CREATE TRIGGER trap BEFORE INSERT ON contact WHEN NEW.id = '{poisoned}'"
+                       " BEGIN SELECT RAISE(ROLLBACK, 'not this one'); END" if target.kind == "sqlite" else
+                       "CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS"
+                       " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END';"
+                       f"CREATE TRIGGER trap BEFORE INSERT ON contact FOR EACH ROW WHEN (NEW.id = '{poisoned}')"
+                       " EXECUTE FUNCTION trap()")
+        tidemark = self.mirror(*(target.sink(on_delete="hard") for target in targets))
+        self.expect(tidemark.run_until_idle(), 0)
+        self.same_as_org(*targets, skip=(poisoned,))
+        status = tidemark.status()
+        verdict.check_accounts(status)
+        for target in targets:
+            parked = self.sink_of(tidemark, target.kind)["parked"]
+            self.assertTrue(0 < parked <= counts[poisoned], parked)
+            letters = self.expect(tidemark.call("dlq", "list", "--sink", target.kind, "--json"), 0).out
+            self.assertEqual({json.loads(line)["record_id"] for line in letters.splitlines()}, {poisoned})
 
     # --- targets that fail ---
 

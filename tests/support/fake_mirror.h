@@ -59,6 +59,9 @@ static struct fake_target {
     enum fake_commit commits[16]; /* what the next commits do; then they succeed */
     size_t n_commits, next_commit;
     const char *poison; /* a row with this value is refused */
+    const char *fatal;  /* a row with this value ends the transaction … */
+    const char *deadly; /* … and with this one the connection */
+    bool ill;           /* any row does */
     const char *odd;    /* what prepare finds odd */
     size_t writes, opens, refusals;
     const struct mirror_row *sent; /* on their way to the next write */
@@ -266,15 +269,34 @@ static void fake_upsert(struct fake_row *r, const struct mirror_row *row)
     }
 }
 
-static bool fake_refuses(const struct mirror_row *row)
+static bool fake_has(const struct mirror_row *row, const char *value)
 {
     char text[80];
-    for (uint32_t i = 0; fake.poison && i < row->n; i++) {
+    for (uint32_t i = 0; value && i < row->n; i++) {
         fake_text(&row->values[i], text);
-        if (strcmp(text, fake.poison) == 0)
+        if (strcmp(text, value) == 0)
             return true;
     }
     return false;
+}
+
+/* True: one of these rows takes all of them with it, and says so. */
+static bool fake_dies(struct mirror_row *rows, size_t n)
+{
+    pthread_mutex_lock(&fake.lock);
+    bool dies = fake.ill;
+    pthread_mutex_unlock(&fake.lock);
+    for (size_t i = 0; i < n && !dies; i++) {
+        dies = fake_has(&rows[i], fake.deadly);
+        if (!dies && fake_has(&rows[i], fake.fatal)) {
+            rows[i].outcome = MIRROR_FATAL;
+            snprintf(rows[i].why, sizeof rows[i].why, "everything back");
+            return true;
+        }
+    }
+    for (size_t i = 0; dies && i < n; i++)
+        rows[i].outcome = MIRROR_LOST;
+    return dies;
 }
 
 static void fake_put(struct mirror_row *row)
@@ -326,9 +348,12 @@ static int fake_write(struct mirror *m, struct mirror_row *rows, size_t n, bool 
         BUG_IF(whole || n < fake.n_sent);
         fake.n_sent = 0;
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         rows[i].outcome = MIRROR_UNWRITTEN;
-        if (!fake_refuses(&rows[i]))
+    if (fake_dies(rows, n))
+        return fake_err(e, ERR_RETRY, "the transaction is gone");
+    for (size_t i = 0; i < n; i++) {
+        if (!fake_has(&rows[i], fake.poison))
             continue;
         rows[i].outcome = MIRROR_REFUSED;
         snprintf(rows[i].why, sizeof rows[i].why, "the target does not like it");
@@ -431,7 +456,8 @@ static void fake_reset(void)
     memset(&fake.held, 0, sizeof fake.held);
     fake.is_open = fake.working = fake.away = false;
     fake.n_commits = fake.next_commit = fake.writes = fake.opens = fake.refusals = 0;
-    fake.poison = fake.odd = NULL;
+    fake.poison = fake.odd = fake.fatal = fake.deadly = NULL;
+    fake.ill = false;
     fake.stamps_ms = 0;
     fake.forgotten = 0;
     fake.n_sent = fake.sends = 0;

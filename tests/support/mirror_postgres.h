@@ -121,6 +121,11 @@ static const struct mirror_kind mirror_kind_postgres = {
     .yes = "t",
     .no = "f",
     .stores_nan = true,
+    .trap = "CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END';"
+            "CREATE TRIGGER trap BEFORE INSERT ON account FOR EACH ROW WHEN (NEW.name = 'poison')"
+            " EXECUTE FUNCTION trap()",
+    .trapped = MIRROR_LOST,
 };
 
 #endif

@@ -89,6 +89,9 @@ static const struct mirror_kind mirror_kind_sqlite = {
               "23:59:59.999", "{\"a\":1}"},
     .yes = "1",
     .no = "0",
+    .trap = "CREATE TRIGGER trap BEFORE INSERT ON account WHEN NEW.name='poison'"
+            " BEGIN SELECT RAISE(ROLLBACK,'no poison here'); END",
+    .trapped = MIRROR_FATAL,
 };
 
 #endif

@@ -39,6 +39,10 @@ struct mirror_kind {
     const char *shown[8];
     const char *yes, *no;
     bool stores_nan;
+    /* Make a trigger on "account" at which a row with the name "poison" takes the transaction, or the connection, with
+     * it; what it is then. */
+    const char *trap;
+    enum mirror_outcome trapped;
 };
 
 struct mirror_stand {

@@ -626,6 +626,103 @@ static void a_large_batch_is_sent_in_stretches_and_counts_the_same(void **state)
     assert_counts(f, 2 * N - 1, 0, 0, 1);
 }
 
+/* A trigger that rolls the whole transaction back: the batch goes in without what it does that at. */
+static void a_row_that_undoes_the_others_is_parked_alone(void **state)
+{
+    struct fixture *f = *state;
+    fake.fatal = "fatal";
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "1", "Hot"},
+        {UPDATE, 12, A2, "fatal", NULL, NULL}, {UPDATE, 13, A2, NULL, "3", NULL},
+        {CREATE, 14, A3, "fatal", "1", "Hot"}, {UPDATE, 15, A1, NULL, "2", NULL});
+    settle(f);
+    assert_string_equal(row(A1), "a|2|Hot");
+    assert_string_equal(row(A2), "b|3|Hot");
+    assert_null(row(A3));
+    assert_counts(f, 4, 0, 0, 2);
+    struct seen_letters s = letters(f);
+    assert_int_equal(s.n, 2);
+    assert_string_equal(s.ids[0], A2);
+    assert_string_equal(s.reasons[0], "rejected");
+    assert_string_equal(s.details[0], "it rolls the whole transaction back: everything back");
+    assert_string_equal(s.ids[1], A3);
+    assert_int_equal(counts(f).retries, 0); /* the target is fine */
+}
+
+static void rows_that_end_the_connection_are_parked_alone(void **state)
+{
+    struct fixture *f = *state;
+    fake.deadly = "deadly";
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "1", "Hot"},
+        {UPDATE, 12, A2, "deadly", NULL, NULL}, {UPDATE, 13, A2, NULL, "3", NULL},
+        {CREATE, 14, A3, "deadly", "1", "Hot"}, {UPDATE, 15, A1, NULL, "2", NULL});
+    settle(f);
+    assert_string_equal(row(A1), "a|2|Hot");
+    assert_string_equal(row(A2), "b|3|Hot");
+    assert_null(row(A3));
+    assert_counts(f, 4, 0, 0, 2);
+    struct seen_letters s = letters(f);
+    assert_int_equal(s.n, 2);
+    assert_string_equal(s.ids[0], A2);
+    assert_string_equal(s.reasons[0], "rejected");
+    assert_non_null(strstr(s.details[0], "connection to the target ends"));
+    assert_string_equal(s.ids[1], A3);
+    /* What comes after goes in as ever. */
+    const size_t writes = fake.writes;
+    SAY(f, {UPDATE, 20, A1, "a2"}, {UPDATE, 21, A2, "b2"});
+    settle(f);
+    assert_string_equal(row(A2), "b2|3|Hot");
+    assert_int_equal(fake.writes, writes + 1);
+}
+
+static void wait_reason(struct fixture *f, const char *words)
+{
+    struct delivery_view v = {0};
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; clock_mono_ms() < until;) {
+        delivery_describe(f->d, &v);
+        if (v.state == DELIVERY_BACKING_OFF && strstr(v.reason, words))
+            return;
+        journal_signal_wait(&f->signal, UINT64_MAX, 2);
+    }
+    fail_msg("still %s (%s)", delivery_state_name(v.state), v.reason);
+}
+
+static void a_target_at_which_nothing_goes_in_is_ill(void **state)
+{
+    struct fixture *f = *state;
+    fake.ill = true;
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "1", "Hot"});
+    start(f, 0);
+    wait_reason(f, "ends whatever is written");
+    assert_int_equal(letters(f).n, 0);
+    pthread_mutex_lock(&fake.lock);
+    fake.ill = false;
+    pthread_mutex_unlock(&fake.lock);
+    settle(f);
+    assert_string_equal(row(A2), "b|1|Hot");
+    assert_counts(f, 2, 0, 0, 0);
+}
+
+static void transactions_that_undo_the_others_are_parked_whole(void **state)
+{
+    struct fixture *f = *state;
+    f->sinks[0].transactions = TRANSACTIONS_ATOMIC;
+    fake.fatal = "fatal";
+    fake.deadly = "deadly";
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot", .key = "t1"}, {UPDATE, 20, A1, "fatal", .key = "t2"},
+        {UPDATE, 20, A1, NULL, "2", .key = "t2", .sequence = 2}, {UPDATE, 30, A1, "deadly", .key = "t3"},
+        {UPDATE, 30, A1, NULL, "3", .key = "t3", .sequence = 2},
+        {UPDATE, 40, A1, NULL, NULL, "Cold", .key = "t4"});
+    settle(f);
+    assert_string_equal(row(A1), "a|1|Cold");
+    assert_counts(f, 2, 0, 0, 4);
+    struct seen_letters s = letters(f);
+    assert_int_equal(s.n, 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_string_equal(s.reasons[i], "transaction refused");
+    assert_non_null(strstr(s.details[0], "rolls the whole transaction back"));
+    assert_non_null(strstr(s.details[3], "connection to the target ends"));
+}
+
 static void what_is_configured_away_is_filtered(void **state)
 {
     struct fixture *f = *state;
@@ -1456,6 +1553,10 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(a_late_change_to_one_field_survives_a_newer_one_to_another),
         TEST(nulls_are_written_and_what_is_not_named_is_left),
+        TEST(a_row_that_undoes_the_others_is_parked_alone),
+        TEST(rows_that_end_the_connection_are_parked_alone),
+        TEST(a_target_at_which_nothing_goes_in_is_ill),
+        TEST(transactions_that_undo_the_others_are_parked_whole),
         TEST(the_deleted_stay_deleted),
         TEST(a_soft_deletion_marks_the_same_row_whatever_comes_first),
         TEST(a_value_newer_than_a_deletion_outlives_the_row),

@@ -38,7 +38,7 @@ void pg_disconnect(struct pg *c)
         PQfinish(c->conn);
     c->conn = NULL;
     c->queued = 0;
-    c->broken = c->fatal = false;
+    c->broken = c->lost = false;
 }
 
 /* --- errors ---------------------------------------------------------------------------------------- */
@@ -75,6 +75,12 @@ static void add_name(struct buf *text, const PGresult *r, int field, const char 
         buf_addf(text, ", %s %s", what, name);
 }
 
+/* Ended by somebody, or by a fault; not for lack of room, memory or time. */
+static bool is_an_end(const char *state)
+{
+    return strncmp(state, "57P0", 4) == 0 || strncmp(state, "XX", 2) == 0;
+}
+
 /* What a failed statement means: sets fault, and fills e without any value of a row. */
 static int describe(struct pg *c, const PGresult *r, struct err *e)
 {
@@ -82,7 +88,8 @@ static int describe(struct pg *c, const PGresult *r, struct err *e)
     const char *severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);
     c->fault = pg_fault_of(state);
     if (severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
-        c->broken = c->fatal = true;
+        c->broken = true;
+    c->lost |= !state || (c->broken && is_an_end(state));
     if (!state) {
         c->broken = true;
         return err_set(e, ERR_RETRY, origin, 0, "the connection to PostgreSQL broke");
@@ -109,6 +116,13 @@ static int broke(struct pg *c, const char *how, struct err *e)
     c->broken = true;
     c->fault = PG_FAULT_AWAY;
     return err_set(e, ERR_RETRY, origin, 0, "%s", how);
+}
+
+/* The other end is gone. */
+static int lost(struct pg *c, const char *how, struct err *e)
+{
+    c->lost = true;
+    return broke(c, how, e);
 }
 
 /* --- waiting --------------------------------------------------------------------------------------- */
@@ -141,11 +155,11 @@ static int flush(struct pg *c, struct err *e)
         if (rest == 0)
             return 0;
         if (rest < 0)
-            return broke(c, "the connection to PostgreSQL broke while it was written to", e);
+            return lost(c, "the connection to PostgreSQL broke while it was written to", e);
         if (wait_for(c, POLLIN | POLLOUT, e) != 0)
             return -1;
         if (!PQconsumeInput(c->conn))
-            return broke(c, "the connection to PostgreSQL broke", e);
+            return lost(c, "the connection to PostgreSQL broke", e);
     }
 }
 
@@ -163,7 +177,7 @@ static int next_answer(struct pg *c, PGresult **out, struct err *e)
         if (wait_for(c, POLLIN, e) != 0)
             return -1;
         if (!PQconsumeInput(c->conn))
-            return broke(c, "the connection to PostgreSQL broke", e);
+            return lost(c, "the connection to PostgreSQL broke", e);
     }
     *out = PQgetResult(c->conn);
     return 0;

@@ -26,7 +26,7 @@ struct pg {
     size_t queued;
     enum pg_fault fault; /* of the last failure */
     bool broken;         /* nothing more can be said on this connection */
-    bool fatal;          /* the server ended it with its last answer */
+    bool lost; /* … and the server gave no reason but that it ended: what it was doing may be the reason */
     int64_t patience_ms; /* without any answer for so long it is taken for gone; 0: no limit */
 };
 

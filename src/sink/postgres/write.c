@@ -289,6 +289,13 @@ static void written(struct mirror_row *rows, size_t n)
         rows[i].outcome = MIRROR_WRITTEN;
 }
 
+static int failed(struct writing *w, struct mirror_row *rows, size_t n)
+{
+    for (size_t i = 0; w->m->pg.lost && i < n; i++)
+        rows[i].outcome = MIRROR_LOST;
+    return -1;
+}
+
 static int write_one(struct writing *w, struct mirror_row *row, struct err *e)
 {
     enum attempt result = attempt(w, row, 1, false, e);
@@ -298,7 +305,7 @@ static int write_one(struct writing *w, struct mirror_row *row, struct err *e)
         written(row, 1);
     else if (result == REFUSED)
         refuse(w, row, e);
-    return result == FAILED ? -1 : 0;
+    return result == FAILED ? failed(w, row, 1) : 0;
 }
 
 static int write_range(struct writing *w, struct mirror_row *rows, size_t n, struct err *e)
@@ -309,7 +316,7 @@ static int write_range(struct writing *w, struct mirror_row *rows, size_t n, str
     if (result == DONE)
         written(rows, n);
     if (result != REFUSED)
-        return result == DONE ? 0 : -1;
+        return result == DONE ? 0 : failed(w, rows, n);
     if (write_range(w, rows, n / 2, e) != 0)
         return -1;
     return write_range(w, rows + n / 2, n - n / 2, e);

@@ -117,10 +117,11 @@ static enum step run(struct mirror *m, sqlite3_stmt *stmt, struct mirror_row *ro
     int code = sqlite3_step(stmt);
     enum step done = STEP_DONE;
     if (code != SQLITE_DONE) {
-        /* A trigger of the user may have ended the whole transaction: then nothing of it counts. */
-        if (is_refusal(code) && !sqlite3_get_autocommit(m->db)) {
+        if (is_refusal(code))
             done = refuse(row, sqlite3_errmsg(m->db));
-        } else {
+        /* A trigger of the user may have ended the whole transaction: then nothing of it counts. */
+        if (done != STEP_REFUSED || sqlite3_get_autocommit(m->db)) {
+            row->outcome = done == STEP_REFUSED ? MIRROR_FATAL : row->outcome;
             sqlite_error(m, code, "write a row", e);
             done = STEP_FAILED;
         }
