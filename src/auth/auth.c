@@ -9,7 +9,9 @@
  *
  * A refused token is replaced at once. If the new one is refused soon after, too, then the service and not
  * the token's age is the reason: from there on logins are kept 30 s and more apart, so that a misfit between
- * the login and the service never becomes a storm of logins (3,600 an hour block the user).
+ * the login and the service never becomes a storm of logins (3,600 an hour block the user). While no token works
+ * at all, the pauses grow. One that worked shows that login and service fit: somebody ends the sessions. Then
+ * logins stay 30 s apart and no more, since each of them brings events for a while.
  */
 #include "auth/auth.h"
 
@@ -57,7 +59,7 @@ struct auth {
     bool wanted;    /* somebody asked; a login is due at due_ms */
     int64_t due_ms; /* monotonic */
     int64_t token_since_ms;
-    unsigned failures; /* logins failed in a row */
+    bool token_worked; /* the service has answered on a stream with it */
     unsigned refusals; /* tokens refused in a row, each soon after its login but perhaps the first */
     int64_t server_time_ms;
     uint64_t refreshes;
@@ -101,6 +103,7 @@ static void keep_token(struct auth *a, struct login_result *result)
     a->wanted = false;
     a->next_wall_ms = 0;
     a->token_since_ms = clock_mono_ms();
+    a->token_worked = false;
     err_clear(&a->why);
     set_status(a, AUTH_READY);
 }
@@ -407,15 +410,35 @@ void auth_token_release(struct auth_token *t)
     *t = (struct auth_token){0};
 }
 
+/* Lock held. How many in a row, with this one. */
+static unsigned count_refusal(const struct auth *a, int64_t now)
+{
+    if (now - a->token_since_ms >= YOUNG_TOKEN_MS)
+        return 1;
+    return a->token_worked && a->refusals > 1 ? 2 : a->refusals + 1;
+}
+
+static void set_refused_why(const struct auth *a, struct err *why)
+{
+    if (a->token_worked)
+        err_set(why, ERR_RETRY, "auth", 0,
+                "the token worked, but the service ended its session soon after the login: see in the org "
+                "who revokes this user's sessions, and whether another client uses the same grant");
+    else
+        err_set(why, ERR_AUTH, "auth", 0,
+                "the login worked, but the service refused its token: check that the user may use the API, "
+                "and that login_url and pubsub_endpoint belong together");
+}
+
 /* Lock held, READY: the token in hand is bad. */
 static void drop_token(struct auth *a)
 {
-    int64_t now = clock_mono_ms();
+    int64_t now = clock_mono_ms(), due = now;
     struct err why = ERR_INIT;
 
-    if (now - a->token_since_ms >= YOUNG_TOKEN_MS)
-        a->refusals = 0;
-    a->refusals++;
+    a->refusals = count_refusal(a, now);
+    if (a->refusals > 1)
+        due = a->token_since_ms + doubled(AGAIN_FIRST_MS, a->refusals - 2, AGAIN_LONGEST_MS);
     login_result_release(&a->token);
     if (a->login.flow->token_from_config) {
         /* Nothing to renew. It is offered again much later: the service refuses good tokens around upgrades.
@@ -424,13 +447,9 @@ static void drop_token(struct auth *a)
                 "the service refused auth.static.access_token: it has expired or is of another org");
         keep_failure(a, &why, STATIC_AGAIN_MS, LOG_LEVEL_WARN);
         want_login(a, a->due_ms);
-    } else if (a->refusals > 1) {
-        int64_t due = a->token_since_ms + doubled(AGAIN_FIRST_MS, a->refusals - 2, AGAIN_LONGEST_MS);
-        err_set(&why, ERR_AUTH, "auth", 0,
-                "the login worked, but the service refused its token: check that the user may use the API, "
-                "and that "
-                "login_url and pubsub_endpoint belong together");
-        keep_failure(a, &why, due > now ? due - now : 0, LOG_LEVEL_WARN);
+    } else if (due > now) {
+        set_refused_why(a, &why);
+        keep_failure(a, &why, due - now, LOG_LEVEL_WARN);
         want_login(a, a->due_ms);
     } else {
         set_status(a, AUTH_PENDING);
@@ -443,6 +462,14 @@ void auth_refused(struct auth *a, uint64_t serial)
     pthread_mutex_lock(&a->lock);
     if (serial == a->serial && a->status == AUTH_READY)
         drop_token(a);
+    pthread_mutex_unlock(&a->lock);
+}
+
+void auth_worked(struct auth *a, uint64_t serial)
+{
+    pthread_mutex_lock(&a->lock);
+    if (serial == a->serial && a->status == AUTH_READY)
+        a->token_worked = true;
     pthread_mutex_unlock(&a->lock);
 }
 

@@ -10,6 +10,8 @@
  *   long, so that an account is never locked by us. Secrets and tokens are never logged or put into err.
  *   A refresh token that the service has rotated is on disk before its access token is given out.
  *   The tenant id is the next-to-last path segment of the answer's `id`, completed to 18 characters.
+ *   Logins that work, and whose tokens the service refuses, are kept 30 s and more apart but for the first; the
+ *   pauses grow up to a quarter of an hour while no token works at all (auth_worked).
  *   A static token that was refused is failing (ERR_AUTH) and is offered again only a quarter of an hour
  * later.
  *
@@ -62,6 +64,8 @@ void auth_token_release(struct auth_token *t);
 
 /* The service refused the token with this serial: get another. An older serial is ignored. */
 void auth_refused(struct auth *a, uint64_t serial);
+/* The service answered on a stream opened with it. Refused from now on, it was a good token whose session has ended. */
+void auth_worked(struct auth *a, uint64_t serial);
 
 /* What `status` and `doctor` show. No secret is in it. */
 struct auth_view {

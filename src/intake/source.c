@@ -336,6 +336,8 @@ static void become_live(struct source *s)
 void source_heard(struct source *s, const struct pubsub_response *r, int64_t now)
 {
     const bool aside = source_is_aside(s, r);
+    if (!s->heard)
+        auth_worked(s->org->auth, s->token_serial);
     s->heard = true;
     s->silent = false;
     s->trouble[0] = '\0';

@@ -36,7 +36,7 @@ class Soak(case.Case):
         self.post("/sim/drop")
 
     def revoke_tokens(self):
-        """Not too often: whose new token is refused again waits 30 s, so that no account is locked."""
+        """Not too often: a token that is refused soon after its login is followed by a pause of up to 30 s."""
         if time.monotonic() - self.revoked > 40:
             self.revoked = time.monotonic()
             self.post("/sim/revoke")

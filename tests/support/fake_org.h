@@ -59,6 +59,7 @@ static struct fake_org {
     const char *schema;    /* what GetSchema gives; NULL: the calls wait for fake_org_answer */
     /* what was seen */
     uint64_t refused_serial; /* the greatest that auth_refused was given */
+    uint64_t worked_serial;  /* the last that auth_worked was given */
     size_t topics_asked;     /* calls of GetTopic */
     struct fake_schema_call calls[16];
     size_t n_calls;
@@ -78,7 +79,7 @@ static inline void fake_org_reset(void)
     fake.on_subscribe = NULL;
     fake.on_free = NULL;
     fake.schema = NULL;
-    fake.refused_serial = 0;
+    fake.refused_serial = fake.worked_serial = 0;
     fake.topics_asked = 0;
     fake.n_calls = 0;
 }
@@ -235,6 +236,14 @@ void __wrap_auth_refused(struct auth *a, uint64_t serial)
     pthread_mutex_lock(&fake.lock);
     if (serial > fake.refused_serial)
         fake.refused_serial = serial;
+    pthread_mutex_unlock(&fake.lock);
+}
+
+void __wrap_auth_worked(struct auth *a, uint64_t serial)
+{
+    (void)a;
+    pthread_mutex_lock(&fake.lock);
+    fake.worked_serial = serial;
     pthread_mutex_unlock(&fake.lock);
 }
 

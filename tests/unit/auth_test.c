@@ -303,6 +303,65 @@ static void refused_tokens(void **state)
     clock_release();
 }
 
+/* A token that the service took is none of a misfit, however soon it dies: the next login comes 30 s after the one
+ * before it, at the latest, and pauses do not grow. */
+static void tokens_that_worked(void **state)
+{
+    (void)state;
+    struct fixture l;
+    struct auth_token t;
+    struct err why;
+    clock_hold(5000000, 5000000);
+    fixture_init(&l);
+    fake_http_answer_json(l.server, 200, good);
+    l.auth = auth_new(&l.org);
+    int logins = 1;
+    /* Sessions that last 37 s each: nobody waits. */
+    for (; logins < 8; logins++) {
+        assert_int_equal(settle(l.auth, &t, &why), AUTH_READY);
+        assert_int_equal(fake_http_requests(l.server), logins);
+        auth_worked(l.auth, t.serial);
+        clock_advance(37000);
+        auth_refused(l.auth, t.serial);
+        auth_token_release(&t);
+    }
+    /* 5 s each: no login sooner than 30 s after the one before, which says what is wrong, and none much later. */
+    for (; logins < 14; logins++) {
+        assert_int_equal(settle_for(l.auth, AUTH_READY, &t, &why), AUTH_READY);
+        assert_int_equal(fake_http_requests(l.server), logins);
+        auth_worked(l.auth, t.serial);
+        auth_worked(l.auth, t.serial - 1);
+        clock_advance(5000);
+        auth_refused(l.auth, t.serial);
+        auth_token_release(&t);
+        assert_int_equal(auth_get(l.auth, &t, &why), AUTH_FAILING);
+        assert_int_equal(why.class, ERR_RETRY);
+        assert_non_null(strstr(why.text, "ended its session"));
+        clock_advance(24000);
+        auth_wait(l.auth, 300);
+        assert_int_equal(fake_http_requests(l.server), logins);
+        clock_advance(1001);
+    }
+    /* One that never worked, and the next: these pauses grow. A late word about an older token changes nothing. */
+    for (int pause = 60; pause <= 120; pause *= 2, logins++) {
+        assert_int_equal(settle_for(l.auth, AUTH_READY, &t, &why), AUTH_READY);
+        auth_worked(l.auth, t.serial - 1);
+        clock_advance(10000);
+        auth_refused(l.auth, t.serial);
+        auth_token_release(&t);
+        assert_int_equal(auth_get(l.auth, &t, &why), AUTH_FAILING);
+        assert_int_equal(why.class, ERR_AUTH);
+        clock_advance((pause - 11) * 1000);
+        auth_wait(l.auth, 300);
+        assert_int_equal(fake_http_requests(l.server), logins);
+        clock_advance(1001);
+    }
+    assert_int_equal(settle_for(l.auth, AUTH_READY, &t, &why), AUTH_READY);
+    auth_token_release(&t);
+    fixture_release(&l);
+    clock_release();
+}
+
 static void unreachable(void **state)
 {
     (void)state;
@@ -463,9 +522,11 @@ static void single_flight(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(logs_in),       cmocka_unit_test(refusals),       cmocka_unit_test(tenant_ids),
-        cmocka_unit_test(pauses),        cmocka_unit_test(refused_tokens), cmocka_unit_test(unreachable),
-        cmocka_unit_test(slow_server),   cmocka_unit_test(tells_changes),  cmocka_unit_test(static_token),
+        cmocka_unit_test(logs_in),        cmocka_unit_test(refusals),
+        cmocka_unit_test(tenant_ids),     cmocka_unit_test(pauses),
+        cmocka_unit_test(refused_tokens), cmocka_unit_test(tokens_that_worked),
+        cmocka_unit_test(unreachable),    cmocka_unit_test(slow_server),
+        cmocka_unit_test(tells_changes),  cmocka_unit_test(static_token),
         cmocka_unit_test(single_flight),
     };
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);

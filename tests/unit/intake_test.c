@@ -739,6 +739,36 @@ static void a_late_refusal_does_not_cost_a_new_token(void **state)
     assert_int_equal(fake.refused_serial, 1);
 }
 
+static uint64_t worked_serial(void)
+{
+    pthread_mutex_lock(&fake.lock);
+    uint64_t serial = fake.worked_serial;
+    pthread_mutex_unlock(&fake.lock);
+    return serial;
+}
+
+/* A stream that is open proves nothing about its token; its first response does. */
+static void a_response_shows_that_the_token_works(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    struct pubsub_stream *s = fake_org_stream(0);
+    wait_state(f, 0, SOURCE_CATCHING_UP);
+    assert_int_equal(worked_serial(), 0);
+    send_keepalive(s, 10);
+    wait_resume(f, 10);
+    assert_int_equal(worked_serial(), 1);
+    pthread_mutex_lock(&fake.lock);
+    fake.token_serial = 2;
+    pthread_mutex_unlock(&fake.lock);
+    fake_org_end(s, PUBSUB_NEW_TOKEN, "the token is bad");
+    s = fake_org_stream(1);
+    assert_int_equal(worked_serial(), 1);
+    send_keepalive(s, 20);
+    wait_resume(f, 20);
+    assert_int_equal(worked_serial(), 2);
+}
+
 /* However often a fetch has failed: the org's backoff.max is the longest pause, as for its streams. */
 static void a_fetch_pauses_no_longer_than_a_stream(void **state)
 {
@@ -811,6 +841,7 @@ int main(void)
         CASE(a_stamp_of_the_far_future_ages_nothing),
         CASE(odd_ids_lose_nothing),
         CASE(a_late_refusal_does_not_cost_a_new_token),
+        CASE(a_response_shows_that_the_token_works),
         CASE(a_fetch_pauses_no_longer_than_a_stream),
         CASE(who_waits_for_a_schema_holds_up_nobody),
     };
