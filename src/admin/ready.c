@@ -30,7 +30,9 @@ bool ready_subscription(const struct snapshot *s, const struct snapshot_subscrip
     char text[sizeof unanswered + sizeof v->trouble + 20];
     if (open && v->last_contact_mono_ms && s->mono_ms - v->last_contact_mono_ms <= sub->config->watchdog_ms)
         return true;
-    if (open && v->last_contact_mono_ms) {
+    if (open && *reason) {
+        /* It is heard, but waits for what its events need, a schema: that is the cause. */
+    } else if (open && v->last_contact_mono_ms) {
         reason = "no sign of life from the service within the watchdog time";
     } else if (open) { /* a retry is under way: the cause is what ended the stream before */
         snprintf(text, sizeof text, "%s%s%s", unanswered, v->trouble[0] ? "; before that: " : "", v->trouble);

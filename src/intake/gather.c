@@ -112,7 +112,7 @@ static bool prepare(struct intake *in, struct source *s, const struct pubsub_eve
     struct schema_fetch *fetch = NULL;
     const struct avro_plan *plan = schema_for(in, s, event->schema_id, now, &fetch);
     if (!plan && !fetch->unusable) {
-        s->waiting = fetch;
+        schema_wait_for(s, fetch);
         fetch_others(in, s, now);
         return false;
     }

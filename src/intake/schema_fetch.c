@@ -158,6 +158,20 @@ static bool is_streaming(const struct source *s)
     return s->state == SOURCE_CATCHING_UP || s->state == SOURCE_LIVE;
 }
 
+static void tell_waiting(struct source *s)
+{
+    const struct schema_fetch *f = s->waiting;
+    if (is_streaming(s))
+        snprintf(s->reason, sizeof s->reason, "waiting for schema %s%s%s", f->id, f->reason[0] ? ": " : "",
+                 f->reason);
+}
+
+void schema_wait_for(struct source *s, struct schema_fetch *fetch)
+{
+    s->waiting = fetch;
+    tell_waiting(s);
+}
+
 static void release_waiting(struct intake *in, const struct schema_fetch *f)
 {
     for (uint32_t i = 0; i < in->n_sources; i++) {
@@ -191,9 +205,8 @@ int schema_fetch_arrived(struct intake *in, struct note *note, int64_t now, stru
     if (note->failed) {
         fetch_failed(f, &note->status, now);
         for (uint32_t i = 0; i < in->n_sources; i++)
-            if (in->sources[i]->waiting == f && is_streaming(in->sources[i]))
-                snprintf(in->sources[i]->reason, sizeof in->sources[i]->reason, "waiting for schema %s: %s",
-                         f->id, f->reason);
+            if (in->sources[i]->waiting == f)
+                tell_waiting(in->sources[i]);
         if (f->unusable)
             release_waiting(in, f);
         return 0;

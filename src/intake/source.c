@@ -402,7 +402,8 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
     if (s->topic_ask_at_ms && s->topic_ask_at_ms < *next)
         *next = s->topic_ask_at_ms;
     const bool whole = !s->config->managed || s->managed.whole;
-    if (s->state == SOURCE_CATCHING_UP && s->topic_ok && s->heard && whole && near_the_clock(in, s)) {
+    if (s->state == SOURCE_CATCHING_UP && s->topic_ok && s->heard && whole && !s->waiting &&
+        near_the_clock(in, s)) {
         become_live(s);
     } else if (s->state == SOURCE_CATCHING_UP && s->topic_ok && (whole || s->managed.open) &&
                !has_queue(in, s)) {

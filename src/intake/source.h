@@ -241,6 +241,8 @@ void gather_free_done(struct intake *in);
  */
 const struct avro_plan *schema_for(struct intake *in, struct source *s, struct span schema_id, int64_t now,
                                    struct schema_fetch **fetch);
+/* Nothing more of s is journaled before this fetch has ended; its reason says so. */
+void schema_wait_for(struct source *s, struct schema_fetch *fetch);
 MUST_CHECK int schema_fetch_arrived(struct intake *in, struct note *note, int64_t now, struct err *e);
 /* Start fetches whose pause is over; *next as in source_step. */
 void schema_fetch_step(struct intake *in, int64_t now, int64_t *next);

@@ -323,6 +323,21 @@ class Metrics(case.Case):
         waiting.until(cut_twice, program.tail)
         self.until_not_ready(program, f"subscription {NAME}: .*no sign of life")
 
+    def test_schema_away(self):
+        """events arrive, but no schema: not ready within the watchdog, though the service is heard, and the schema is named"""
+        def schemas(status, count):
+            url = f"{self.bus.login_url}/sim/call-fault?method=GetSchema&status={status}&count={count}"
+            urllib.request.urlopen(url, data=b"", timeout=10).close()
+        self.bus = self.org("--seed", 31, "--auth-delay", 0.1, "--prefill", EVENTS, "--count", 0, "--keepalive", 0.5)
+        schemas("UNAVAILABLE", 1000000)
+        program = self.start(**self.quick())
+        self.until_not_ready(program, f"subscription {NAME}: .*waiting for schema .*UNAVAILABLE")
+        self.assertEqual(self.scrape().get("tidemark_journal_head_seq"), 0)
+        schemas("NONE", 1)
+        self.until_ready(program)
+        self.settled(program, len(verdict.expected(self.bus.ledger(), orgs.ACCOUNTS)))
+        self.check_sums(self.scrape())
+
     def reconnects(self):
         return self.scrape().sum("tidemark_reconnects_total", subscription=NAME)
 

@@ -240,6 +240,18 @@ static inline void wait_state(struct fixture *f, uint32_t i, enum source_state s
     fail_msg("still %s (%s), not %s", source_state_name(v.state), v.reason, source_state_name(state));
 }
 
+/* Its reason comes to contain this; "": to be empty. */
+static inline void wait_reason(struct fixture *f, uint32_t i, const char *part)
+{
+    struct source_view v = {0};
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; clock_mono_ms() < until; wait_a_round(f)) {
+        intake_describe(f->in, i, &v);
+        if (*part ? strstr(v.reason, part) != NULL : !*v.reason)
+            return;
+    }
+    fail_msg("the reason is '%s', without '%s'", v.reason, part);
+}
+
 static inline int count_incident(void *ctx, const struct incident *i)
 {
     int *n = ctx;

@@ -769,6 +769,23 @@ static void a_response_shows_that_the_token_works(void **state)
     assert_int_equal(worked_serial(), 2);
 }
 
+/* From the first moment, not only after a failure: a call that is not answered tells nothing for long. */
+static void who_waits_for_a_schema_says_so(void **state)
+{
+    struct fixture *f = *state;
+    fake.schema = NULL;
+    start(f);
+    send_one(fake_org_stream(0), "a", 10);
+    struct fake_schema_call *call = fake_org_schema_call(0);
+    wait_reason(f, 0, "waiting for schema ");
+    struct pubsub_status away = {.grpc_code = 14, .reaction = PUBSUB_RECONNECT, .text = "metadata is away"};
+    fake_org_answer(call, &away, NULL);
+    wait_reason(f, 0, ": metadata is away");
+    fake_org_answer(fake_org_schema_call(1), NULL, schema);
+    wait_head(f, 1);
+    wait_reason(f, 0, "");
+}
+
 /* However often a fetch has failed: the org's backoff.max is the longest pause, as for its streams. */
 static void a_fetch_pauses_no_longer_than_a_stream(void **state)
 {
@@ -842,6 +859,7 @@ int main(void)
         CASE(odd_ids_lose_nothing),
         CASE(a_late_refusal_does_not_cost_a_new_token),
         CASE(a_response_shows_that_the_token_works),
+        CASE(who_waits_for_a_schema_says_so),
         CASE(a_fetch_pauses_no_longer_than_a_stream),
         CASE(who_waits_for_a_schema_holds_up_nobody),
     };

@@ -425,21 +425,25 @@ static void subscriptions_ready_or_not(void **state)
         enum source_state state;
         int64_t contact_ms;
         bool ready;
-        const char *why, *trouble;
+        const char *why, *trouble, *reason;
     } cases[] = {
-        {SOURCE_LIVE, NOW, true, "", ""},
-        {SOURCE_CATCHING_UP, NOW - WATCHDOG, true, "", ""},
-        {SOURCE_LIVE, NOW - WATCHDOG - 1, false, "no sign of life", ""},
-        {SOURCE_CATCHING_UP, 0, false, "has not answered since the stream was opened\n", ""},
-        {SOURCE_CATCHING_UP, 0, false, "was opened; before that: no route", "no route"},
-        {SOURCE_CATCHING_UP, NOW, true, "", "no route"},
-        {SOURCE_CONNECTING, NOW, false, "connecting", ""},
-        {SOURCE_BACKING_OFF, NOW, false, "backing_off since 2023-11-14T22:13:20.000Z: connection refused",
-         ""},
-        {SOURCE_LOST_POSITION, NOW, false, "lost_position", ""},
-        {SOURCE_PAUSED_FULL, NOW, false, "paused_full", ""},
-        {SOURCE_REFUSED, NOW, false, "refused", ""},
-        {SOURCE_STOPPED, NOW, false, "stopped", ""},
+        {SOURCE_LIVE, NOW, true, "", "", ""},
+        {SOURCE_CATCHING_UP, NOW - WATCHDOG, true, "", "", ""},
+        {SOURCE_LIVE, NOW - WATCHDOG - 1, false, "no sign of life", "", ""},
+        {SOURCE_LIVE, NOW - WATCHDOG, true, "", "", "waiting for schema x: INTERNAL"},
+        {SOURCE_LIVE, NOW - WATCHDOG - 1, false, "Z: waiting for schema x", "",
+         "waiting for schema x: INTERNAL"},
+        {SOURCE_CATCHING_UP, 0, false, "Z: waiting for schema x", "", "waiting for schema x: INTERNAL"},
+        {SOURCE_CATCHING_UP, 0, false, "has not answered since the stream was opened\n", "", ""},
+        {SOURCE_CATCHING_UP, 0, false, "was opened; before that: no route", "no route", ""},
+        {SOURCE_CATCHING_UP, NOW, true, "", "no route", ""},
+        {SOURCE_CONNECTING, NOW, false, "connecting", "", ""},
+        {SOURCE_BACKING_OFF, NOW, false, "backing_off since 2023-11-14T22:13:20.000Z: connection refused", "",
+         "connection refused"},
+        {SOURCE_LOST_POSITION, NOW, false, "lost_position", "", ""},
+        {SOURCE_PAUSED_FULL, NOW, false, "paused_full", "", ""},
+        {SOURCE_REFUSED, NOW, false, "refused", "", ""},
+        {SOURCE_STOPPED, NOW, false, "stopped", "", ""},
     };
     struct snapshot s = take(*state);
     s.mono_ms = NOW;
@@ -448,7 +452,7 @@ static void subscriptions_ready_or_not(void **state)
         struct buf why = BUF_INIT;
         sub->view = (struct source_view){
             .state = cases[i].state, .since_ms = 1700000000000, .last_contact_mono_ms = cases[i].contact_ms};
-        snprintf(sub->view.reason, sizeof sub->view.reason, "connection refused");
+        snprintf(sub->view.reason, sizeof sub->view.reason, "%s", cases[i].reason);
         snprintf(sub->view.trouble, sizeof sub->view.trouble, "%s", cases[i].trouble);
         assert_int_equal(ready_subscription(&s, sub, &why), cases[i].ready);
         if (!cases[i].ready) {
