@@ -274,8 +274,8 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     s->topic_failures = 0;
     ask_topic(s, token, number);
     source_set_state(s, SOURCE_CATCHING_UP, "%s%s%sfrom %s%s%s", s->config->managed ? "managed as " : "",
-                     s->config->managed ? s->config->managed : "", s->config->managed ? " " : "", from_names[from],
-                     *hex ? " " : "", hex);
+                     s->config->managed ? s->config->managed : "", s->config->managed ? " " : "",
+                     from_names[from], *hex ? " " : "", hex);
     s->reason[0] = '\0'; /* said in the log; in status it is no trouble */
 }
 
