@@ -101,6 +101,15 @@ static void note_stamp(struct intake *in, struct source *s, int64_t stamp)
         s->newest_stamp_ms = stamp;
 }
 
+/* The newest of a response. A platform event says in its payload when it was made, as its publisher has it: enough to
+ * see that a stream has caught up which is never quiet, not enough for source time. */
+static void note_creation(struct intake *in, struct source *s, const struct arrival *a)
+{
+    int64_t stamp = s->plan && a->header ? commit_stamp(in, s->plan, a) : 0;
+    if (stamp <= in->latest_stamp_ms && stamp > s->newest_stamp_ms)
+        s->newest_stamp_ms = stamp;
+}
+
 /* False: wait for the schema first. */
 static bool prepare(struct intake *in, struct source *s, const struct pubsub_event *event, int64_t now,
                     struct arrival *a)
@@ -172,6 +181,8 @@ static bool gather_response(struct intake *in, struct source *s, int64_t now)
     s->next_event += (uint32_t)n;
     if (s->next_event < r->n_events)
         return false;
+    if (s->state == SOURCE_CATCHING_UP)
+        note_creation(in, s, &items[n - 1]);
     finish_response(in, s);
     return true;
 }

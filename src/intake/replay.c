@@ -21,6 +21,7 @@ int replay_parse(const char *from, struct replay_request *out, bool *was_int, st
     }
     if (from[0] == '-' && text_parse_duration(from + 1, &ago_ms) == 0) {
         out->from = REPLAY_FROM_TIME;
+        out->is_age = true;
         out->time_ms = clock_wall_ms() - ago_ms;
     } else if (text_parse_time(from, &out->time_ms) == 0) {
         out->from = REPLAY_FROM_TIME;
@@ -132,12 +133,26 @@ static int record_use(struct store_txn *txn, const struct replay_request *reques
     return incident_open(txn, &use, e);
 }
 
+/* "-2h" now and "-2h" then are other times. */
+static bool is_same_order(const struct replay_request *request, const struct subscription_record *record,
+                          int64_t since_ms)
+{
+    enum { NEAR_MS = 2000 }; /* from reading the words to storing the order */
+    int64_t last_ms;
+    if (request->is_age && text_parse_time(record->last_replay, &last_ms) == 0) {
+        int64_t apart = request->time_ms - last_ms - since_ms;
+        return apart > -NEAR_MS && apart < NEAR_MS;
+    }
+    return strcmp(record->last_replay, request->text) == 0;
+}
+
 /* A person who presses the key twice means one replay: the same order while it runs, or shortly after. */
 static bool is_repeat(const struct replay_request *request, const struct subscription_record *record)
 {
     enum { REPEAT_MS = 5 * 60 * 1000 };
-    return strcmp(record->last_replay, request->text) == 0 &&
-           (record->replaying[0] || clock_wall_ms() - record->last_replay_ms < REPEAT_MS);
+    int64_t since_ms = clock_wall_ms() - record->last_replay_ms;
+    bool recent = since_ms >= 0 && since_ms < REPEAT_MS; /* or the clock was set back: not known */
+    return is_same_order(request, record, since_ms) && (record->replaying[0] || recent);
 }
 
 bool replay_unconfirmed(const struct subscription_record *record)

@@ -27,7 +27,8 @@ struct replay_request {
     enum replay_from from;
     uint8_t id[EVENT_MAX_REPLAY_ID];
     uint32_t id_len;
-    int64_t time_ms;              /* REPLAY_FROM_TIME: wall clock, inclusive */
+    int64_t time_ms;              /* REPLAY_FROM_TIME: wall clock, inclusive … */
+    bool is_age;                  /* … given as one: "-2h" */
     char text[STORE_MAX_REQUEST]; /* normalised: what is compared and recorded */
     char by[64];                  /* who asked */
     bool dry_run;

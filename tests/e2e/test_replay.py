@@ -3,6 +3,7 @@
 """Recovery by replay id: what an order reads again, what it leaves alone, and who gave it."""
 import datetime
 import json
+import re
 import urllib.error
 import urllib.request
 
@@ -66,6 +67,16 @@ class Replay(case.Case):
         waiting.until(lambda: len(self.again()) >= len(wanted), program.tail)
         self.assertEqual(program.terminate(), 0)
         self.check_again(wanted, 1)
+
+    def test_age(self):
+        """the same age twice, a moment later, is one order; another age is another"""
+        self.order("-2h")
+        self.assertRegex(self.order("-2h").out, "ordered already and is under way, as generation 1")
+        self.expect(self.tm.run_until_idle(), 0)
+        self.assertRegex(self.order("-2h").out, "ordered already and is (under way|done), as generation 1")
+        self.assertEqual(self.tm.status()["subscriptions"][0]["generation"], 1)
+        self.order("-1h")
+        self.assertEqual(self.tm.status()["subscriptions"][0]["generation"], 2)
 
     def test_killed(self):
         """kill -9 right after an order: it is carried out all the same, once"""
@@ -138,6 +149,21 @@ class Replay(case.Case):
 
 class Orders(case.Case):
     """Platform events carry their time in the payload."""
+
+    def test_busy_stream(self):
+        """a stream of platform events that is never quiet: it has caught up all the same, and a replay of it is through"""
+        bus = self.org("--seed", 13, "--prefill", EVENTS, "--rate", 200)
+        tidemark = self.tidemark(bus, topics=[orgs.ORDERS])
+        program = self.run_daemon(tidemark)
+        program.wait_for("running: ")
+        name = tidemark.config["subscriptions"][0]["name"]
+        live = lambda: tidemark.status()["subscriptions"][0]["state"] == "live"
+        waiting.until(live, program.tail)
+        order = ("replay", "--subscription", name, "--from", "earliest")
+        self.expect(tidemark.call(*order), 0, "reads again from there now")
+        waiting.until(live, program.tail)
+        waiting.until(lambda: re.search("ordered already and is done", tidemark.call(*order, "--dry-run").out), program.tail)
+        self.assertEqual(program.terminate(), 0)
 
     def test_time_of_platform_events(self):
         """a replay by time goes by creation time for platform events"""
