@@ -377,6 +377,39 @@ static void what_a_softly_deleted_record_was_goes_to_its_marked_row(struct mirro
     assert_shown(t, &table, "001A", "_deleted_at", "(null)");
 }
 
+/* Deletions were soft once, and are not any more: a row that comes back is not marked, and one that goes is gone. */
+static void marks_of_another_configuration_are_seen(struct mirror_stand *t)
+{
+    const struct mirror_table soft = account(MIRROR_SOFT);
+    static const enum mirror_on_delete now[] = {MIRROR_HARD, MIRROR_ARCHIVE};
+    with_one_account(t, &soft);
+    for (size_t i = 0; i < ARRAY_LEN(now); i++) {
+        const struct mirror_table table = account(now[i]);
+        begin_with(t, &soft);
+        write_ok(t, stand_row(t, &soft, "001A", MIRROR_DELETE, 0, NULL, NULL, "dead"));
+        write_ok(t, stand_row(t, &soft, "001B", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("B", 1), "s"));
+        write_ok(t, stand_row(t, &soft, "001B", MIRROR_DELETE, 0, NULL, NULL, "dead"));
+        commit_at(t, 2);
+        t->ops->close(t->m);
+        open_and_fence(t);
+        begin_with(t, &table);
+        assert_true(held_of(t, &table, "001A").deleted);
+        write_ok(t,
+                 stand_row(t, &table, "001A", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("Back", 7), "s"));
+        write_ok(t, stand_row(t, &table, "001B", MIRROR_DELETE, 0, NULL, NULL, "dead"));
+        write_ok(t,
+                 stand_row(t, &table, "001C", MIRROR_UPSERT, 4, all_columns, ACCOUNT_VALUES("New", 7), "s"));
+        assert_false(held_of(t, &table, "001A").deleted);
+        assert_false(held_of(t, &table, "001B").has_row);
+        commit_at(t, 3);
+        assert_shown(t, &table, "001A", "_deleted", t->kind->no);
+        assert_shown(t, &table, "001A", "_deleted_at", "(null)");
+        assert_shown(t, &table, "001C", "_deleted", t->kind->no);
+        t->ops->close(t->m);
+        open_and_fence(t);
+    }
+}
+
 static void an_archived_row_moves_to_its_history(struct mirror_stand *t)
 {
     const struct mirror_table table = account(MIRROR_ARCHIVE);
@@ -1269,6 +1302,7 @@ PROMISE(an_update_touches_only_what_it_names)
 PROMISE(a_hard_delete_leaves_a_tombstone)
 PROMISE(a_soft_delete_keeps_the_row)
 PROMISE(what_a_softly_deleted_record_was_goes_to_its_marked_row)
+PROMISE(marks_of_another_configuration_are_seen)
 PROMISE(an_archived_row_moves_to_its_history)
 PROMISE(only_the_poisoned_row_is_refused)
 PROMISE(a_row_that_takes_the_others_with_it_is_known)
@@ -1307,6 +1341,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_hard_delete_leaves_a_tombstone),
         cmocka_unit_test(test_a_soft_delete_keeps_the_row),
         cmocka_unit_test(test_what_a_softly_deleted_record_was_goes_to_its_marked_row),
+        cmocka_unit_test(test_marks_of_another_configuration_are_seen),
         cmocka_unit_test(test_an_archived_row_moves_to_its_history),
         cmocka_unit_test(test_only_the_poisoned_row_is_refused),
         cmocka_unit_test(test_a_row_that_takes_the_others_with_it_is_known),

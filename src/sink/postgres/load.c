@@ -53,7 +53,7 @@ static void add_flag(const struct mirror_table *table, const struct pg_table *t,
                      const char *otherwise, struct buf *sql)
 {
     uint32_t cell = table->n_columns + (uint32_t)own;
-    if (!pg_has_own(table, own) || !t->columns[cell].there) {
+    if (!t->columns[cell].there) {
         buf_add_str(sql, otherwise);
         return;
     }

@@ -170,11 +170,18 @@ static int check_relation(struct mirror *m, const struct mirror_table *table, bo
     return rc;
 }
 
+/* The marks of soft deletions stay in a table that is configured otherwise by now. */
+static bool may_be_there(const struct mirror_table *table, uint32_t cell)
+{
+    return is_wanted(table, cell) || (!table->append_only && (cell == table->n_columns + PG_OWN_DELETED ||
+                                                              cell == table->n_columns + PG_OWN_DELETED_AT));
+}
+
 static bool cell_of_name(const struct mirror_table *table, struct span name, uint32_t *cell)
 {
     for (uint32_t i = 0; i < table->n_columns + PG_OWNS; i++) {
         const char *wanted = pg_cell_name(table, i);
-        if (is_wanted(table, i) && span_equal(name, span_of(wanted, kept_length(wanted)))) {
+        if (may_be_there(table, i) && span_equal(name, span_of(wanted, kept_length(wanted)))) {
             *cell = i;
             return true;
         }
@@ -230,8 +237,10 @@ static int learn_column(struct pg_table *t, const struct mirror_table *table, co
             table->name, table->key, type);
     if (!cell_of_name(table, name, &cell))
         return 0;
-    struct pg_column *c = &t->columns[cell];
     bool expected = oid == (int64_t)expected_oid(table, cell);
+    if ((!expected || generated) && !is_wanted(table, cell))
+        return 0; /* somebody else's */
+    struct pg_column *c = &t->columns[cell];
     c->there = true;
     c->type = xstrdup(type);
     attribute->cell = (int32_t)cell;

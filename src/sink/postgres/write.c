@@ -33,11 +33,11 @@ static void add_to_set(uint64_t *set, uint32_t cell)
     set[cell / 64] |= UINT64_C(1) << (cell % 64);
 }
 
-static void add_own_cells(const struct mirror_table *table, bool with_deleted, uint64_t *set)
+static void add_own_cells(const struct pg_table *t, uint32_t n_columns, bool with_deleted, uint64_t *set)
 {
     for (uint32_t own = 0; own < PG_OWNS; own++)
-        if (pg_has_own(table, (enum pg_own)own) && (with_deleted || own < PG_OWN_DELETED))
-            add_to_set(set, table->n_columns + own);
+        if (t->columns[n_columns + own].there && (with_deleted || own < PG_OWN_DELETED))
+            add_to_set(set, n_columns + own);
 }
 
 static const uint64_t *set_of(struct writing *w, const struct pg_table *t, const struct mirror_row *row,
@@ -55,7 +55,7 @@ static const uint64_t *set_of(struct writing *w, const struct pg_table *t, const
         if (!kept)
             add_to_set(set, cell);
     }
-    add_own_cells(table, verb == PG_INSERT || pg_sets_deleted(row), set);
+    add_own_cells(t, table->n_columns, verb == PG_INSERT || pg_sets_deleted(row), set);
     return set;
 }
 

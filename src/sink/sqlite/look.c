@@ -55,6 +55,21 @@ int sqlite_has_table(struct mirror *m, const char *name, bool *has, struct err *
     return code == SQLITE_ROW || code == SQLITE_DONE ? 0 : -1;
 }
 
+int sqlite_has_column(struct mirror *m, const char *table, const char *column, bool *has, struct err *e)
+{
+    sqlite3_stmt *stmt = NULL;
+    if (sqlite_prepare(m, "SELECT 1 FROM pragma_table_xinfo(?1) WHERE name=?2 COLLATE NOCASE", &stmt, e) != 0)
+        return -1;
+    sqlite_bind_span(stmt, 1, span_of_str(table));
+    sqlite_bind_span(stmt, 2, span_of_str(column));
+    int code = sqlite3_step(stmt);
+    *has = code == SQLITE_ROW;
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
+        sqlite_error(m, code, "look at the columns of a table", e);
+    sqlite3_finalize(stmt);
+    return code == SQLITE_ROW || code == SQLITE_DONE ? 0 : -1;
+}
+
 static struct span cell_text(sqlite3_stmt *stmt, int at, struct arena *a)
 {
     struct span value = sqlite_column_span(stmt, at);

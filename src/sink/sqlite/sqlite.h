@@ -198,6 +198,8 @@ MUST_CHECK int sqlite_write(struct mirror *m, struct mirror_row *rows, size_t n,
 /* --- look.c --- */
 
 MUST_CHECK int sqlite_has_table(struct mirror *m, const char *name, bool *has, struct err *e);
+MUST_CHECK int sqlite_has_column(struct mirror *m, const char *table, const char *column, bool *has,
+                                 struct err *e);
 MUST_CHECK int sqlite_look(struct mirror *m, struct err *e);
 MUST_CHECK int sqlite_row(struct mirror *m, const struct mirror_table *table, struct span id, struct arena *a,
                           struct mirror_cell **out, size_t *n, struct err *e);

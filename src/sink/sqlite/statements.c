@@ -75,16 +75,18 @@ static void add_insert(const struct mirror_table *table, bool deleted, uint32_t 
     }
 }
 
-static void add_load(const struct mirror_table *table, struct buf *out)
+/* marks: it has a column that says which rows are deleted softly, now or as it was configured before. */
+static void add_load(const struct mirror_table *table, bool marks, struct buf *out)
 {
     buf_add_str(out, "SELECT \"_state\",");
-    buf_add_str(out, table->on_delete == MIRROR_SOFT ? "\"_deleted\"," : "0,");
+    buf_add_str(out, marks ? "\"_deleted\"," : "0,");
     if (table->last_modified)
         mirror_add_identifier(out, table->last_modified);
     else
         buf_add_str(out, "NULL");
     buf_add_str(out, " FROM ");
     mirror_add_identifier(out, table->name);
+    add_where(table, out);
 }
 
 static void add_archive(const struct mirror_table *table, struct buf *out)
@@ -111,9 +113,6 @@ void sqlite_add_row_sql(const struct mirror_table *table, enum row_statement kin
 {
     static const char stamps[] = "\"_version\"=?,\"_seq\"=?,\"_state\"=?,\"_incomplete\"=?";
     switch (kind) {
-    case ROW_LOAD:
-        add_load(table, out);
-        break;
     case ROW_TEXT:
         buf_add_str(out, "SELECT ");
         mirror_add_identifier(out, table->columns[columns[0]].name);
@@ -179,8 +178,15 @@ static void drop(struct column_statement *s)
 static int make(struct mirror *m, const struct mirror_table *table, enum row_statement kind, uint32_t n,
                 const uint32_t *columns, sqlite3_stmt **out, struct err *e)
 {
+    bool marks = false, times = false;
+    if (kind == ROW_LOAD && (sqlite_has_column(m, table->name, "_deleted", &marks, e) != 0 ||
+                             sqlite_has_column(m, table->name, "_deleted_at", &times, e) != 0))
+        return -1;
     buf_clear(&m->text);
-    sqlite_add_row_sql(table, kind, n, columns, &m->text);
+    if (kind == ROW_LOAD)
+        add_load(table, marks && times, &m->text);
+    else
+        sqlite_add_row_sql(table, kind, n, columns, &m->text);
     return sqlite_prepare(m, (const char *)m->text.data, out, e);
 }
 
