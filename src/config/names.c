@@ -50,8 +50,9 @@ void names_add_default(struct span name, size_t most, struct buf *out)
 
 bool names_is_ours(const char *column)
 {
-    static const char *const ours[] = {"_version", "_seq",        "_state",       "_incomplete",
-                                       "_deleted", "_deleted_at", "_archived_at", NAMES_JSON_COLUMN};
+    static const char *const ours[] = {"_version",     "_seq",          "_state",
+                                       "_incomplete",  "_deleted",      "_deleted_at",
+                                       "_archived_at", "_payload_hash", NAMES_JSON_COLUMN};
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         if (names_equal(column, ours[i]))
             return true;

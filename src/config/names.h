@@ -17,7 +17,8 @@ enum { NAMES_MAX_TABLE = 52, NAMES_MAX_COLUMN = 58 };
 
 #define NAMES_JSON_COLUMN "_fields" /* new_fields: json */
 #define NAMES_OF_OURS                                                                                        \
-    "_version, _seq, _state, _incomplete, _deleted, _deleted_at, _archived_at, " NAMES_JSON_COLUMN
+    "_version, _seq, _state, _incomplete, _deleted, _deleted_at, _archived_at, "                             \
+    "_payload_hash, " NAMES_JSON_COLUMN
 
 /* "LastModifiedDate" -> "last_modified_date", "BillingAddress.City" -> "billing_address_city". */
 void names_add_default(struct span name, size_t most, struct buf *out);

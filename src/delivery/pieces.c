@@ -57,24 +57,25 @@ static const struct known_entity *entity_of(struct finder *f, const struct chang
 
 /* --- records -------------------------------------------------------------------------------------- */
 
-static struct record *record_of(struct finder *f, struct table *t, struct span id)
+static struct record *record_of(struct finder *f, struct table *t, struct span id, struct span hash)
 {
     struct pieces *p = f->p;
-    size_t at = digest_fast(id, t->mirror->number) & p->mask;
+    size_t at = digest_fast(hash, digest_fast(id, t->mirror->number)) & p->mask;
     for (; p->slots[at]; at = (at + 1) & p->mask)
-        if (p->slots[at]->table == t && span_equal(p->slots[at]->id, id))
+        if (p->slots[at]->table == t && span_equal(p->slots[at]->id, id) &&
+            span_equal(p->slots[at]->hash, hash))
             return p->slots[at];
     struct record *r = arena_alloc(&f->b->arena, sizeof *r);
-    *r = (struct record){.table = t, .id = id};
+    *r = (struct record){.table = t, .id = id, .hash = hash};
     p->slots[at] = r;
     p->records[p->n_records++] = r;
     return r;
 }
 
-static void add_piece(struct finder *f, const struct mapped *m, struct span id)
+static void add_piece(struct finder *f, const struct mapped *m, struct span id, struct span hash)
 {
     struct piece *piece = &f->p->pieces[f->p->n++];
-    struct record *r = record_of(f, m->table, id);
+    struct record *r = record_of(f, m->table, id, hash);
     *piece = (struct piece){.of = m, .record = r};
     if (r->last)
         r->last->next = piece;
@@ -159,7 +160,7 @@ static void find_change(struct finder *f, struct mapped *m)
     m->what = MAPPED_CHANGE;
     for (uint32_t i = 0; i < h->n_record_ids; i++)
         if (is_record_id(h->record_ids[i]))
-            add_piece(f, m, h->record_ids[i]);
+            add_piece(f, m, h->record_ids[i], span_of(NULL, 0));
         else
             m->owes_entity = true;
     if (h->n_record_ids == 0)
@@ -180,6 +181,17 @@ static struct span append_key(struct arena *a, const struct event_data *ev)
     return key;
 }
 
+/* Publishers set ids as they like: what makes an event another is its payload (I2). */
+static struct span payload_hash(struct arena *a, const struct event_data *ev)
+{
+    enum { BYTES = 8 };
+    uint8_t digest[32];
+    char *hex = arena_alloc(a, 2 * BYTES + 1);
+    digest_sha256(ev->payload, digest);
+    hex_encode(span_of(digest, BYTES), hex);
+    return span_of(hex, 2 * BYTES);
+}
+
 static void find_one(struct finder *f, struct mapped *m)
 {
     const struct known_entity *k = entity_of(f, m->d->ch);
@@ -197,7 +209,7 @@ static void find_one(struct finder *f, struct mapped *m)
     if (m->d->ch->kind == CHANGE_PLATFORM_EVENT) {
         m->what = MAPPED_APPEND;
         m->table->used = true;
-        add_piece(f, m, append_key(&f->b->arena, m->d->ev));
+        add_piece(f, m, append_key(&f->b->arena, m->d->ev), payload_hash(&f->b->arena, m->d->ev));
         return;
     }
     find_change(f, m);

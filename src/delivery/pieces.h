@@ -69,6 +69,7 @@ struct piece;
 struct record {
     struct table *table;
     struct span id;
+    struct span hash;          /* of a platform event's payload, as text: several may share an id */
     struct mirror_held held;   /* what the target holds, in this transaction */
     struct record_state safe;  /* the state that goes with it */
     struct record_state state; /* with what was decided since */

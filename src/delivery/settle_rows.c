@@ -73,6 +73,7 @@ void settle_row(struct settle *s, struct record *r, struct mirror_row *row)
 {
     *row = (struct mirror_row){.table = r->table->mirror,
                                .id = r->id,
+                               .hash = r->hash,
                                .held = r->held,
                                .seq = r->seq,
                                .deleted_ms = r->deleted_ms,

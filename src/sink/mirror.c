@@ -72,6 +72,15 @@ void mirror_add_identifier(struct buf *out, const char *name)
     add_quoted(out, span_of_str(name), '"');
 }
 
+void mirror_say_twin(const struct mirror_table *table, char *out, size_t n)
+{
+    snprintf(
+        out, n,
+        "another event has this id, and is the row: the key is \"%s\" alone; (\"%s\", \"" MIRROR_HASH_COLUMN
+        "\") holds both",
+        table->key, table->key);
+}
+
 void mirror_add_literal(struct buf *out, struct span text)
 {
     add_quoted(out, text, '\'');

@@ -14,7 +14,11 @@
  * Each mirrored row has, besides the mapped columns: `_version` (text, its newest version), `_seq` (bigint),
  * `_state` (bytes), `_incomplete` (boolean: never had a full image), and for soft deletes `_deleted`,
  * `_deleted_at`. History tables (archive): TABLE_history, the key, the mapped columns, `_version`, `_seq` and
- * `_archived_at`, no primary key. Append-only tables: the key, the mapped columns and `_seq`.
+ * `_archived_at`, no primary key. Append-only tables: the key, the mapped columns, `_payload_hash` and `_seq`; the primary
+ * key is (key, `_payload_hash`), because publishers may give several events one id. Whether an event has its row follows
+ * from the event alone, so that order and repeats change nothing (I8). A table that is there with the key alone as unique
+ * column is used as it is: of events that share an id the first is the row, and the others are refused; a row from before
+ * there were hashes is taken for the event that comes next with its id.
  *
  * Calling order
  *   new -> open -> fence -> (fields) -> (begin -> prepare* -> load -> (send* -> write)* -> commit | rollback)* ->
@@ -91,7 +95,7 @@ struct mirror_source {
 struct mirror_table {
     const char *name;
     const char *key;  /* the key column's name: text, primary key */
-    bool append_only; /* platform events: key is the event's own key, rows are inserted once, no state */
+    bool append_only; /* platform events: key is the event's own id, rows are inserted once, no state */
     enum mirror_on_delete on_delete;
     const char *last_modified; /* the target's own last-modified column, or NULL */
     uint32_t number;           /* of this table in this sink: 0, 1, 2 … for caches */
@@ -134,15 +138,18 @@ enum mirror_action {
     MIRROR_UPSERT, /* the row is there afterwards; given columns are set, others untouched (or NULL) */
     MIRROR_DELETE, /* by table->on_delete, n is 0; the state goes to the tombstone, or stays in the soft row */
     MIRROR_STATE_ONLY, /* only state, version and seq change, wherever they are: row, else tombstone */
-    MIRROR_APPEND,     /* append_only tables: inserted unless the key is there */
+    MIRROR_APPEND,     /* append_only tables: inserted unless the key is there with this hash */
 };
 
 enum mirror_outcome { MIRROR_UNWRITTEN, MIRROR_WRITTEN, MIRROR_REFUSED, MIRROR_FATAL, MIRROR_LOST };
 
-/* One record's change. At most one row per (table, id) in a call of write. */
+#define MIRROR_HASH_COLUMN "_payload_hash"
+
+/* One record's change. At most one row per (table, id, hash) in a call of write. */
 struct mirror_row {
     const struct mirror_table *table;
     struct span id;
+    struct span hash; /* APPEND: of the event's payload, as text */
     enum mirror_action action;
     struct mirror_held held; /* as load gave it in this transaction: tells insert from update */
     uint32_t n;              /* columns to set, ascending */
@@ -265,6 +272,8 @@ const struct mirror_ops *mirror_ops_of(enum sink_kind kind);
 
 /* "name" with quotes doubled: identifiers are always quoted. */
 void mirror_add_identifier(struct buf *out, const char *name);
+/* Why an event of an append-only table whose key stands alone has no row of its own. */
+void mirror_say_twin(const struct mirror_table *table, char *out, size_t n);
 /* 'text' with quotes doubled, for statements that are shown and never run. */
 void mirror_add_literal(struct buf *out, struct span text);
 

@@ -540,33 +540,96 @@ static void a_whole_write_is_all_or_nothing(struct mirror_stand *t)
     assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account_history"), 1);
 }
 
+static const struct mirror_column order_columns[] = {{.name = "amount", .type = MIRROR_DOUBLE}};
+static const struct mirror_source order_sources[] = {{"Amount__c", "", 0}};
+static const struct mirror_table orders = {.name = "order__e",
+                                           .key = "event_id",
+                                           .append_only = true,
+                                           .number = 3,
+                                           .shape = 1,
+                                           .n_columns = 1,
+                                           .n_sources = 1,
+                                           .columns = order_columns,
+                                           .sources = order_sources};
+
+/* An event: `hash` stands for its payload, of which `amount` is all. */
+static struct mirror_row order(struct mirror_stand *t, const char *id, const char *hash,
+                               const struct mirror_value *amount)
+{
+    static const uint32_t one[] = {0};
+    struct mirror_row row = stand_row(t, &orders, id, MIRROR_APPEND, 1, one, amount, "");
+    row.hash = span_of_str(hash);
+    return row;
+}
+
 static void appended_rows_come_once(struct mirror_stand *t)
 {
-    static const struct mirror_column columns[] = {{.name = "amount", .type = MIRROR_DOUBLE}};
-    static const struct mirror_source sources[] = {{"Amount__c", "", 0}};
-    const struct mirror_table table = {.name = "order__e",
-                                       .key = "event_id",
-                                       .append_only = true,
-                                       .number = 3,
-                                       .shape = 1,
-                                       .n_columns = 1,
-                                       .n_sources = 1,
-                                       .columns = columns,
-                                       .sources = sources};
-    const uint32_t one[] = {0};
     const struct mirror_value first = VALUE_NUMBER(1.5), again = VALUE_NUMBER(2.5);
     open_and_fence(t);
     for (int i = 0; i < 2; i++) {
-        begin_with(t, &table);
-        write_ok(t, stand_row(t, &table, "e-1", MIRROR_APPEND, 1, one, i ? &again : &first, ""));
+        begin_with(t, &orders);
+        write_ok(t, order(t, "e-1", "aa", i ? &again : &first));
         commit_at(t, 1);
     }
-    begin_with(t, &table);
-    write_ok(t, stand_row(t, &table, "e-2", MIRROR_APPEND, 1, one, &first, ""));
+    begin_with(t, &orders);
+    write_ok(t, order(t, "e-2", "aa", &first));
     commit_at(t, 2);
     assert_int_equal(t->kind->count(t, "SELECT count(*) FROM order__e"), 2);
-    assert_shown(t, &table, "e-1", "amount", "1.5");
-    assert_shown(t, &table, "e-1", "_seq", "1");
+    assert_shown(t, &orders, "e-1", "amount", "1.5");
+    assert_shown(t, &orders, "e-1", "_seq", "1");
+}
+
+/* Publishers set ids: events that share one have a row each, in whatever order, batches and repeats they come. */
+static void events_that_share_an_id_have_a_row_each(struct mirror_stand *t)
+{
+    static const char *const hashes[] = {"cc", "aa", "bb", "aa", "cc"};
+    const struct mirror_value amount = VALUE_NUMBER(1.5);
+    open_and_fence(t);
+    begin_with(t, &orders);
+    struct mirror_row rows[] = {order(t, "e-1", "bb", &amount), order(t, "e-1", "aa", &amount),
+                                order(t, "e-2", "aa", &amount)};
+    OK(t->ops->write(t->m, rows, ARRAY_LEN(rows), false, &t->e));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_int_equal(rows[i].outcome, MIRROR_WRITTEN);
+    commit_at(t, 3);
+    for (size_t i = 0; i < ARRAY_LEN(hashes); i++) {
+        begin_with(t, &orders);
+        write_ok(t, order(t, "e-1", hashes[i], &amount));
+        commit_at(t, 4 + i);
+    }
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM order__e WHERE event_id = 'e-1'"), 3);
+    assert_int_equal(
+        t->kind->count(t, "SELECT count(DISTINCT _payload_hash) FROM order__e WHERE event_id = 'e-1'"), 3);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM order__e"), 4);
+}
+
+/* A table whose key stands alone (made by an earlier version, or by hand) is used as it is, and loses nothing unsaid. */
+static void a_table_whose_key_stands_alone_refuses_the_second(struct mirror_stand *t)
+{
+    const struct mirror_value amount = VALUE_NUMBER(1.5);
+    open_and_fence(t);
+    assert_true(t->kind->run(
+        t,
+        "CREATE TABLE order__e (event_id TEXT PRIMARY KEY NOT NULL, amount DOUBLE PRECISION, _seq BIGINT)"));
+    assert_true(t->kind->run(t, "INSERT INTO order__e VALUES ('e-0', 0.5, 1)"));
+    begin_with(t, &orders);
+    write_ok(t, order(t, "e-0", "aa", &amount)); /* nobody knows better: it is that row */
+    write_ok(t, order(t, "e-1", "aa", &amount));
+    struct mirror_row twin = order(t, "e-0", "bb", &amount);
+    OK(t->ops->write(t->m, &twin, 1, false, &t->e));
+    assert_int_equal(twin.outcome, MIRROR_REFUSED);
+    assert_non_null(strstr(twin.why, "another event has this id"));
+    struct mirror_row rows[] = {order(t, "e-1", "bb", &amount), order(t, "e-2", "bb", &amount),
+                                order(t, "e-2", "aa", &amount), order(t, "e-1", "aa", &amount)};
+    static const enum mirror_outcome outcomes[] = {MIRROR_REFUSED, MIRROR_WRITTEN, MIRROR_REFUSED,
+                                                   MIRROR_WRITTEN};
+    OK(t->ops->write(t->m, rows, ARRAY_LEN(rows), false, &t->e));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_int_equal(rows[i].outcome, outcomes[i]);
+    commit_at(t, 1);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM order__e"), 3);
+    assert_shown(t, &orders, "e-0", "amount", "0.5");
+    assert_shown(t, &orders, "e-2", "_payload_hash", "bb");
 }
 
 /* --- values ---------------------------------------------------------------------------------------- */
@@ -1308,6 +1371,8 @@ PROMISE(only_the_poisoned_row_is_refused)
 PROMISE(a_row_that_takes_the_others_with_it_is_known)
 PROMISE(a_whole_write_is_all_or_nothing)
 PROMISE(appended_rows_come_once)
+PROMISE(events_that_share_an_id_have_a_row_each)
+PROMISE(a_table_whose_key_stands_alone_refuses_the_second)
 PROMISE(values_of_every_type_are_exact)
 PROMISE(texts_and_numbers_survive_at_their_limits)
 PROMISE(fields_that_share_a_column_are_merged)
@@ -1347,6 +1412,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_row_that_takes_the_others_with_it_is_known),
         cmocka_unit_test(test_a_whole_write_is_all_or_nothing),
         cmocka_unit_test(test_appended_rows_come_once),
+        cmocka_unit_test(test_events_that_share_an_id_have_a_row_each),
+        cmocka_unit_test(test_a_table_whose_key_stands_alone_refuses_the_second),
         cmocka_unit_test(test_values_of_every_type_are_exact),
         cmocka_unit_test(test_texts_and_numbers_survive_at_their_limits),
         cmocka_unit_test(test_fields_that_share_a_column_are_merged),

@@ -22,7 +22,7 @@ class Page(case.Case):
         self.assertIn("sink mirror, table account: one row", done.out)
         tables = (self.folder / "first.sql").read_text(encoding="utf-8")
         self.assertIn('CREATE TABLE "account" ("id" TEXT PRIMARY KEY', tables)
-        self.assertIn('CREATE TABLE "order__e" ("event_id" TEXT PRIMARY KEY', tables)
+        self.assertIn('CREATE TABLE "order__e" ("event_id" TEXT NOT NULL', tables)
         with sqlite3.connect(self.folder / "mirror.db") as database:
             columns = [row[1] for row in database.execute("PRAGMA table_info(account)")]
             ours = {row[0] for row in database.execute("SELECT name FROM sqlite_schema WHERE type='table'")}

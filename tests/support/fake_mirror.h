@@ -18,7 +18,7 @@ enum { FAKE_ROWS = 1500, FAKE_COLUMNS = 12, FAKE_TABLES = 8, FAKE_FIELDS = 64 };
 
 struct fake_row {
     bool used, is_row, deleted, incomplete;
-    char table[40], id[40], version[64];
+    char table[40], id[40], hash[20], version[64];
     char name[FAKE_COLUMNS][40];
     char value[FAKE_COLUMNS][80]; /* "" for null */
     uint8_t state[400];
@@ -83,10 +83,20 @@ static struct fake_row *fake_find(struct fake_data *d, const char *table, struct
     return NULL;
 }
 
-static struct fake_row *fake_make(struct fake_data *d, const char *table, struct span id)
+/* Of events that share an id, the one with this payload. */
+static struct fake_row *fake_find_event(struct fake_data *d, const struct mirror_row *row)
+{
+    for (size_t i = 0; i < d->n_rows; i++)
+        if (strcmp(d->rows[i].table, row->table->name) == 0 && span_equal_str(row->id, d->rows[i].id) &&
+            span_equal_str(row->hash, d->rows[i].hash))
+            return &d->rows[i];
+    return NULL;
+}
+
+static struct fake_row *fake_make(struct fake_data *d, const char *table, struct span id, bool anew)
 {
     struct fake_row *r = fake_find(d, table, id);
-    if (r)
+    if (r && !anew)
         return r;
     BUG_IF(d->n_rows == FAKE_ROWS);
     r = &d->rows[d->n_rows++];
@@ -301,12 +311,15 @@ static bool fake_dies(struct mirror_row *rows, size_t n)
 
 static void fake_put(struct mirror_row *row)
 {
-    struct fake_row *r = fake_find(&fake.work, row->table->name, row->id);
+    struct fake_row *r = row->action == MIRROR_APPEND ? fake_find_event(&fake.work, row)
+                                                      : fake_find(&fake.work, row->table->name, row->id);
+    BUG_IF((row->action == MIRROR_APPEND) != (row->hash.n != 0));
     row->outcome = MIRROR_WRITTEN;
     if (row->action == MIRROR_APPEND && r)
         return;
     BUG_IF(row->action != MIRROR_APPEND && (r && r->is_row) != row->held.has_row);
-    r = fake_make(&fake.work, row->table->name, row->id);
+    r = fake_make(&fake.work, row->table->name, row->id, row->action == MIRROR_APPEND);
+    snprintf(r->hash, sizeof r->hash, "%.*s", SPAN_ARG(row->hash));
     if (row->action == MIRROR_UPSERT || row->action == MIRROR_APPEND)
         fake_upsert(r, row);
     if (row->action == MIRROR_DELETE)

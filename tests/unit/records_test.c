@@ -747,6 +747,24 @@ static void platform_events_are_appended_once(void **state)
     assert_string_equal(fake_cell(fake_find(&fake.held, "order__e", span_of_str("e2")), "item__c"), "pears");
 }
 
+/* Publishers set ids: what shares one and says something else is another event (I2). */
+static void platform_events_that_share_an_id_are_both_there(void **state)
+{
+    struct fixture *f = *state;
+    SAY(f, {PLATFORM, 1, NULL, "apples"}, {PLATFORM, 1, NULL, "plums"}, {PLATFORM, 1, NULL, "apples"});
+    settle(f);
+    SAY(f, {PLATFORM, 1, NULL, "plums"}, {PLATFORM, 1, NULL, "pears"});
+    settle(f);
+    char items[100] = "";
+    for (size_t i = 0; i < fake.held.n_rows; i++)
+        if (strcmp(fake.held.rows[i].id, "e1") == 0)
+            snprintf(items + strlen(items), sizeof items - strlen(items), "%s ",
+                     fake_cell(&fake.held.rows[i], "item__c"));
+    assert_string_equal(items, "apples plums pears ");
+    assert_counts(f, 4, 1, 0, 0);
+    assert_int_equal(letters(f).n, 0);
+}
+
 /* --- transactions ----------------------------------------------------------------------------------- */
 
 static void an_atomic_transaction_goes_in_whole_or_is_parked_whole(void **state)
@@ -1571,6 +1589,7 @@ int main(int argc, char **argv)
         TEST(a_large_batch_is_sent_in_stretches_and_counts_the_same),
         TEST(what_is_configured_away_is_filtered),
         TEST(platform_events_are_appended_once),
+        TEST(platform_events_that_share_an_id_are_both_there),
         TEST(an_atomic_transaction_goes_in_whole_or_is_parked_whole),
         TEST(any_number_of_transactions_of_a_batch_may_be_refused),
         TEST(batches_end_where_transactions_end),

@@ -85,6 +85,9 @@ static void add_own(const struct mirror_row *row, enum pg_own own, struct buf *o
     case PG_OWN_INCOMPLETE:
         buf_add_str(out, row->incomplete ? "true" : "false");
         return;
+    case PG_OWN_HASH:
+        mirror_add_literal(out, row->hash);
+        return;
     case PG_OWN_DELETED:
         buf_add_str(out, pg_is_deleted(row) ? "true" : "false");
         return;

@@ -28,6 +28,7 @@ enum pg_own {
     PG_OWN_SEQ,
     PG_OWN_STATE,
     PG_OWN_INCOMPLETE,
+    PG_OWN_HASH,
     PG_OWN_DELETED,
     PG_OWN_DELETED_AT,
     PG_OWNS
@@ -59,6 +60,7 @@ struct pg_table {
     char *name;   /* of the table it was learned for */
     bool changed; /* in this transaction: unknown again after a rollback */
     bool exists;
+    bool key_alone; /* append-only: the key is unique by itself */
     uint32_t shape;
     uint32_t n; /* columns: mapped and own */
     struct pg_column *columns;

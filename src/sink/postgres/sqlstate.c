@@ -11,6 +11,7 @@ static const struct {
     enum pg_fault fault;
 } table[] = {
     {"08", PG_FAULT_AWAY},       /* connection */
+    {"21", PG_FAULT_ROW},        /* cardinality: two rows of one statement are one row of the table */
     {"22", PG_FAULT_ROW},        /* data: out of range, too long, cannot be converted */
     {"23", PG_FAULT_ROW},        /* constraints: not null, unique, check, foreign key */
     {"25006", PG_FAULT_AWAY},    /* read-only: a standby, or failing over */

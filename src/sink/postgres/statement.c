@@ -80,6 +80,9 @@ static void add_own(struct pg_params *p, const struct mirror_row *row, enum pg_o
     case PG_OWN_INCOMPLETE:
         pg_array_bool(p, row->incomplete);
         return;
+    case PG_OWN_HASH:
+        pg_array_text(p, row->hash);
+        return;
     case PG_OWN_DELETED:
         pg_array_bool(p, pg_is_deleted(row));
         return;
@@ -316,9 +319,14 @@ static void update_sql(const struct pg_group *g, const struct cells *c, struct b
 
 static void insert_sql(const struct pg_group *g, const struct cells *c, struct buf *sql)
 {
+    static const char append_alone[] = ") DO UPDATE SET \"" MIRROR_HASH_COLUMN
+                                       "\" = excluded.\"" MIRROR_HASH_COLUMN
+                                       "\" WHERE t.\"" MIRROR_HASH_COLUMN
+                                       "\" IS NULL OR t.\"" MIRROR_HASH_COLUMN
+                                       "\" = excluded.\"" MIRROR_HASH_COLUMN "\"";
     buf_add_str(sql, "INSERT INTO ");
     mirror_add_identifier(sql, g->table->name);
-    buf_add_str(sql, " (");
+    buf_add_str(sql, " AS t (");
     mirror_add_identifier(sql, g->table->key);
     for (uint32_t k = 0; k < c->n; k++) {
         buf_add_str(sql, ", ");
@@ -335,9 +343,13 @@ static void insert_sql(const struct pg_group *g, const struct cells *c, struct b
         return;
     buf_add_str(sql, " ON CONFLICT (");
     mirror_add_identifier(sql, g->table->key);
-    buf_add_str(sql, g->verb == PG_APPEND ? ") DO NOTHING" : ") DO UPDATE SET ");
+    if (g->verb == PG_APPEND) {
+        buf_add_str(sql, g->t->key_alone ? append_alone : ", \"" MIRROR_HASH_COLUMN "\") DO NOTHING");
+        return;
+    }
+    buf_add_str(sql, ") DO UPDATE SET ");
     bool first = true;
-    for (uint32_t k = 0; k < c->n && g->verb == PG_INSERT; k++) {
+    for (uint32_t k = 0; k < c->n; k++) {
         if (c->all[k] < g->table->n_columns && g->table->columns[c->all[k]].insert_only)
             continue;
         if (!first)
@@ -443,7 +455,8 @@ int pg_send_group(struct mirror *m, const struct pg_group *g, bool *counts, stru
         "DELETE FROM \"_tidemark_tombstones\" WHERE id = ANY ($1) AND \"table\" = $2";
     BUG_IF(g->n == 0);
     buf_clear(&m->sql);
-    *counts = g->verb == PG_UPDATE || g->verb == PG_INSERT || g->verb == PG_BURY;
+    *counts = g->verb == PG_UPDATE || g->verb == PG_INSERT || g->verb == PG_BURY ||
+              (g->verb == PG_APPEND && g->t->key_alone);
     switch (g->verb) {
     case PG_UPDATE:
     case PG_INSERT:

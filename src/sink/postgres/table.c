@@ -20,9 +20,13 @@ static const struct {
     const char *name;
     enum mirror_type type; /* MIRROR_TEXT stands for bytea in PG_OWN_STATE */
 } owns[PG_OWNS] = {
-    [PG_OWN_VERSION] = {"_version", MIRROR_TEXT},    [PG_OWN_SEQ] = {"_seq", MIRROR_BIGINT},
-    [PG_OWN_STATE] = {"_state", MIRROR_TEXT},        [PG_OWN_INCOMPLETE] = {"_incomplete", MIRROR_BOOLEAN},
-    [PG_OWN_DELETED] = {"_deleted", MIRROR_BOOLEAN}, [PG_OWN_DELETED_AT] = {"_deleted_at", MIRROR_DATETIME},
+    [PG_OWN_VERSION] = {"_version", MIRROR_TEXT},
+    [PG_OWN_SEQ] = {"_seq", MIRROR_BIGINT},
+    [PG_OWN_STATE] = {"_state", MIRROR_TEXT},
+    [PG_OWN_INCOMPLETE] = {"_incomplete", MIRROR_BOOLEAN},
+    [PG_OWN_HASH] = {MIRROR_HASH_COLUMN, MIRROR_TEXT},
+    [PG_OWN_DELETED] = {"_deleted", MIRROR_BOOLEAN},
+    [PG_OWN_DELETED_AT] = {"_deleted_at", MIRROR_DATETIME},
 };
 
 enum mirror_type pg_own_type(enum pg_own own)
@@ -35,6 +39,8 @@ bool pg_has_own(const struct mirror_table *table, enum pg_own own)
     switch (own) {
     case PG_OWN_SEQ:
         return true;
+    case PG_OWN_HASH:
+        return table->append_only;
     case PG_OWN_DELETED:
     case PG_OWN_DELETED_AT:
         return !table->append_only && table->on_delete == MIRROR_SOFT;
@@ -134,7 +140,13 @@ static const char relation_sql[] =
     "SELECT c.relkind::text, EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND"
     " a.attnum = i.indkey[0] WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate "
     "AND"
-    " i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = 1 AND a.attname = $2)"
+    " i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = 1 AND a.attname = $2),"
+    " EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND "
+    "i.indimmediate"
+    " AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = 2 AND (SELECT count(*) FROM "
+    "pg_attribute a"
+    " WHERE a.attrelid = c.oid AND a.attnum IN (i.indkey[0], i.indkey[1]) AND"
+    " a.attname IN ($2, '" MIRROR_HASH_COLUMN "')) = 2)"
     " FROM pg_class c WHERE c.oid = to_regclass($1)";
 static const char columns_sql[] =
     "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.atttypid::bigint, t.typcategory::text,"
@@ -145,8 +157,9 @@ static const char columns_sql[] =
     " JOIN pg_type r ON r.oid = c.reltype"
     " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
-/* One that rows can be written to by their key. *exists false: nothing of this name is there. */
-static int check_relation(struct mirror *m, const struct mirror_table *table, bool *exists, struct err *e)
+/* One that rows can be written to by their key. t->exists false: nothing of this name is there. */
+static int check_relation(struct mirror *m, const struct mirror_table *table, struct pg_table *t,
+                          struct err *e)
 {
     PGresult *r;
     pg_params_clear(&m->params);
@@ -155,12 +168,15 @@ static int check_relation(struct mirror *m, const struct mirror_table *table, bo
     if (pg_ask(&m->pg, relation_sql, &m->params, false, &r, e) != 0)
         return -1;
     int rc = 0;
-    *exists = PQntuples(r) == 1;
-    if (*exists && !strchr("rp", *PQgetvalue(r, 0, 0)))
+    t->exists = PQntuples(r) == 1;
+    t->key_alone = t->exists && table->append_only && *PQgetvalue(r, 0, 1) == 't';
+    const bool usable = t->exists &&
+                        (*PQgetvalue(r, 0, 1) == 't' || (table->append_only && *PQgetvalue(r, 0, 2) == 't'));
+    if (t->exists && !strchr("rp", *PQgetvalue(r, 0, 0)))
         rc = err_set(e, ERR_CONFIG, origin, 0,
                      "\"%s\" is no table (a view, or a foreign table): mirror into another name",
                      table->name);
-    else if (*exists && *PQgetvalue(r, 0, 1) != 't')
+    else if (t->exists && !usable)
         rc = err_set(
             e, ERR_CONFIG, origin, 0,
             "table \"%s\" cannot be used: column \"%s\", which is to hold the record's id, is no primary key "
@@ -299,7 +315,7 @@ int pg_table_learn(struct mirror *m, const struct mirror_table *table, struct mi
     t->name = xstrdup(table->name);
     t->n = table->n_columns + PG_OWNS;
     t->columns = xcalloc(t->n, sizeof *t->columns);
-    if (check_names(table, e) != 0 || check_relation(m, table, &t->exists, e) != 0 ||
+    if (check_names(table, e) != 0 || check_relation(m, table, t, e) != 0 ||
         (t->exists && learn_columns(m, table, t, remarks, e) != 0))
         return -1;
     t->shape = table->shape;
@@ -353,17 +369,22 @@ void pg_create_table(const struct mirror_table *table, bool history, struct buf 
         mirror_add_identifier(sql, table->name);
     buf_add_str(sql, " (");
     mirror_add_identifier(sql, table->key);
-    buf_add_str(sql, history ? " text" : " text PRIMARY KEY");
+    buf_add_str(sql, history || table->append_only ? " text" : " text PRIMARY KEY");
     for (uint32_t i = 0; i < table->n_columns + PG_OWNS; i++) {
         if (history ? !in_history(table, i) : !is_wanted(table, i))
             continue;
         buf_add_str(sql, ", ");
         add_column_type(table, i, sql);
     }
-    if (history)
+    if (history) {
         buf_add_str(sql, ", \"_archived_at\" timestamp with time zone)");
-    else
-        buf_add_str(sql, table->append_only ? ")" : ") WITH (fillfactor = 75)");
+    } else if (table->append_only) {
+        buf_add_str(sql, ", PRIMARY KEY (");
+        mirror_add_identifier(sql, table->key);
+        buf_add_str(sql, ", \"" MIRROR_HASH_COLUMN "\"))");
+    } else {
+        buf_add_str(sql, ") WITH (fillfactor = 75)");
+    }
 }
 
 /* ERR_RETRY: once the right is granted the work goes on by itself. */

@@ -301,6 +301,11 @@ static int write_one(struct writing *w, struct mirror_row *row, struct err *e)
     enum attempt result = attempt(w, row, 1, false, e);
     if (result == REFUSED && w->suppressed && row->held.has_row)
         result = attempt(w, row, 1, true, e);
+    if (result == REFUSED && w->suppressed && row->action == MIRROR_APPEND) {
+        char why[sizeof row->why];
+        mirror_say_twin(row->table, why, sizeof why);
+        err_set(e, ERR_REJECTED, "sink.postgres", 0, "%s", why);
+    }
     if (result == DONE)
         written(row, 1);
     else if (result == REFUSED)

@@ -248,7 +248,7 @@ static enum row_statement kind_of(const struct mirror_row *row)
     case MIRROR_UPSERT:
         return sqlite_upsert_kind(row);
     case MIRROR_APPEND:
-        return ROW_APPEND;
+        return ROW_APPEND_SHOWN;
     case MIRROR_DELETE:
         return row->table->on_delete == MIRROR_SOFT ? ROW_SOFT_DELETE
                                                     : ROW_DELETE; /* archive: after the copy */
@@ -298,13 +298,15 @@ void sqlite_show_row(const struct mirror_row *row, struct buf *out)
         add_number(&literals, &n, MIRROR_DATETIME, row->deleted_ms);
     if (kind >= N_FIXED)
         for (uint32_t i = 0; i < row->n; i++)
-            if (kind == ROW_INSERT || kind == ROW_INSERT_DELETED || kind == ROW_APPEND ||
+            if (kind == ROW_INSERT || kind == ROW_INSERT_DELETED || kind == ROW_APPEND_SHOWN ||
                 !row->table->columns[row->columns[i]].insert_only)
                 add_literal(&literals, &n, &row->values[i]);
-    if (kind == ROW_APPEND)
+    if (kind == ROW_APPEND_SHOWN) {
         add_number(&literals, &n, MIRROR_BIGINT, (int64_t)row->seq);
-    else if (kind != ROW_DELETE)
+        add_text(&literals, &n, row->hash);
+    } else if (kind != ROW_DELETE) {
         add_stamps(row, &literals, &n);
+    }
     add_text(&literals, &n, row->id);
     if (kind == ROW_INSERT_DELETED)
         add_number(&literals, &n, MIRROR_DATETIME, row->deleted_ms);

@@ -233,14 +233,23 @@ static enum step append(struct mirror *m, struct mirror_row *row, struct err *e)
 {
     sqlite3_stmt *stmt;
     int at;
-    if (sqlite_row_statement(m, row->table, ROW_APPEND, row->n, row->columns, &stmt, e) != 0)
+    const bool alone = sqlite_table_of(m, row->table)->key_alone;
+    if (sqlite_row_statement(m, row->table, alone ? ROW_APPEND_ALONE : ROW_APPEND, row->n, row->columns,
+                             &stmt, e) != 0)
         return STEP_FAILED;
     enum step done = bind_columns(stmt, row, true, &at);
     if (done != STEP_DONE)
         return done;
     sqlite3_bind_int64(stmt, at, (int64_t)row->seq);
-    sqlite_bind_span(stmt, at + 1, row->id);
-    return run(m, stmt, row, true, e);
+    sqlite_bind_span(stmt, at + 1, row->hash);
+    sqlite_bind_span(stmt, at + 2, row->id);
+    done = run(m, stmt, row, true, e);
+    if (done == STEP_DONE && alone && sqlite3_changes(m->db) == 0) {
+        row->outcome = MIRROR_REFUSED;
+        mirror_say_twin(row->table, row->why, sizeof row->why);
+        done = STEP_REFUSED;
+    }
+    return done;
 }
 
 static enum step write_state(struct mirror *m, struct mirror_row *row, struct err *e)

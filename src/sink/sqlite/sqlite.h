@@ -62,6 +62,8 @@ enum row_statement {
     ROW_UPDATE,
     ROW_REVIVE, /* an update that brings a softly deleted row back */
     ROW_APPEND,
+    ROW_APPEND_ALONE, /* to a table whose key is unique by itself */
+    ROW_APPEND_SHOWN, /* to either, for a dry run */
     ROW_TEXT, /* one column of one row */
 };
 
@@ -70,6 +72,7 @@ struct sqlite_table {
     char *name; /* of the table all this is about: who only looks may number all tables alike */
     bool known;
     bool fresh; /* prepared in the transaction in progress: a rollback forgets it */
+    bool key_alone; /* append-only: the key is unique by itself */
     uint32_t shape, n_sources;
     uint32_t *numbers;
     sqlite3_stmt *fixed[N_FIXED];

@@ -60,19 +60,43 @@ static void add_insert(const struct mirror_table *table, bool deleted, uint32_t 
     mirror_add_identifier(out, table->name);
     buf_add_char(out, '(');
     add_names(table, n, columns, out);
-    buf_add_str(out, table->append_only ? "\"_seq\"," : "\"_version\",\"_seq\",\"_state\",\"_incomplete\",");
+    buf_add_str(out, "\"_version\",\"_seq\",\"_state\",\"_incomplete\",");
     mirror_add_identifier(out, table->key);
     buf_add_str(out, deleted ? ",\"_deleted_at\",\"_deleted\") VALUES (" : ") VALUES (");
     for (uint32_t i = 0; i < n; i++) {
         add_parameter(&table->columns[columns[i]], false, out);
         buf_add_char(out, ',');
     }
-    buf_add_str(out, table->append_only ? "?,?)" : deleted ? "?,?,?,?,?,?,1)" : "?,?,?,?,?)");
-    if (table->append_only) {
-        buf_add_str(out, " ON CONFLICT(");
-        mirror_add_identifier(out, table->key);
-        buf_add_str(out, ") DO NOTHING");
+    buf_add_str(out, deleted ? "?,?,?,?,?,?,1)" : "?,?,?,?,?)");
+}
+
+/* Which events of one id have rows: mirror.h. */
+static void add_append(const struct mirror_table *table, enum row_statement kind, uint32_t n,
+                       const uint32_t *columns, struct buf *out)
+{
+    static const char hash[] = "\"" MIRROR_HASH_COLUMN "\"";
+    buf_add_str(out, "INSERT OR ABORT INTO ");
+    mirror_add_identifier(out, table->name);
+    buf_add_char(out, '(');
+    add_names(table, n, columns, out);
+    buf_addf(out, "\"_seq\",%s,", hash);
+    mirror_add_identifier(out, table->key);
+    buf_add_str(out, ") VALUES (");
+    for (uint32_t i = 0; i < n; i++) {
+        add_parameter(&table->columns[columns[i]], false, out);
+        buf_add_char(out, ',');
     }
+    buf_add_str(out, "?,?,?) ON CONFLICT");
+    if (kind != ROW_APPEND_SHOWN) {
+        buf_add_char(out, '(');
+        mirror_add_identifier(out, table->key);
+        buf_addf(out, "%s%s)", kind == ROW_APPEND ? "," : "", kind == ROW_APPEND ? hash : "");
+    }
+    if (kind == ROW_APPEND_ALONE)
+        buf_addf(out, " DO UPDATE SET %s=excluded.%s WHERE %s IS NULL OR %s=excluded.%s", hash, hash, hash,
+                 hash, hash);
+    else
+        buf_add_str(out, " DO NOTHING");
 }
 
 /* marks: it has a column that says which rows are deleted softly, now or as it was configured before. */
@@ -128,8 +152,12 @@ void sqlite_add_row_sql(const struct mirror_table *table, enum row_statement kin
         break;
     case ROW_INSERT:
     case ROW_INSERT_DELETED:
-    case ROW_APPEND:
         add_insert(table, kind == ROW_INSERT_DELETED, n, columns, out);
+        return;
+    case ROW_APPEND:
+    case ROW_APPEND_ALONE:
+    case ROW_APPEND_SHOWN:
+        add_append(table, kind, n, columns, out);
         return;
     case ROW_SOFT_DELETE:
     case ROW_STATE:

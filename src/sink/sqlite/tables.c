@@ -123,7 +123,11 @@ static void needs_of(const struct mirror_table *table, bool history, struct need
 {
     s->all = xcalloc(table->n_columns + 9, sizeof *s->all);
     s->n = 0;
-    need(s, table->key, history ? "TEXT" : "TEXT PRIMARY KEY NOT NULL", true, MIRROR_TEXT);
+    need(s, table->key,
+         history              ? "TEXT"
+         : table->append_only ? "TEXT NOT NULL"
+                              : "TEXT PRIMARY KEY NOT NULL",
+         true, MIRROR_TEXT);
     for (uint32_t i = 0; i < table->n_columns; i++)
         need(s, table->columns[i].name, sqlite_type_name(table->columns[i].type), false,
              table->columns[i].type);
@@ -134,8 +138,10 @@ static void needs_of(const struct mirror_table *table, bool history, struct need
         need(s, "_archived_at", "TEXT", true, MIRROR_DATETIME);
         return;
     }
-    if (table->append_only)
+    if (table->append_only) {
+        need(s, MIRROR_HASH_COLUMN, "TEXT", true, MIRROR_TEXT);
         return;
+    }
     /* The target's own; made where it is missing, like any other. */
     if (table->last_modified && !is_mapped(table, table->last_modified))
         need(s, table->last_modified, "TEXT", true, MIRROR_DATETIME);
@@ -168,6 +174,11 @@ static void add_create(const struct mirror_table *table, bool history, const str
     for (size_t i = 0; i < s->n; i++) {
         buf_add_str(out, i ? ", " : " (");
         add_column(&s->all[i], out);
+    }
+    if (table->append_only) {
+        buf_add_str(out, ", PRIMARY KEY(");
+        mirror_add_identifier(out, table->key);
+        buf_add_str(out, ",\"" MIRROR_HASH_COLUMN "\")");
     }
     buf_add_str(out, history ? ")" : ") WITHOUT ROWID");
 }
@@ -251,7 +262,9 @@ struct found_table {
     struct arena a;
     struct existing *columns;
     size_t n;
-    bool is_there, is_view, has_key;
+    bool is_there, is_view;
+    bool has_key;      /* the key is unique by itself */
+    bool has_hash_key; /* the key and the hash are, together */
 };
 
 static int find_kind(struct mirror *m, const char *name, struct found_table *t, struct err *e)
@@ -296,7 +309,11 @@ static int find_key(struct mirror *m, const char *name, const char *key, struct 
         "  (SELECT count(*) FROM pragma_table_xinfo(?1) WHERE pk>0)=1)"
         " OR EXISTS(SELECT 1 FROM pragma_index_list(?1) l WHERE l.\"unique\" AND NOT l.partial AND"
         "  (SELECT count(*) FROM pragma_index_info(l.name))=1 AND"
-        "  (SELECT name FROM pragma_index_info(l.name))=?2 COLLATE NOCASE)";
+        "  (SELECT name FROM pragma_index_info(l.name))=?2 COLLATE NOCASE),"
+        " EXISTS(SELECT 1 FROM pragma_index_list(?1) l WHERE l.\"unique\" AND NOT l.partial AND"
+        "  (SELECT count(*) FROM pragma_index_info(l.name))=2 AND"
+        "  (SELECT count(*) FROM pragma_index_info(l.name) WHERE name=?2 COLLATE NOCASE OR"
+        "   name='" MIRROR_HASH_COLUMN "' COLLATE NOCASE)=2)";
     sqlite3_stmt *stmt = NULL;
     if (sqlite_prepare(m, sql, &stmt, e) != 0)
         return -1;
@@ -304,6 +321,7 @@ static int find_key(struct mirror *m, const char *name, const char *key, struct 
     sqlite_bind_span(stmt, 2, span_of_str(key));
     int code = sqlite3_step(stmt);
     t->has_key = code == SQLITE_ROW && sqlite3_column_int(stmt, 0);
+    t->has_hash_key = code == SQLITE_ROW && sqlite3_column_int(stmt, 1);
     if (code != SQLITE_ROW)
         sqlite_error(m, code, "look at the key of a table", e);
     sqlite3_finalize(stmt);
@@ -371,7 +389,7 @@ static int alter(struct mirror *m, const struct mirror_table *table, bool histor
                        name, m->path);
     if (find_columns(m, name, t, e) != 0 || find_key(m, name, table->key, t, e) != 0)
         return -1;
-    if (!history && !t->has_key)
+    if (!history && !t->has_key && !(table->append_only && t->has_hash_key))
         return err_set(
             e, ERR_CONFIG, origin, 0,
             "table \"%s\" in %s has no unique column \"%s\": make it the primary key, or name another key",
@@ -392,8 +410,10 @@ static int make_table(struct mirror *m, const struct mirror_table *table, bool h
         rc = find_kind(m, name, &t, e);
     if (rc == 0 && t.is_there) {
         rc = alter(m, table, history, name, &s, &t, remarks, e);
+        sqlite_table_of(m, table)->key_alone = table->append_only && t.has_key;
     } else if (rc == 0) {
         add_create(table, history, &s, &sql);
+        sqlite_table_of(m, table)->key_alone = false;
         rc = run_ddl(m, &sql, name, e);
         remark(&remarks->notice);
         buf_addf(&remarks->notice, "table \"%s\": made, %zu columns", name, s.n);
