@@ -70,7 +70,7 @@ static int replay(const struct daemon_parts *parts, const struct command_request
     snprintf(order.by, sizeof order.by, "%s", request->by);
     int result = intake_replay(parts->intake, index, &order, answer, e);
     if (result == REPLAY_ORDERED)
-        buf_add_str(answer, "stored; the daemon reads again from there now\n");
+        buf_add_str(answer, "stored; the daemon reads again from there as soon as it has a stream\n");
     return result < 0 ? -1 : 0;
 }
 

@@ -33,16 +33,9 @@ static int ask_daemon(const struct config *config, const struct replay_options *
 static int change_record(struct store_txn *txn, const struct config *config, const struct subscription_config *sub,
                          const struct replay_request *request, struct buf *answer, struct err *e)
 {
-    struct org_record org;
     struct subscription_record record;
     int64_t source_ms;
-    int rc = org_get(txn, config->orgs[sub->org].name, &org, e);
-    if (rc == 0)
-        rc = subscription_find(txn, org.org_id, sub->topic, sub->name, &record, e);
-    if (rc == 1)
-        return err_set(e, ERR_CONFIG, "replay", 0, "subscription %s has never reached its org: run the daemon first, or set "
-                       "'start' in the configuration", sub->name);
-    if (rc < 0 || source_time_get(txn, &source_ms, e) != 0)
+    if (replay_find(txn, config->orgs[sub->org].name, sub, &record, e) != 0 || source_time_get(txn, &source_ms, e) != 0)
         return -1;
     return replay_order(txn, request, &record, source_ms, answer, e);
 }

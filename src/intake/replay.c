@@ -182,6 +182,22 @@ void replay_finish(struct subscription_record *record)
     record->replay_from_ms = 0;
 }
 
+int replay_find(struct store_txn *txn, const char *org_name, const struct subscription_config *subscription,
+                struct subscription_record *out, struct err *e)
+{
+    struct org_record org;
+    int rc = org_get(txn, org_name, &org, e);
+    if (rc == 0)
+        rc = subscription_find(txn, org.org_id, subscription->topic, subscription->name, out, e);
+    if (rc == 1)
+        return err_set(
+            e, ERR_CONFIG, "replay", 0,
+            "subscription %s has never reached its org: run the daemon until it has (see 'tidemark "
+            "status'), or set 'start' in the configuration",
+            subscription->name);
+    return rc;
+}
+
 int replay_order(struct store_txn *txn, const struct replay_request *request,
                  struct subscription_record *record, int64_t source_ms, struct buf *answer, struct err *e)
 {

@@ -10,10 +10,9 @@
  *   Every use is recorded as a closed incident of kind "replay": when, from, to, by whom.
  *   An id that the service then refuses is an incident like any lost position: nothing is skipped in silence.
  *
- * Calling order: replay_parse -> replay_order, in a write transaction. Ownership: values. Thread: as the
+ * Calling order: replay_parse -> replay_find -> replay_order, in a write transaction. Ownership: values. Thread: as the
  * transaction; with a running daemon only through intake_replay.
- * Errors: replay_parse: ERR_CONFIG; replay_order: ERR_STORE, or ERR_CONFIG when the subscription has no
- * record yet.
+ * Errors: replay_parse, replay_find: ERR_CONFIG; all: ERR_STORE.
  */
 #ifndef INTAKE_REPLAY_H
 #define INTAKE_REPLAY_H
@@ -36,6 +35,14 @@ struct replay_request {
 
 /* "earliest", "latest", a replay id, an RFC 3339 time, or "-2h". */
 MUST_CHECK int replay_parse(const char *from, struct replay_request *out, bool *was_int, struct err *e);
+
+/*
+ * The record of a subscription as the store has it, by the org that was logged in to last. ERR_CONFIG when it has
+ * never reached its org: there is no position that could be changed.
+ */
+MUST_CHECK int replay_find(struct store_txn *txn, const char *org_name,
+                           const struct subscription_config *subscription, struct subscription_record *out,
+                           struct err *e);
 
 enum replay_result { REPLAY_ORDERED, REPLAY_ALREADY_UNDER_WAY, REPLAY_DRY_RUN };
 

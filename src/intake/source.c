@@ -85,19 +85,19 @@ int source_replay(struct intake *in, struct source *s, const struct replay_reque
 {
     struct store_txn txn;
     struct subscription_record record = s->record;
-    if (!s->have_record)
-        return err_set(e, ERR_CONFIG, "replay", 0,
-                       "subscription %s has not reached its org yet: see 'tidemark status'", s->config->name);
     if (store_begin(in->options.store, true, &txn, e) != 0)
         return -1;
-    int result = replay_order(&txn, request, &record, intake_source_now(in), answer, e);
+    int result = s->have_record ? 0 : replay_find(&txn, s->org->config->name, s->config, &record, e);
+    if (result == 0)
+        result = replay_order(&txn, request, &record, intake_source_now(in), answer, e);
     if (result != REPLAY_ORDERED) {
         store_abort(&txn);
         return result;
     }
     if (store_commit(&txn, e) != 0)
         return -1;
-    s->record = record;
+    if (s->have_record) /* else it is read with the first token of this life */
+        s->record = record;
     source_abandon(in, s);
     s->attempt = 0;
     source_set_state(s, SOURCE_CONNECTING, "replay from %s, generation %u", request->text, record.generation);

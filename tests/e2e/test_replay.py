@@ -4,6 +4,7 @@
 import datetime
 import json
 import re
+import signal
 import urllib.error
 import urllib.request
 
@@ -88,6 +89,22 @@ class Replay(case.Case):
         self.expect(self.tm.run_until_idle(), 0)
         self.check_again(wanted, 1)
 
+    def test_login_is_refused(self):
+        """a daemon that has not got as far as its org takes an order all the same; it is carried out once it has"""
+        replay_id, wanted = self.after(5)
+        good, auth = self.tm.env, self.tm.config["orgs"][0]["auth"]["client_credentials"]
+        self.tm.env = {name: "wrong" for name in good}
+        program = self.run_daemon(self.tm)
+        program.wait_for("refused")
+        self.assertRegex(self.order(replay_id).out, "stored; the daemon reads again from there")
+        self.assertRegex(self.order(replay_id).out, "ordered already and is under way, as generation 1")
+        auth["client_secret"] = orgs.CLIENT_SECRET
+        self.tm.write()
+        program.signal(signal.SIGHUP)
+        waiting.until(lambda: len(self.again()) >= len(wanted), program.tail)
+        self.assertEqual(program.terminate(), 0)
+        self.check_again(wanted, 1)
+
     def test_earliest_and_generations(self):
         """earliest twice, in two generations: everything once more each time, marked with its number"""
         self.order("earliest")
@@ -160,7 +177,7 @@ class Orders(case.Case):
         live = lambda: tidemark.status()["subscriptions"][0]["state"] == "live"
         waiting.until(live, program.tail)
         order = ("replay", "--subscription", name, "--from", "earliest")
-        self.expect(tidemark.call(*order), 0, "reads again from there now")
+        self.expect(tidemark.call(*order), 0, "reads again from there")
         waiting.until(live, program.tail)
         waiting.until(lambda: re.search("ordered already and is done", tidemark.call(*order, "--dry-run").out), program.tail)
         self.assertEqual(program.terminate(), 0)
