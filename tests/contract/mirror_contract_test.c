@@ -905,6 +905,48 @@ static void tables_grow_and_numbers_stay(struct mirror_stand *t)
     }
 }
 
+static void a_last_modified_column_that_tells_no_time_is_remarked_on(struct mirror_stand *t)
+{
+    static const struct {
+        const char *type;
+        bool tells;
+    } cases[] = {{"integer", false}, {"timestamp", true}};
+    struct mirror_table table = account(MIRROR_HARD);
+    table.last_modified = "touched";
+    open_and_fence(t);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char sql[100];
+        snprintf(sql, sizeof sql, "CREATE TABLE account(id text PRIMARY KEY NOT NULL, touched %s)",
+                 cases[i].type);
+        assert_true(t->kind->run(t, "DROP TABLE IF EXISTS account"));
+        assert_true(t->kind->run(t, sql));
+        buf_clear(&t->remarks.odd);
+        begin_with(t, &table);
+        const char *odd = t->remarks.odd.len ? (const char *)t->remarks.odd.data : "";
+        assert_int_equal(strstr(odd, "edits in the target are not noticed") == NULL, cases[i].tells);
+        t->ops->rollback(t->m);
+        t->ops->close(t->m);
+        open_and_fence(t);
+    }
+}
+
+static void a_table_of_too_many_columns_says_what_to_do(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_SOFT);
+    struct buf sql = BUF_INIT;
+    open_and_fence(t);
+    buf_add_str(&sql, "CREATE TABLE account(id text PRIMARY KEY NOT NULL");
+    for (int i = 0, most = strcmp(t->ops->kind, "sqlite") == 0 ? 1997 : 1597; i < most; i++)
+        buf_addf(&sql, ", z%d int", i);
+    buf_add_str(&sql, ")");
+    assert_true(t->kind->run(t, (const char *)sql.data));
+    OK(t->ops->begin(t->m, &t->e));
+    assert_int_equal(t->ops->prepare(t->m, &table, t->numbers, &t->remarks, &t->e), -1);
+    assert_non_null(strstr(t->e.text, "new_fields: json"));
+    t->ops->rollback(t->m);
+    buf_release(&sql);
+}
+
 static void a_table_made_by_hand_is_completed_never_changed(struct mirror_stand *t)
 {
     const struct mirror_table table = account(MIRROR_SOFT);
@@ -1379,6 +1421,8 @@ PROMISE(fields_that_share_a_column_are_merged)
 PROMISE(values_a_target_cannot_hold_are_refused_not_changed)
 PROMISE(names_may_hold_anything)
 PROMISE(tables_grow_and_numbers_stay)
+PROMISE(a_last_modified_column_that_tells_no_time_is_remarked_on)
+PROMISE(a_table_of_too_many_columns_says_what_to_do)
 PROMISE(a_table_made_by_hand_is_completed_never_changed)
 PROMISE(tables_that_cannot_be_used_are_refused)
 PROMISE(the_horizon_takes_old_tombstones_only)
@@ -1420,6 +1464,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_values_a_target_cannot_hold_are_refused_not_changed),
         cmocka_unit_test(test_names_may_hold_anything),
         cmocka_unit_test(test_tables_grow_and_numbers_stay),
+        cmocka_unit_test(test_a_last_modified_column_that_tells_no_time_is_remarked_on),
+        cmocka_unit_test(test_a_table_of_too_many_columns_says_what_to_do),
         cmocka_unit_test(test_a_table_made_by_hand_is_completed_never_changed),
         cmocka_unit_test(test_tables_that_cannot_be_used_are_refused),
         cmocka_unit_test(test_the_horizon_takes_old_tombstones_only),

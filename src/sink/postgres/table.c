@@ -297,6 +297,24 @@ static int learn_columns(struct mirror *m, const struct mirror_table *table, str
     return rc;
 }
 
+/* What last_modified_column names must tell a time, or nobody's edit is ever seen. */
+static void look_at_modified(const struct mirror_table *table, const struct pg_table *t, struct buf *odd)
+{
+    const struct mirror_column *mapped = NULL;
+    for (uint32_t i = 0; table->last_modified && i < table->n_columns; i++)
+        if (strcmp(table->columns[i].name, table->last_modified) == 0)
+            mapped = &table->columns[i];
+    const bool will_be = mapped && !t->columns[mapped - table->columns].there;
+    const bool told = will_be ? mapped->type == MIRROR_DATETIME || mapped->type == MIRROR_DATE
+                              : t->modified_is_time;
+    if (table->last_modified && !told)
+        buf_addf(
+            odd,
+            "column \"%s\" of table \"%s\", the last_modified_column, is not there, or is no date and time: "
+            "edits in the target are not noticed\n",
+            table->last_modified, table->name);
+}
+
 /* Who only looks may number all tables alike. */
 static bool is_known(const struct pg_table *t, const struct mirror_table *table)
 {
@@ -318,6 +336,8 @@ int pg_table_learn(struct mirror *m, const struct mirror_table *table, struct mi
     if (check_names(table, e) != 0 || check_relation(m, table, t, e) != 0 ||
         (t->exists && learn_columns(m, table, t, remarks, e) != 0))
         return -1;
+    if (remarks)
+        look_at_modified(table, t, &remarks->odd);
     t->shape = table->shape;
     t->known = true;
     return 0;

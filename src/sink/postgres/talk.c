@@ -56,6 +56,9 @@ static const struct {
     {"22P02", "a value that cannot be read as its column's type"},
     {"22030", "a JSON object with a key twice"},
     {"22032", "no valid JSON"},
+    {"54011",
+     "the table has as many columns as PostgreSQL allows, 1600: leave fields out (FIELD: false), or put them "
+     "into one column (new_fields: json)"},
     {"22", "a value that does not fit its column"},
     {"P0", "a trigger or function of the target raised an error"},
 };

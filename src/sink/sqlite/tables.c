@@ -97,7 +97,8 @@ int sqlite_make_own(struct mirror *m, bool *made, struct err *e)
 /* A column that a table must have. */
 struct needed {
     const char *name, *declared;
-    bool ours; /* not of the mapping */
+    bool ours;   /* not of the mapping */
+    bool stamps; /* the last_modified_column, which the target fills */
     enum mirror_type type;
 };
 
@@ -108,7 +109,7 @@ struct needs {
 
 static void need(struct needs *s, const char *name, const char *declared, bool ours, enum mirror_type type)
 {
-    s->all[s->n++] = (struct needed){name, declared, ours, type};
+    s->all[s->n++] = (struct needed){name, declared, ours, false, type};
 }
 
 static bool is_mapped(const struct mirror_table *table, const char *column)
@@ -144,7 +145,7 @@ static void needs_of(const struct mirror_table *table, bool history, struct need
     }
     /* The target's own; made where it is missing, like any other. */
     if (table->last_modified && !is_mapped(table, table->last_modified))
-        need(s, table->last_modified, "TEXT", true, MIRROR_DATETIME);
+        s->all[s->n++] = (struct needed){table->last_modified, "TEXT", true, true, MIRROR_DATETIME};
     need(s, "_state", "BLOB", true, MIRROR_TEXT);
     need(s, "_incomplete", "INTEGER NOT NULL DEFAULT 0", true, MIRROR_BOOLEAN);
     if (table->on_delete == MIRROR_SOFT) {
@@ -214,6 +215,18 @@ static int run_ddl(struct mirror *m, const struct buf *sql, const char *table, s
         return err_set(e, ERR_CONFIG, origin, code, "cannot make or alter table \"%s\" in %s: %s", table,
                        m->path, sqlite3_errmsg(m->db));
     return sqlite_error(m, code, "make or alter a table", e);
+}
+
+static int check_width(struct mirror *m, const char *table, size_t columns, struct err *e)
+{
+    const int most = sqlite3_limit(m->db, SQLITE_LIMIT_COLUMN, -1);
+    if (columns <= (size_t)most)
+        return 0;
+    return err_set(
+        e, ERR_CONFIG, origin, 0,
+        "table \"%s\" in %s would have %zu columns where SQLite allows %d: leave fields out (FIELD: false), "
+        "or put them into one column (new_fields: json)",
+        table, m->path, columns, most);
 }
 
 /* --- tables that exist ----------------------------------------------------------------------------- */
@@ -347,20 +360,32 @@ static void remark(struct buf *out)
 static int add_missing(struct mirror *m, const char *name, const struct needs *s, const struct found_table *t,
                        struct mirror_remarks *remarks, struct err *e)
 {
-    size_t added = 0;
+    size_t added = 0, missing = 0;
+    for (size_t i = 0; i < s->n; i++)
+        missing += existing_of(t, s->all[i].name) == NULL;
+    if (missing && check_width(m, name, t->n + missing, e) != 0)
+        return -1;
     for (size_t i = 0; i < s->n; i++) {
         const struct needed *column = &s->all[i];
         const struct existing *is = existing_of(t, column->name);
         if (is) {
             char declared[64];
             snprintf(declared, sizeof declared, "%.*s", SPAN_ARG(is->declared));
-            if (column->ours || keeps(affinity_of(declared), column->type))
+            if ((column->ours && !column->stamps) || keeps(affinity_of(declared), column->type))
                 continue;
             remark(&remarks->odd);
-            buf_addf(&remarks->odd,
-                     "table \"%s\": column \"%s\" is %s where %s is expected: SQLite may store values in "
-                     "another form",
-                     name, column->name, *declared ? declared : "untyped", sqlite_type_name(column->type));
+            if (column->stamps)
+                buf_addf(&remarks->odd,
+                         "table \"%s\": column \"%s\", the last_modified_column, is %s and no text of a "
+                         "time: edits in "
+                         "the target are not noticed",
+                         name, column->name, declared);
+            else
+                buf_addf(&remarks->odd,
+                         "table \"%s\": column \"%s\" is %s where %s is expected: SQLite may store values in "
+                         "another form",
+                         name, column->name, *declared ? declared : "untyped",
+                         sqlite_type_name(column->type));
             continue;
         }
         struct buf sql = BUF_INIT;
@@ -414,7 +439,9 @@ static int make_table(struct mirror *m, const struct mirror_table *table, bool h
     } else if (rc == 0) {
         add_create(table, history, &s, &sql);
         sqlite_table_of(m, table)->key_alone = false;
-        rc = run_ddl(m, &sql, name, e);
+        rc = check_width(m, name, s.n, e);
+        if (rc == 0)
+            rc = run_ddl(m, &sql, name, e);
         remark(&remarks->notice);
         buf_addf(&remarks->notice, "table \"%s\": made, %zu columns", name, s.n);
     }
