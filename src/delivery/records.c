@@ -229,10 +229,13 @@ static int records_open(struct delivery_loop *d, struct err *e)
         rc = know_fields(r, &why);
     KILLPOINT("records.after_fence");
     if (rc == 0) {
+        const uint64_t cursor = d->record.cursor;
         int compared = compare(d, &held, &why, e);
         if (compared < 0)
             return -1;
         rc = compared;
+        if (d->record.cursor > cursor) /* what was lost was the answer */
+            d->failures = 0;
     }
     if (rc != 0) {
         loop_fail_target(d, &why);

@@ -189,8 +189,9 @@ class Mirror(case.Case):
             status = tidemark.status()
             verdict.check_accounts(status)
             self.assertEqual(status["incidents"], [])
-            orders = [row["event_id"] for row in target.rows("order__e")]
-            self.assertEqual(len(orders), len(set(orders)))
+            gone = mirrors.archived(self.bus.ledger())
+            self.assertTrue(gone)
+            self.assertEqual(mirrors.history(target, gone), gone)
             published = [verdict.identity(entry) for entry in self.bus.ledger()]
             self.assertEqual(sum(status["sinks"][0][name] for name in ("delivered", "superseded")), len(set(published)))
 

@@ -12,13 +12,13 @@ import sys
 import tempfile
 import unittest
 
-import certificates
 import expected
 import made
 import service
 
 sys.path.insert(0, str(service.ROOT / "tests/e2e"))
 from lib import daemon, place, verdict, waiting  # noqa: E402
+import certificates  # noqa: E402
 import tap_print  # noqa: E402
 
 WIDGETS, ORDERS, ACCOUNTS = "/data/Widget__ChangeEvent", "/event/Order__e", "/data/AccountChangeEvent"

@@ -12,11 +12,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-import certificates
 import made
 import service
 
 sys.path.insert(0, str(service.ROOT / "tests/harness"))
+import certificates  # noqa: E402
 import grpc  # noqa: E402
 import tap_print  # noqa: E402
 

@@ -162,6 +162,29 @@ void pg_sslmode_of(const char *dsn, char out[16])
 
 /* --- the connection -------------------------------------------------------------------------------- */
 
+/* What to do about it, found by libpq's words: it has no codes for these. More special ones first. */
+static const struct {
+    const char *words, *advice;
+} tls_advice[] = {
+    {"does not match host name", "connect to it by the name that its certificate is for (host=NAME, with "
+                                 "hostaddr=ADDRESS where that name leads "
+                                 "elsewhere), or give it a certificate for this one"},
+    {"root certificate file",
+     "give sslrootcert the file with the authority that signed the server's certificate"},
+    {"certificate verify failed", "give sslrootcert the file with the authority that signed the server's "
+                                  "certificate, and see that it has not "
+                                  "expired"},
+    {"does not support SSL", "turn TLS on there (ssl = on); sslmode=disable sends everything as it is"},
+};
+
+static const char *advice_for(const char *message)
+{
+    for (size_t i = 0; i < ARRAY_LEN(tls_advice); i++)
+        if (strstr(message, tls_advice[i].words))
+            return tls_advice[i].advice;
+    return NULL;
+}
+
 static int refused(struct pg *c, struct err *e)
 {
     /* libpq's words name host, user and database, never the password; its last line break goes. */
@@ -170,8 +193,9 @@ static int refused(struct pg *c, struct err *e)
     size_t n = strlen(message);
     while (n > 0 && message[n - 1] == '\n')
         n--;
-    return err_set(e, login ? ERR_REJECTED : ERR_RETRY, origin, 0, "cannot connect to PostgreSQL: %.*s",
-                   (int)n, n ? message : "no reason given");
+    const char *advice = advice_for(message);
+    return err_set(e, login ? ERR_REJECTED : ERR_RETRY, origin, 0, "cannot connect to PostgreSQL: %.*s%s%s",
+                   (int)n, n ? message : "no reason given", advice ? "; " : "", advice ? advice : "");
 }
 
 static int poll_until_connected(struct pg *c, struct err *e)

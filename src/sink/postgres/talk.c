@@ -105,6 +105,8 @@ static int describe(struct pg *c, const PGresult *r, struct err *e)
     add_name(&text, r, PG_DIAG_TABLE_NAME, "table");
     add_name(&text, r, PG_DIAG_COLUMN_NAME, "column");
     add_name(&text, r, PG_DIAG_CONSTRAINT_NAME, "constraint");
+    if (strcmp(state, "53100") == 0)
+        buf_add_str(&text, " (the disk of the server is full: make room there)");
     const char *where = strncmp(state, "P0", 2) == 0 ? PQresultErrorField(r, PG_DIAG_CONTEXT) : NULL;
     if (where)
         buf_addf(&text, ", in %.*s", (int)strcspn(where, "\n"), where);

@@ -2,6 +2,7 @@
 
 The mapping of names and values is written here once more, from its description and not from the program.
 """
+import collections
 import datetime
 import json
 import re
@@ -66,6 +67,29 @@ def differences(state, target, skip=(), limit=8):
                     found.append(f"{entity} {record} {column}: {value!r} instead of {expected!r}")
             found += [f"{entity} {record} {column}: no column" for column in sorted(set(wanted[record]) - set(rows[record]))]
     return "\n".join(found[:limit] + ([f"... {len(found)} in all"] if len(found) > limit else []))
+
+
+def archived(ledger):
+    """{entity: {record id: how often it was deleted}}: a row of the history each, whatever comes twice."""
+    found, alive, seen = {}, set(), set()
+    for entry in ledger:
+        key = (entry["event_id"], *entry.get("record_ids", ()))
+        if entry.get("change_type") is None or key in seen:
+            continue
+        seen.add(key)
+        for record in entry["record_ids"]:
+            if entry["change_type"] != "DELETE":
+                alive |= {record} if entry["change_type"] != "UPDATE" else set()
+            elif record in alive:
+                alive.remove(record)
+                found.setdefault(entry["entity"], collections.Counter())[record] += 1
+    return found
+
+
+def history(target, entities):
+    """The same, as the target has it."""
+    rows = {entity: collections.Counter(row["id"] for row in target.rows(f"{column_of(entity)}_history")) for entity in entities}
+    return {entity: records for entity, records in rows.items() if records}
 
 
 class Sqlite:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of Debian's package in a temporary folder: a Unix socket and nothing else, gone with its test."""
+"""A PostgreSQL of Debian's package in a temporary folder: a Unix socket, a port where asked for, gone with its test."""
 import glob
 import json
 import os
@@ -6,6 +6,7 @@ import pathlib
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 
@@ -18,12 +19,22 @@ def programs():
     return pathlib.Path(found[-1]).parent if found else None
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Postgres:
     """Calling order: Postgres() -> dsn() -> (kill() -> start())* -> stop(). As root it runs as another user, as it demands."""
 
-    def __init__(self, **settings):
-        """settings: of postgresql.conf, by name; a test needs none."""
+    def __init__(self, tcp=False, certificate=None, wal=None, **settings):
+        """settings: of postgresql.conf, by name; a test needs none. tcp: on 127.0.0.1, too, and self.port is where.
+        certificate: a folder with server.pem and server.key, for TLS. wal: a folder for the log (1 MiB a file)."""
         self.settings = {"fsync": "off", "shared_buffers": "128MB", **settings}
+        self.port = free_port() if tcp else 5432
+        if tcp:
+            self.settings |= {"listen_addresses": "127.0.0.1", "port": self.port}
         self.bin = programs()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidemark-pg-"))
         self.data, self.log = self.folder / "data", self.folder / "log"
@@ -33,8 +44,28 @@ class Postgres:
             shutil.chown(self.folder, self.user)
         self.process = None
         self.databases = 0
-        self.call("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        if certificate:
+            self.settings |= {"ssl": "on", "ssl_cert_file": self.own(certificate / "server.pem"),
+                              "ssl_key_file": self.own(certificate / "server.key")}
+        where = ["--waldir", self.own_folder(wal), "--wal-segsize", "1"] if wal else []
+        self.call("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", *where)
         self.start()
+
+    def own(self, path):
+        """A copy of a file that is the server's alone."""
+        copy = self.folder / path.name
+        shutil.copy(path, copy)
+        copy.chmod(0o600)
+        if self.user:
+            shutil.chown(copy, self.user)
+        return copy
+
+    def own_folder(self, folder):
+        """An empty folder that the server may write."""
+        folder.mkdir()
+        if self.user:
+            shutil.chown(folder, self.user)
+        return folder
 
     def environment(self):
         return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
@@ -64,7 +95,7 @@ class Postgres:
         return f"t{self.databases}"
 
     def dsn(self, database, user="postgres"):
-        return f"host={self.folder} user={user} dbname={database}"
+        return f"host={self.folder} port={self.port} user={user} dbname={database}"
 
     def sql(self, statement, database):
         """What psql prints, without headings; an error of the server is one of the test."""
