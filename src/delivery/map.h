@@ -96,5 +96,7 @@ MUST_CHECK enum map_result map_value(const struct map_entity *entity, const stru
 void map_patch_add(struct buf *patch, const char *member, const struct mirror_value *value);
 /* A member of such an object, as the text that stands there. False: it has none of this name, or is no object. */
 bool map_patch_find(struct span object, const char *member, struct span *value);
+/* The text that such a value is; false: it is none. */
+bool map_patch_text(struct span value, struct arena *a, struct span *text);
 
 #endif

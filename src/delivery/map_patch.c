@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 
+#include <jansson.h>
 #include <string.h>
 
 void map_patch_add(struct buf *patch, const char *member, const struct mirror_value *value)
@@ -77,4 +78,14 @@ bool map_patch_find(struct span object, const char *member, struct span *value)
     while (found && value->n && strchr(" \t\r\n", value->p[value->n - 1]))
         value->n--;
     return found;
+}
+
+bool map_patch_text(struct span value, struct arena *a, struct span *text)
+{
+    json_t *json = json_loadb((const char *)value.p, value.n, JSON_DECODE_ANY, NULL);
+    const bool is_text = json_is_string(json);
+    if (is_text)
+        *text = arena_copy(a, span_of(json_string_value(json), json_string_length(json)));
+    json_decref(json);
+    return is_text;
 }

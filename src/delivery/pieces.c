@@ -288,7 +288,7 @@ static int put_value(struct valuer *v, const struct map_slot *slot, const struct
     const char *flagged = NULL;
     /* a field that may be text or a compound: the form it does not have is null */
     if (cell && slot->child < 0 && cell->type == CELL_RECORD &&
-        v->m->d->ch->schema->root.fields[slot->index].record && !slot->json)
+        v->m->d->ch->schema->root.fields[slot->index].record)
         cell = NULL;
     v->leaves[at] = false;
     switch (map_value(v->m->entity, slot, cell, &v->b->arena, &v->values[at], &flagged, v->why)) {

@@ -5,24 +5,58 @@
 
 #include "delivery/text_diff.h"
 
-/* The text that is held, or is about to be. 0; *found false: there is none that can be read. */
-static int held_text(struct settle *s, const struct record *r, uint32_t column, bool *found,
-                     struct mirror_value *out, struct err *e)
+/* 0; *found false: there is no row to read from. */
+static int read_row(struct settle *s, const struct record *r, uint32_t column, bool *found,
+                    struct mirror_value *out, struct err *e)
 {
-    const struct mirror_column *c = &r->table->mirror->columns[column];
     *found = false;
-    if (c->merged || c->type != MIRROR_TEXT)
-        return 0;
-    if (r->set && (r->set[column / 64] >> (column % 64) & 1)) {
-        *out = r->values[column];
-        *found = !out->is_null;
-        return 0;
-    }
     if (!r->held.has_row)
         return 0;
     if (s->ops->text(s->mirror, r->table->mirror, r->id, column, s->arena, found, out, e) != 0)
         return -1;
     *found = *found && !out->is_null;
+    return 0;
+}
+
+/* The same of a member of a shared object: as JSON, until it is read as a text. */
+static int held_member(struct settle *s, const struct record *r, uint32_t column, const char *member,
+                       bool *found, struct span *out, struct err *e)
+{
+    const struct patch *p = r->patches;
+    struct mirror_value object;
+    while (p && (p->column != column || strcmp(p->member, member) != 0))
+        p = p->earlier;
+    *found = p && !p->value->is_null;
+    if (*found)
+        *out = p->value->as.text;
+    if (!p && read_row(s, r, column, found, &object, e) != 0)
+        return -1;
+    if (!p && *found)
+        *found = map_patch_find(object.as.text, member, out);
+    *found = *found && map_patch_text(*out, s->arena, out);
+    return 0;
+}
+
+/* The text that is held, or is about to be. 0; *found false: there is none that can be read. */
+static int held_text(struct settle *s, const struct record *r, const struct map_slot *slot, bool *found,
+                     struct span *out, struct err *e)
+{
+    const uint32_t column = r->table->mirror->sources[slot->source].column;
+    const struct mirror_column *c = &r->table->mirror->columns[column];
+    struct mirror_value value;
+    *found = false;
+    if (c->merged)
+        return slot->member ? held_member(s, r, column, slot->member, found, out, e) : 0;
+    if (c->type != MIRROR_TEXT)
+        return 0;
+    if (r->set && (r->set[column / 64] >> (column % 64) & 1)) {
+        value = r->values[column];
+        *found = !value.is_null;
+    } else if (read_row(s, r, column, found, &value, e) != 0) {
+        return -1;
+    }
+    if (*found)
+        *out = value.as.text;
     return 0;
 }
 
@@ -39,15 +73,15 @@ static int new_text(struct settle *s, const struct piece *piece, const struct te
 {
     const struct record *r = piece->record;
     const struct version held = record_state_version(&r->state, t->field);
-    struct mirror_value old;
+    struct span old;
     bool found;
     const char *flagged = NULL, *reason = "no text is held";
     if (version_compare(&held, &piece->of->change.version) >= 0)
         return TEXT_PASSED;
-    if (held_text(s, r, r->table->mirror->sources[t->slot->source].column, &found, &old, e) != 0)
+    if (held_text(s, r, t->slot, &found, &old, e) != 0)
         return -1;
     struct buf text = BUF_INIT;
-    if (!found || !text_diff_apply(old.as.text, t->difference, &text, &reason)) {
+    if (!found || !text_diff_apply(old, t->difference, &text, &reason)) {
         buf_release(&text);
         tally_add(&s->pieces->missed, s->arena, t->slot, reason);
         return TEXT_MISSED;

@@ -89,6 +89,21 @@ class Mirror(case.Case):
             self.assertEqual(sorted(fields, key=lambda row: row["id"]), sorted(wanted, key=lambda row: row["id"]))
         verdict.check_accounts(tidemark.status())
 
+    def test_fields_that_share_a_column(self):
+        """objects instead of columns: the same rows, large texts that come as differences included"""
+        self.filled(57, "--diffs", 0.1, "--duplicates", 0.1, events=600)
+        for form in ({"new_fields": "json"}, {"compounds": "json"}):
+            folder = self.folder / next(iter(form))
+            folder.mkdir()
+            targets = mirrors.both(folder, self.server)
+            tidemark = self.mirror(*(target.sink(on_delete="hard", **form) for target in targets), folder=folder)
+            self.expect(tidemark.run_until_idle(), 0)
+            self.same_as_org(*targets)
+            status = tidemark.status()
+            verdict.check_accounts(status)
+            self.assertEqual([sink["parked"] for sink in status["sinks"]], [0] * len(targets))
+            self.assertEqual(status["incidents"], [])
+
     def test_tables_made_by_hand(self):
         """a column of another type stays, is told as an incident, and takes what fits; one poisoned record parks alone"""
         self.filled(52)

@@ -372,6 +372,13 @@ static void a_member_of_a_shared_object_is_found_as_it_stands(void **state)
         {"{\"City", "City", NULL},
         {"{\"City\":\"Kiel\\", "Zip", NULL},
     };
+    struct arena a = ARENA_INIT;
+    struct span text;
+    assert_true(map_patch_text(span_of_str("\"a\\r\\n\\u00e9\""), &a, &text));
+    assert_true(span_equal_str(text, "a\r\n\xc3\xa9"));
+    assert_false(map_patch_text(span_of_str("12"), &a, &text));
+    assert_false(map_patch_text(span_of_str("\"half"), &a, &text));
+    arena_release(&a);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct span value = span_of(NULL, 0);
         const bool found = map_patch_find(span_of_str(cases[i].object), cases[i].member, &value);

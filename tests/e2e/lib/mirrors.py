@@ -52,11 +52,25 @@ def org_state(bus):
             for entity, records in entities.items()}
 
 
+def spread(row):
+    """A row as if every field had a column of its own: objects that several fields share, by their members."""
+    flat = {}
+    for column, value in row.items():
+        shared = json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+        if column == "_fields" or isinstance(shared, dict):
+            for path, member in (shared or {}).items():
+                name = "_".join(column_of(part) for part in path.split("."))
+                flat[name if column == "_fields" else f"{column}_{name}"] = member
+        else:
+            flat[column] = value
+    return flat
+
+
 def differences(state, target, skip=(), limit=8):
     """What of the target is not what the org holds, in words. skip: record ids that are not looked at."""
     found = []
     for entity, records in sorted(state.items()):
-        rows = {row["id"]: row for row in target.rows(column_of(entity)) if not row.get("_deleted")}
+        rows = {row["id"]: spread(row) for row in target.rows(column_of(entity)) if not row.get("_deleted")}
         wanted = {record: fields for record, fields in records.items() if record not in skip}
         found += [f"{entity} {record}: no row" for record in sorted(set(wanted) - set(rows))]
         found += [f"{entity} {record}: a row that should not be" for record in sorted(set(rows) - set(wanted) - set(skip))]
