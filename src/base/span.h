@@ -37,6 +37,14 @@ static inline bool span_equal_str(struct span a, const char *s)
     return span_equal(a, span_of_str(s));
 }
 
+/* Order of bytes, a beginning before what it begins: as memcmp says it. */
+static inline int span_compare(struct span a, struct span b)
+{
+    const size_t n = a.n < b.n ? a.n : b.n;
+    const int by = n ? memcmp(a.p, b.p, n) : 0;
+    return by ? by : (a.n > b.n) - (a.n < b.n);
+}
+
 /* For printf: "%.*s", SPAN_ARG(s). */
 #define SPAN_ARG(s) (int)(s).n, (const char *)(s).p
 

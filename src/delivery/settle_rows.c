@@ -120,6 +120,7 @@ void settle_written(struct record *r, const struct mirror_row *row)
         r->held.deleted = soft && r->held.has_row;
         r->held.has_row = r->held.deleted;
     }
+    r->held.place = 0; /* a row may move when it is written */
     r->held.state = row->state;
     r->written = true;
     r->safe = r->state;

@@ -132,6 +132,7 @@ struct mirror_held {
     bool deleted;      /* the row is softly deleted */
     bool has_modified; /* table->last_modified is not NULL and holds a value that can be read as a time */
     int64_t modified_ms;
+    uint64_t place; /* of the row, as the target finds it soonest; only it reads this. 0: nobody knows */
 };
 
 enum mirror_action {

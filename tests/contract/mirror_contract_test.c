@@ -1043,6 +1043,51 @@ static void a_large_batch_of_many_shapes_goes_in(struct mirror_stand *t)
     free(rows);
 }
 
+/* Rows that set a column, set it to null, or leave it alone, all in one write. */
+static void a_null_is_a_value_and_what_is_not_named_is_none(struct mirror_stand *t)
+{
+    enum { N = 64, SETS = 1, NULLS = 8 };
+    static const uint32_t columns[] = {NAME, EMPLOYEES, MODIFIED};
+    const struct mirror_value nulls[] = {VALUE_NULL(MIRROR_TEXT), VALUE_NULL(MIRROR_BIGINT),
+                                         VALUE_NULL(MIRROR_DATETIME)};
+    const struct mirror_table table = account(MIRROR_SOFT);
+    struct mirror_row rows[N];
+    open_and_fence(t);
+    for (int round = 0; round < 2; round++) {
+        begin_with(t, &table);
+        for (int i = 0; i < N; i++) {
+            char *id = arena_alloc(&t->a, 8);
+            uint32_t *named = arena_alloc(&t->a, sizeof columns), n = 0;
+            struct mirror_value *values = arena_alloc(&t->a, 3 * sizeof *values);
+            snprintf(id, 8, "%d", i);
+            for (int c = 0; c < 3; c++) {
+                if (round && !(i & SETS << c))
+                    continue;
+                named[n] = columns[c];
+                values[n++] = round && i & NULLS << c
+                                  ? nulls[c]
+                                  : ACCOUNT_VALUES(round ? "new" : "old", round)[columns[c]];
+            }
+            rows[i] = stand_row(t, &table, id, MIRROR_UPSERT, n, named, values, "s");
+        }
+        OK(t->ops->write(t->m, rows, N, false, &t->e));
+        for (int i = 0; i < N; i++)
+            assert_int_equal(rows[i].outcome, MIRROR_WRITTEN);
+        commit_at(t, (uint64_t)round + 1);
+    }
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account WHERE CASE"
+                                       " WHEN (CAST(id AS integer) & 1) = 0 THEN name = 'old'"
+                                       " WHEN (CAST(id AS integer) & 8) = 0 THEN name = 'new'"
+                                       " ELSE name IS NULL END"),
+                     N);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account WHERE CASE"
+                                       " WHEN (CAST(id AS integer) & 2) = 0 THEN employees = 0"
+                                       " WHEN (CAST(id AS integer) & 16) = 0 THEN employees = 1"
+                                       " ELSE employees IS NULL END"),
+                     N);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM account WHERE modified IS NULL"), N / 4);
+}
+
 enum { SENT = 60, STRETCH = 20 };
 
 /* The rows of accounts "000" …, with as many employees as their number; `poison` has 666. */
@@ -1427,6 +1472,7 @@ PROMISE(a_table_made_by_hand_is_completed_never_changed)
 PROMISE(tables_that_cannot_be_used_are_refused)
 PROMISE(the_horizon_takes_old_tombstones_only)
 PROMISE(a_large_batch_of_many_shapes_goes_in)
+PROMISE(a_null_is_a_value_and_what_is_not_named_is_none)
 PROMISE(rows_sent_before_their_write_are_written_by_it)
 PROMISE(a_row_that_was_sent_is_refused_alone)
 PROMISE(between_rows_that_are_sent_others_are_read_and_written)
@@ -1470,6 +1516,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_tables_that_cannot_be_used_are_refused),
         cmocka_unit_test(test_the_horizon_takes_old_tombstones_only),
         cmocka_unit_test(test_a_large_batch_of_many_shapes_goes_in),
+        cmocka_unit_test(test_a_null_is_a_value_and_what_is_not_named_is_none),
         cmocka_unit_test(test_rows_sent_before_their_write_are_written_by_it),
         cmocka_unit_test(test_a_row_that_was_sent_is_refused_alone),
         cmocka_unit_test(test_between_rows_that_are_sent_others_are_read_and_written),

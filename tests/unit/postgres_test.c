@@ -464,6 +464,150 @@ static void a_row_that_somebody_took_away_meanwhile_is_there_again(void **state)
     assert_int_equal(postgres_count_outside(t, "SELECT count(*) FROM deal WHERE name = 'y'"), 2);
 }
 
+/* Statements that the server keeps: the same text with the same types, the least recently used goes. */
+static void a_statement_is_kept_from_its_second_time_on(void **state)
+{
+    (void)state;
+    static const unsigned text[] = {PG_TEXT}, number[] = {PG_INT8};
+    struct pg_kept kept = PG_KEPT_INIT;
+    uint64_t gone;
+    char other[32], name[PG_KEPT_NAME];
+    assert_null(pg_kept_find(&kept, "SELECT $1", text, 1, &gone));
+    assert_null(pg_kept_find(&kept, "SELECT $1", number, 1, &gone));
+    struct pg_kept_statement *s = pg_kept_find(&kept, "SELECT $1", text, 1, &gone);
+    assert_int_equal(s->state, PG_KEPT_SEEN);
+    pg_kept_sent(&kept, s);
+    pg_kept_settled(&kept); /* it was skipped behind a failure */
+    assert_int_equal(s->state, PG_KEPT_SEEN);
+    const uint64_t first = s->number;
+    pg_kept_sent(&kept, s);
+    assert_int_not_equal(s->number, first);
+    pg_kept_answered(&kept, s->number);
+    pg_kept_settled(&kept);
+    assert_int_equal(s->state, PG_KEPT_READY);
+    const uint64_t ready = s->number;
+    pg_kept_name(ready, name);
+    for (int i = 0; i < PG_KEPT_MOST - 1; i++) {
+        snprintf(other, sizeof other, "SELECT $1 + %d", i);
+        assert_null(pg_kept_find(&kept, other, number, 1, &gone));
+        assert_int_equal(gone, 0); /* nobody told the server of the one that made room */
+    }
+    assert_null(pg_kept_find(&kept, "SELECT 1", NULL, 0, &gone));
+    assert_int_equal(gone, ready);
+    assert_null(pg_kept_find(&kept, "SELECT $1", text, 1, &gone));
+    pg_kept_release(&kept);
+}
+
+/* More shapes than there is room for, some of them twice; a refusal among those that are prepared; a table made anew. */
+static void kept_statements_outlive_refusals_and_tables(void **state)
+{
+    enum { N = 60 };
+    STAND;
+    struct mirror_column many[N];
+    struct mirror_source from[N];
+    struct mirror_table table = deal();
+    const struct mirror_value good[] = {VALUE_TEXT("x"), VALUE_TEXT("y")};
+    const struct mirror_value bad[] = {VALUE_TEXT("much too long"), VALUE_TEXT("y")};
+    char names[N][8];
+    struct buf sql = BUF_INIT;
+    buf_add_str(&sql, "CREATE TABLE deal (id text PRIMARY KEY");
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "c%d", i);
+        many[i] = (struct mirror_column){.name = names[i], .type = MIRROR_TEXT};
+        from[i] = (struct mirror_source){names[i], "", (uint32_t)i};
+        buf_addf(&sql, ", %s text CHECK (length(%s) < 5)", names[i], names[i]);
+    }
+    buf_add_str(&sql, ")");
+    table.n_columns = table.n_sources = N;
+    table.columns = many;
+    table.sources = from;
+    for (int life = 0; life < 2; life++) {
+        run(t, "DROP TABLE IF EXISTS deal");
+        run(t, (const char *)sql.data);
+        if (life == 0) {
+            open_and_fence(t);
+        } else { /* it has other types now: they are learned with the next open */
+            begin_with(t, &table);
+            const struct span id = stand_id("006A");
+            struct mirror_held held;
+            FAILS(t->ops->load(t->m, &table, &id, 1, &t->a, &held, &t->e), ERR_RETRY);
+            t->ops->rollback(t->m);
+            t->ops->close(t->m);
+            open_and_fence(t);
+        }
+        begin_with(t, &table);
+        write_ok(t, stand_row(t, &table, "006A", MIRROR_UPSERT, 0, NULL, NULL, "s"));
+        for (uint32_t i = 0; i < 4 * (N - 1); i++) {
+            const uint32_t at = i % 3 ? i / 4 : 5, some[] = {at, at + 1};
+            const uint32_t n = 1 + i % 2;
+            write_ok(t, stand_row(t, &table, "006A", MIRROR_UPSERT, n, some, good, "s"));
+            assert_refused(t, stand_row(t, &table, "006A", MIRROR_UPSERT, n, some, bad, "s"), "23514");
+        }
+        commit_at(t, (uint64_t)life + 1);
+        assert_int_equal(postgres_count_outside(t, "SELECT count(*) FROM deal WHERE c5 = 'x' AND c59 = 'y'"),
+                         1);
+    }
+    buf_release(&sql);
+}
+
+/* What others write stands, but for the columns that we set; and the rows are found though they have moved. */
+static void rows_that_others_write_meanwhile_are_found_where_they_are_now(void **state)
+{
+    enum { N = 12 };
+    STAND;
+    const struct mirror_table table = deal();
+    static const uint32_t only_name[] = {0};
+    const struct mirror_value names[] = {VALUE_TEXT("old"), VALUE_TEXT("new"), VALUE_TEXT("newer")};
+    struct mirror_row rows[N];
+    open_and_fence(t);
+    for (int round = 0; round < 3; round++) {
+        begin_with(t, &table);
+        for (int i = 0; i < N; i++) {
+            char *id = arena_alloc(&t->a, 8);
+            snprintf(id, 8, "006%02d", i);
+            rows[i] = stand_row(t, &table, id, MIRROR_UPSERT, 1, only_name, &names[round], "s");
+            assert_int_equal(rows[i].held.place != 0, round > 0);
+        }
+        if (round == 1) {
+            run(t, "UPDATE deal SET amount = 7 WHERE id IN ('00603', '00608'); DELETE FROM deal WHERE id = "
+                   "'00605'");
+        }
+        OK(t->ops->send(t->m, rows, N / 2, &t->e));
+        if (round == 2)
+            run(t, "UPDATE deal SET amount = 8 WHERE id = '00611'");
+        OK(t->ops->write(t->m, rows, N, false, &t->e));
+        for (int i = 0; i < N; i++)
+            assert_int_equal(rows[i].outcome, MIRROR_WRITTEN);
+        commit_at(t, (uint64_t)round + 1);
+    }
+    assert_int_equal(postgres_count_outside(t, "SELECT count(*) FROM deal WHERE name = 'newer'"), N);
+    assert_int_equal(postgres_count_outside(t, "SELECT count(*) FROM deal WHERE amount = 7"), 2);
+    assert_int_equal(postgres_count_outside(t, "SELECT count(*) FROM deal WHERE amount = 8"), 1);
+}
+
+/* Rows of several partitions may stand at one place. */
+static void rows_of_partitions_are_found_by_their_key(void **state)
+{
+    STAND;
+    const struct mirror_table table = deal();
+    run(t, "CREATE TABLE deal (id text PRIMARY KEY, name text) PARTITION BY HASH (id);"
+           "CREATE TABLE deal_0 PARTITION OF deal FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
+           "CREATE TABLE deal_1 PARTITION OF deal FOR VALUES WITH (MODULUS 2, REMAINDER 1)");
+    open_and_fence(t);
+    for (int round = 0; round < 2; round++) {
+        begin_with(t, &table);
+        for (int i = 0; i < 8; i++) {
+            char *id = arena_alloc(&t->a, 8);
+            snprintf(id, 8, "006%d", i);
+            struct mirror_row row = full_row(t, &table, id, VALUES(round ? "new" : "old", i));
+            assert_int_equal(row.held.place, 0);
+            write_ok(t, row);
+        }
+        commit_at(t, (uint64_t)round + 1);
+    }
+    assert_int_equal(postgres_count_outside(t, "SELECT count(*) FROM deal WHERE name = 'new'"), 8);
+}
+
 static void a_column_dropped_meanwhile_comes_back_after_the_next_open(void **state)
 {
     STAND;
@@ -530,6 +674,10 @@ int main(void)
         CASE(no_reason_quotes_a_value),
         CASE(a_constraint_that_waits_for_commit_refuses_its_row_alone),
         CASE(a_row_that_somebody_took_away_meanwhile_is_there_again),
+        cmocka_unit_test(a_statement_is_kept_from_its_second_time_on),
+        CASE(kept_statements_outlive_refusals_and_tables),
+        CASE(rows_that_others_write_meanwhile_are_found_where_they_are_now),
+        CASE(rows_of_partitions_are_found_by_their_key),
         CASE(a_column_dropped_meanwhile_comes_back_after_the_next_open),
         CASE(names_that_postgresql_would_cut_to_one_are_refused),
     };

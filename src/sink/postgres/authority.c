@@ -172,6 +172,16 @@ static void take_epoch(void *context, size_t i, const PGresult *r)
     answer->epoch = pg_cell_int8(r, 0, 0);
 }
 
+/*
+ * Kept plans are made for the size that tables had, and they may grow fast: they are made anew each time as many
+ * batches have been written as before, and every so many in the long run, for what others do to the tables.
+ */
+static bool plans_are_old(uint64_t begun)
+{
+    enum { ALWAYS = 64 };
+    return (begun & (begun - 1)) == 0 || begun % ALWAYS == 0;
+}
+
 int pg_begin(struct mirror *m, struct err *e)
 {
     struct epoch_answer answer = {.found = false};
@@ -180,11 +190,14 @@ int pg_begin(struct mirror *m, struct err *e)
     BUG_IF(m->in_transaction);
     pg_params_clear(&m->params);
     pg_param_text(&m->params, span_of_str(m->name));
+    if (plans_are_old(++m->begun) && pg_send(&m->pg, "DISCARD PLANS", NULL, true, e) != 0)
+        return -1;
     if (pg_send(&m->pg, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", NULL, true, e) != 0)
         return -1;
     if (pg_send(&m->pg, "SELECT epoch FROM \"_tidemark_sinks\" WHERE sink = $1", &m->params, true, e) != 0)
         return -1;
     m->in_transaction = true;
+    m->by_key -= m->by_key > 0;
     int rc = pg_finish(&m->pg, take_epoch, &answer, e);
     if (rc == 0 && !(answer.found && (uint64_t)answer.epoch == m->epoch))
         rc = fenced(m, e);

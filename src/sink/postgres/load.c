@@ -1,8 +1,17 @@
 /* What is held of records: the state in their rows, else in tombstones; and single columns. */
 #include "sink/postgres/postgres.h"
 
+#include <stdlib.h>
+
+/* A record that is asked for, and its place among those of the caller. */
+struct asked {
+    struct span id;
+    size_t at;
+};
+
 struct loading {
     struct mirror_held *held;
+    const struct asked *asked;
     size_t n;
     struct arena *a;
 };
@@ -11,10 +20,10 @@ struct loading {
 static struct mirror_held *held_of(const struct loading *l, const PGresult *r, int row)
 {
     int64_t n = pg_cell_int8(r, row, 0);
-    return n >= 1 && (uint64_t)n <= l->n ? &l->held[n - 1] : NULL;
+    return n >= 1 && (uint64_t)n <= l->n ? &l->held[l->asked[n - 1].at] : NULL;
 }
 
-enum { NUMBER, HAS_ROW, STATE, DELETED, MODIFIED };
+enum { NUMBER, HAS_ROW, STATE, DELETED, MODIFIED, PLACE };
 
 static void take_held(void *context, size_t i, const PGresult *r)
 {
@@ -30,6 +39,7 @@ static void take_held(void *context, size_t i, const PGresult *r)
         h->deleted = h->has_row && !PQgetisnull(r, row, DELETED) && *PQgetvalue(r, row, DELETED);
         h->has_modified = h->has_row && !PQgetisnull(r, row, MODIFIED);
         h->modified_ms = h->has_modified ? pg_cell_int8(r, row, MODIFIED) : 0;
+        h->place = h->has_row && !PQgetisnull(r, row, PLACE) ? pg_place_of(pg_cell(r, row, PLACE)) : 0;
     }
 }
 
@@ -70,7 +80,8 @@ static void load_sql(const struct mirror_table *table, const struct pg_table *t,
     buf_clear(sql);
     if (!t->exists) {
         buf_addf(sql,
-                 "SELECT k.n, false, %s, false, NULL::bigint FROM unnest($1) WITH ORDINALITY AS k (id, n)",
+                 "SELECT k.n, false, %s, false, NULL::bigint, NULL::tid FROM unnest($1) WITH ORDINALITY AS k "
+                 "(id, n)",
                  tombstone);
         return;
     }
@@ -83,16 +94,33 @@ static void load_sql(const struct mirror_table *table, const struct pg_table *t,
     buf_addf(sql, " ELSE %s END, ", tombstone);
     add_flag(table, t, PG_OWN_DELETED, "false", sql);
     add_modified(table, t->modified_is_time, sql);
+    buf_add_str(sql, t->places ? ", t.ctid" : ", NULL::tid");
     buf_add_str(sql, " FROM unnest($1) WITH ORDINALITY AS k (id, n) LEFT JOIN ");
     mirror_add_identifier(sql, table->name);
     buf_addf(sql, " t ON %s = k.id", (const char *)key.data);
     buf_release(&key);
 }
 
+static int compare_asked(const void *one, const void *other)
+{
+    const struct asked *a = one, *b = other;
+    return span_compare(a->id, b->id);
+}
+
+/* In the order of the key: neighbours in the index, and mostly in the table, one after the other. */
+static const struct asked *in_order(const struct span *ids, size_t n, struct arena *a)
+{
+    struct asked *all = arena_alloc(a, (n + 1) * sizeof *all);
+    for (size_t i = 0; i < n; i++)
+        all[i] = (struct asked){ids[i], i};
+    qsort(all, n, sizeof *all, compare_asked);
+    return all;
+}
+
 int pg_load(struct mirror *m, const struct mirror_table *table, const struct span *ids, size_t n,
             struct arena *a, struct mirror_held *held, struct err *e)
 {
-    struct loading l = {.held = held, .n = n, .a = a};
+    struct loading l = {.held = held, .asked = in_order(ids, n, a), .n = n, .a = a};
     memset(held, 0, n * sizeof *held);
     if (pg_settle_sent(m, e) != 0 || pg_table_learn(m, table, NULL, e) != 0)
         return -1;
@@ -103,7 +131,7 @@ int pg_load(struct mirror *m, const struct mirror_table *table, const struct spa
     pg_params_clear(p);
     pg_array_begin(p, PG_TEXT);
     for (size_t i = 0; i < n; i++)
-        pg_array_text(p, ids[i]);
+        pg_array_text(p, l.asked[i].id);
     pg_array_end(p);
     pg_param_text(p, span_of_str(table->name));
     load_sql(table, t, &m->sql);

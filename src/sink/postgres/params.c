@@ -16,8 +16,8 @@ struct pg_param {
 static const struct {
     enum pg_oid oid, array;
 } arrays[] = {
-    {PG_BOOL, 1000}, {PG_BYTEA, 1001}, {PG_INT8, 1016},  {PG_TEXT, 1009},        {PG_FLOAT8, 1022},
-    {PG_DATE, 1182}, {PG_TIME, 1183},  {PG_JSONB, 3807}, {PG_TIMESTAMPTZ, 1185},
+    {PG_BOOL, 1000},   {PG_BYTEA, 1001}, {PG_INT8, 1016}, {PG_TEXT, 1009},  {PG_TID, 1010},
+    {PG_FLOAT8, 1022}, {PG_DATE, 1182},  {PG_TIME, 1183}, {PG_JSONB, 3807}, {PG_TIMESTAMPTZ, 1185},
 };
 
 static const struct {
@@ -219,6 +219,23 @@ void pg_array_int8(struct pg_params *p, int64_t number)
 {
     element(p, 8);
     put64(&p->bytes, (uint64_t)number);
+}
+
+uint64_t pg_place_of(struct span ctid)
+{
+    uint64_t place = 0;
+    BUG_IF(ctid.n != 6);
+    for (size_t i = 0; i < ctid.n; i++)
+        place = place << 8 | ctid.p[i];
+    return place;
+}
+
+void pg_array_place(struct pg_params *p, uint64_t place)
+{
+    element(p, 6);
+    put32(&p->bytes, (uint32_t)(place >> 16));
+    buf_add_char(&p->bytes, (char)(place >> 8));
+    buf_add_char(&p->bytes, (char)place);
 }
 
 void pg_array_bool(struct pg_params *p, bool yes)

@@ -20,6 +20,7 @@ enum pg_oid {
     PG_BYTEA = 17,
     PG_INT8 = 20,
     PG_TEXT = 25,
+    PG_TID = 27,
     PG_FLOAT8 = 701,
     PG_DATE = 1082,
     PG_TIME = 1083,
@@ -53,6 +54,8 @@ void pg_array_null(struct pg_params *p);
 void pg_array_text(struct pg_params *p, struct span text);
 void pg_array_bytes(struct pg_params *p, struct span bytes);
 void pg_array_int8(struct pg_params *p, int64_t number);
+/* Where a row stands: its block and its number there, as pg_place_of gave them. */
+void pg_array_place(struct pg_params *p, uint64_t place);
 void pg_array_bool(struct pg_params *p, bool yes);
 /* A value in its type's binary form, or, for a column of another type, as text. */
 void pg_array_value(struct pg_params *p, const struct mirror_value *value, bool as_text);
@@ -69,6 +72,8 @@ void pg_record_end(struct pg_params *p);
 
 /* A time within the years 1 to 9999, a time of day within a day; every value of another type. */
 bool pg_value_fits(const struct mirror_value *value);
+/* A ctid that came in binary form; never 0. */
+uint64_t pg_place_of(struct span ctid);
 /* What a value of this type travels as. */
 enum pg_oid pg_oid_of(enum mirror_type type);
 /* The type of columns we make: "timestamp with time zone", as format_type writes it. */

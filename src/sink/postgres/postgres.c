@@ -19,6 +19,7 @@ static struct mirror *pg_new(const struct sink_config *config)
 static void pg_close(struct mirror *m)
 {
     m->open = m->in_transaction = false;
+    m->begun = 0;
     pg_disconnect(&m->pg);
     pg_drop_sent(m);
     pg_tables_forget(m, false);

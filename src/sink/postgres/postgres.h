@@ -1,7 +1,8 @@
 /*
  * postgres: the parts of the PostgreSQL mirror (sink/mirror.h says what it must keep). Private to this folder.
  *
- *   talk, connect, params, sqlstate   one connection: options, waiting, binary parameters, what errors mean
+ *   talk, connect, params, kept, sqlstate   one connection: options, waiting, binary parameters, kept statements, what
+ *                                     errors mean
  *   authority                         _tidemark_sinks: fencing, begin, commit
  *   table                             what a table is in the target, and making it what delivery wants
  *   fields                            _tidemark_fields: what columns were made from
@@ -64,6 +65,7 @@ struct pg_table {
     uint32_t shape;
     uint32_t n; /* columns: mapped and own */
     struct pg_column *columns;
+    bool places; /* its rows can be found by ctid: it has no partitions */
     unsigned row_type,
         row_array; /* object ids; 0: rows cannot travel as such (a column's domain may refuse null) */
     uint32_t n_attributes;
@@ -90,10 +92,12 @@ struct mirror {
     struct pg pg;
     bool open, in_transaction;
     uint64_t epoch;
+    uint64_t begun;          /* transactions on this connection */
     struct buf state;        /* what fence gave */
     struct pg_table *tables; /* by mirror_table.number */
     size_t n_tables;
     struct pg_sent sent;
+    uint32_t by_key; /* so many transactions more find rows by key: they had moved since they were loaded */
     struct pg_params params; /* reused */
     struct buf sql;          /* reused */
     struct err look_error;   /* why look failed, for inspect */

@@ -7,17 +7,44 @@
 
 enum { MASK_BITS = 62 }; /* of a bigint, away from its sign */
 
+/* What a cell that not every row sets has instead of a place in the masks. */
+enum { EVERY_ROW_SETS = -1, NULL_IS_UNSET = -2 };
+
 /* The cells of a group: which any row sets, and which every row does. */
 struct cells {
     uint32_t *all;    /* ascending */
-    int32_t *bit;     /* of a cell that not every row sets: its place in the masks; else -1 */
+    int32_t *bit;     /* of a cell that not every row sets: its place in the masks, or NULL_IS_UNSET */
     uint32_t n, bits; /* cells, and places in masks */
+    bool partial;     /* some rows leave some cells alone */
 };
+
+/* Bits of the cells that some row sets to null. */
+static void add_nulls(const struct pg_group *g, const struct pg_item *item, uint64_t *nulls)
+{
+    const struct mirror_row *row = item->row;
+    for (uint32_t i = 0; i < row->n; i++)
+        nulls[row->columns[i] / 64] |= (uint64_t)row->values[i].is_null << (row->columns[i] % 64);
+    if (row->action != MIRROR_DELETE)
+        nulls[(g->table->n_columns + PG_OWN_DELETED_AT) / 64] |=
+            UINT64_C(1) << ((g->table->n_columns + PG_OWN_DELETED_AT) % 64);
+}
+
+/*
+ * A null can say that the column is to be left alone where no row sets it to null: the server is through with that
+ * sooner than with masks. Not where the null would have to pass a cast, or mean something to a merge.
+ */
+static bool can_null_be_unset(const struct pg_group *g, const uint64_t *nulls, uint32_t cell)
+{
+    const bool own = cell >= g->table->n_columns;
+    return !pg_set_has(nulls, cell) &&
+           (own || (g->t->columns[cell].how == PG_TYPED && !g->table->columns[cell].merged));
+}
 
 static void gather_cells(const struct pg_group *g, struct cells *out)
 {
     uint32_t words = (g->t->n + 63) / 64;
     uint64_t *any = xcalloc(words + 1, sizeof *any), *every = xcalloc(words + 1, sizeof *every);
+    uint64_t *nulls = xcalloc(words + 1, sizeof *nulls);
     *out = (struct cells){.all = xcalloc(g->t->n + 1, sizeof *out->all),
                           .bit = xcalloc(g->t->n + 1, sizeof *out->bit)};
     memcpy(every, g->items[0].set, words * sizeof *every);
@@ -26,14 +53,20 @@ static void gather_cells(const struct pg_group *g, struct cells *out)
             any[w] |= g->items[i].set[w];
             every[w] &= g->items[i].set[w];
         }
+        add_nulls(g, &g->items[i], nulls);
         g->items[i].next = 0;
     }
     for (uint32_t cell = 0; cell < g->t->n; cell++) {
         if (!pg_set_has(any, cell))
             continue;
-        out->bit[out->n] = pg_set_has(every, cell) ? -1 : (int32_t)out->bits++;
+        const bool partial = !pg_set_has(every, cell);
+        out->bit[out->n] = !partial                            ? EVERY_ROW_SETS
+                           : can_null_be_unset(g, nulls, cell) ? NULL_IS_UNSET
+                                                               : (int32_t)out->bits++;
         out->all[out->n++] = cell;
+        out->partial |= partial;
     }
+    free(nulls);
     free(any);
     free(every);
 }
@@ -121,6 +154,14 @@ static void add_ids(struct pg_params *p, const struct pg_group *g)
     pg_array_begin(p, PG_TEXT);
     for (size_t i = 0; i < g->n; i++)
         pg_array_text(p, g->items[i].row->id);
+    pg_array_end(p);
+}
+
+static void add_places(struct pg_params *p, const struct pg_group *g)
+{
+    pg_array_begin(p, PG_TID);
+    for (size_t i = 0; i < g->n; i++)
+        pg_array_place(p, g->items[i].row->held.place);
     pg_array_end(p);
 }
 
@@ -215,7 +256,8 @@ static void add_row_names(const struct pg_group *g, const struct cells *c, struc
     }
 }
 
-/* "FROM ROWS FROM (unnest($1), unnest($2), …) AS s (k, c0, c1, …, m0, …)", as add_arrays and add_masks made them */
+/* "FROM ROWS FROM (unnest($1), unnest($2), …) AS s (k, c0, c1, …, m0, …, place)", as add_arrays, add_masks and
+ * add_places made them */
 static void add_source(const struct pg_group *g, const struct cells *c, bool masks, struct buf *sql)
 {
     uint32_t n_masks = masks ? (c->bits + MASK_BITS - 1) / MASK_BITS : 0, n = 1;
@@ -238,6 +280,10 @@ static void add_source(const struct pg_group *g, const struct cells *c, bool mas
     for (uint32_t i = 0; i < n_masks; i++) {
         buf_addf(sql, ", unnest($%" PRIu32 ")", ++n);
         buf_addf(&names, ", m%" PRIu32, i);
+    }
+    if (g->placed) {
+        buf_addf(sql, ", unnest($%" PRIu32 ")", ++n);
+        buf_add_str(&names, ", place");
     }
     buf_addf(sql, ") AS s (%s)", (const char *)names.data);
     buf_release(&names);
@@ -299,9 +345,17 @@ static void update_sql(const struct pg_group *g, const struct cells *c, struct b
         if (k)
             buf_add_str(sql, ", ");
         mirror_add_identifier(sql, name);
-        if (c->bit[k] < 0) {
+        if (c->bit[k] == EVERY_ROW_SETS) {
             buf_add_str(sql, " = ");
             add_value(g, c, k, true, sql);
+            continue;
+        }
+        if (c->bit[k] == NULL_IS_UNSET) {
+            buf_add_str(sql, " = coalesce(");
+            add_value(g, c, k, true, sql);
+            buf_add_str(sql, ", t.");
+            mirror_add_identifier(sql, name);
+            buf_add_char(sql, ')');
             continue;
         }
         buf_addf(sql, " = CASE WHEN s.m%d & %" PRIu64 " <> 0 THEN ", c->bit[k] / MASK_BITS,
@@ -312,7 +366,7 @@ static void update_sql(const struct pg_group *g, const struct cells *c, struct b
         buf_add_str(sql, " END");
     }
     add_source(g, c, true, sql);
-    buf_add_str(sql, " WHERE t.");
+    buf_add_str(sql, g->placed ? " WHERE t.ctid = s.place AND t." : " WHERE t.");
     mirror_add_identifier(sql, g->table->key);
     buf_add_str(sql, " = s.k");
 }
@@ -338,7 +392,7 @@ static void insert_sql(const struct pg_group *g, const struct cells *c, struct b
         add_value(g, c, k, false, sql);
     }
     add_source(g, c, false, sql);
-    bool exact = c->bits == 0;
+    const bool exact = !c->partial;
     if (g->verb == PG_INSERT && !exact)
         return;
     buf_add_str(sql, " ON CONFLICT (");
@@ -394,6 +448,8 @@ static int send_cells(struct mirror *m, const struct pg_group *g, struct err *e)
     add_arrays(&m->params, g, &c);
     if (g->verb == PG_UPDATE) {
         add_masks(&m->params, g, &c);
+        if (g->placed)
+            add_places(&m->params, g);
         update_sql(g, &c, &m->sql);
     } else {
         insert_sql(g, &c, &m->sql);

@@ -3,8 +3,8 @@
  *
  * Rows travel as an array of the table's row type, which unnest makes a table again; columns that the target has in a
  * type of its own travel beside it, each as an array of texts. Rows that set different columns go into one UPDATE all the same: a
- * mask per row says which columns are meant, and the others keep what they hold. `exact` groups, whose rows all set
- * the same columns, need none.
+ * mask per row says which columns are meant, and the others keep what they hold; where no row sets a column to null,
+ * null says so, which costs the server less. `exact` groups, whose rows all set the same columns, need neither.
  *
  * Ownership: borrows. Thread: the sink's. Errors: as pg_send.
  */
@@ -43,6 +43,7 @@ struct pg_group {
     enum pg_verb verb;
     struct pg_item *items;
     size_t n;
+    bool placed; /* updates: every row is where its load found it, or is not touched */
 };
 
 /* How many rows it must have touched for every item to be done; *counts false: any number is right. */

@@ -169,6 +169,7 @@ static int check_relation(struct mirror *m, const struct mirror_table *table, st
         return -1;
     int rc = 0;
     t->exists = PQntuples(r) == 1;
+    t->places = t->exists && *PQgetvalue(r, 0, 0) == 'r';
     t->key_alone = t->exists && table->append_only && *PQgetvalue(r, 0, 1) == 't';
     const bool usable = t->exists &&
                         (*PQgetvalue(r, 0, 1) == 't' || (table->append_only && *PQgetvalue(r, 0, 2) == 't'));

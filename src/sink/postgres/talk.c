@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ void pg_init(struct pg *c)
 void pg_release(struct pg *c)
 {
     pg_disconnect(c);
+    free(c->asides);
     close(c->wake);
 }
 
@@ -37,7 +39,8 @@ void pg_disconnect(struct pg *c)
     if (c->conn)
         PQfinish(c->conn);
     c->conn = NULL;
-    c->queued = 0;
+    c->queued = c->n_asides = 0;
+    pg_kept_release(&c->kept);
     c->broken = c->lost = false;
 }
 
@@ -190,6 +193,58 @@ static int next_answer(struct pg *c, PGresult **out, struct err *e)
 
 /* --- statements ------------------------------------------------------------------------------------ */
 
+/* A statement of our own among those of others: number 0, or that of the statement it prepares. */
+struct pg_aside {
+    size_t at; /* in the queue */
+    uint64_t prepares;
+};
+
+static void queue_aside(struct pg *c, uint64_t prepares)
+{
+    if (c->n_asides == c->cap_asides) {
+        c->cap_asides = 2 * c->cap_asides + 8;
+        c->asides = xrealloc(c->asides, c->cap_asides * sizeof *c->asides);
+    }
+    c->asides[c->n_asides++] = (struct pg_aside){c->queued++, prepares};
+}
+
+static bool send_deallocate(struct pg *c, uint64_t number)
+{
+    char name[PG_KEPT_NAME], sql[PG_KEPT_NAME + 16];
+    pg_kept_name(number, name);
+    snprintf(sql, sizeof sql, "DEALLOCATE %s", name);
+    if (!PQsendQueryParams(c->conn, sql, 0, NULL, NULL, NULL, NULL, 0))
+        return false;
+    queue_aside(c, 0);
+    return true;
+}
+
+static bool send_prepare(struct pg *c, struct pg_kept_statement *s)
+{
+    char name[PG_KEPT_NAME];
+    pg_kept_sent(&c->kept, s);
+    pg_kept_name(s->number, name);
+    if (!PQsendPrepare(c->conn, name, s->text, (int)s->n_types, s->types))
+        return false;
+    queue_aside(c, s->number);
+    return true;
+}
+
+static bool send_statement(struct pg *c, const char *sql, int n, const struct pg_wire *w, bool binary)
+{
+    uint64_t gone = 0;
+    char name[PG_KEPT_NAME];
+    struct pg_kept_statement *s = n ? pg_kept_find(&c->kept, sql, w->types, (size_t)n, &gone) : NULL;
+    if (gone && !send_deallocate(c, gone))
+        return false;
+    if (!s)
+        return PQsendQueryParams(c->conn, sql, n, w->types, w->values, w->lengths, w->formats, binary);
+    if (s->state == PG_KEPT_SEEN && !send_prepare(c, s))
+        return false;
+    pg_kept_name(s->number, name);
+    return PQsendQueryPrepared(c->conn, name, n, w->values, w->lengths, w->formats, binary);
+}
+
 int pg_send(struct pg *c, const char *sql, const struct pg_params *params, bool binary, struct err *e)
 {
     static const struct pg_params none = PG_PARAMS_INIT;
@@ -197,8 +252,7 @@ int pg_send(struct pg *c, const char *sql, const struct pg_params *params, bool 
         return broke(c, "no connection to PostgreSQL", e);
     struct pg_wire w;
     pg_params_wire(params ? params : &none, &w);
-    int sent = PQsendQueryParams(c->conn, sql, params ? (int)params->n : 0, w.types, w.values, w.lengths,
-                                 w.formats, binary);
+    const bool sent = send_statement(c, sql, params ? (int)params->n : 0, &w, binary);
     pg_wire_release(&w);
     if (!sent)
         return broke(c, "the connection to PostgreSQL broke while a statement was sent", e);
@@ -208,11 +262,17 @@ int pg_send(struct pg *c, const char *sql, const struct pg_params *params, bool 
 
 struct finishing {
     size_t done;
+    size_t asides; /* of them, those that were ours */
     bool failed, synced;
     pg_each each;
     void *context;
     struct err *e;
 };
+
+static bool is_aside(const struct pg *c, const struct finishing *f)
+{
+    return f->asides < c->n_asides && c->asides[f->asides].at == f->done;
+}
 
 static void take_answer(struct pg *c, struct finishing *f, const PGresult *r)
 {
@@ -224,8 +284,10 @@ static void take_answer(struct pg *c, struct finishing *f, const PGresult *r)
         return;
     case PGRES_COMMAND_OK:
     case PGRES_TUPLES_OK:
-        if (f->each && !f->failed)
-            f->each(f->context, f->done, r);
+        if (is_aside(c, f))
+            pg_kept_answered(&c->kept, c->asides[f->asides].prepares);
+        else if (f->each && !f->failed)
+            f->each(f->context, f->done - f->asides, r);
         return;
     default:
         if (!f->failed)
@@ -234,10 +296,9 @@ static void take_answer(struct pg *c, struct finishing *f, const PGresult *r)
     }
 }
 
-int pg_finish(struct pg *c, pg_each each, void *context, struct err *e)
+static int take_answers(struct pg *c, struct finishing *f, struct err *e)
 {
-    struct finishing f = {.each = each, .context = context, .e = e};
-    size_t expected = c->queued;
+    const size_t expected = c->queued;
     c->queued = 0;
     if (!c->conn || c->broken)
         return broke(c, "no connection to PostgreSQL", e);
@@ -245,21 +306,31 @@ int pg_finish(struct pg *c, pg_each each, void *context, struct err *e)
         return broke(c, "the connection to PostgreSQL broke while a statement was sent", e);
     if (flush(c, e) != 0)
         return -1;
-    while (!f.synced) {
+    while (!f->synced) {
         PGresult *r = NULL;
-        if (next_answer(c, &r, f.failed ? NULL : e) != 0)
+        if (next_answer(c, &r, f->failed ? NULL : e) != 0)
             return -1;
         if (!r) { /* a NULL follows each statement's answer */
-            if (++f.done > expected + 1)
-                return f.failed ? -1 : broke(c, "PostgreSQL's answers do not match what was asked", e);
+            f->asides += is_aside(c, f);
+            if (++f->done > expected + 1)
+                return f->failed ? -1 : broke(c, "PostgreSQL's answers do not match what was asked", e);
             continue;
         }
-        take_answer(c, &f, r);
+        take_answer(c, f, r);
         PQclear(r);
         if (c->broken)
             return -1;
     }
-    return f.failed ? -1 : 0;
+    return f->failed ? -1 : 0;
+}
+
+int pg_finish(struct pg *c, pg_each each, void *context, struct err *e)
+{
+    struct finishing f = {.each = each, .context = context, .e = e};
+    const int rc = take_answers(c, &f, e);
+    c->n_asides = 0;
+    pg_kept_settled(&c->kept);
+    return rc;
 }
 
 static void keep_answer(void *context, size_t i, const PGresult *r)

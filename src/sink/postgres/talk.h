@@ -1,5 +1,6 @@
 /*
  * talk: one connection to PostgreSQL, in pipeline mode: statements are queued, and their answers come together.
+ * Statements with parameters that come again are prepared (kept.h).
  *
  * Guarantees
  *   No call blocks without an end: every wait has a deadline, and pg_interrupt ends it from another thread.
@@ -15,6 +16,7 @@
 #define SINK_POSTGRES_TALK_H
 
 #include "base/err.h"
+#include "sink/postgres/kept.h"
 #include "sink/postgres/params.h"
 #include "sink/postgres/sqlstate.h"
 
@@ -24,6 +26,9 @@ struct pg {
     PGconn *conn;
     int wake; /* an eventfd: readable once interrupted, until the next pg_connect */
     size_t queued;
+    struct pg_kept kept;
+    struct pg_aside *asides; /* among what is queued: statements of our own, whose answers nobody waits for */
+    size_t n_asides, cap_asides;
     enum pg_fault fault; /* of the last failure */
     bool broken;         /* nothing more can be said on this connection */
     bool lost; /* … and the server gave no reason but that it ended: what it was doing may be the reason */

@@ -16,6 +16,7 @@ enum {
     RANGE_ROWS = 20000,
     RANGE_BYTES = 32 << 20,
     MANY_ALIKE = 128, /* rows that set the same columns are worth a statement of their own */
+    BY_KEY = 100,     /* transactions: where others write, too, rows move */
 };
 
 struct writing {
@@ -110,13 +111,20 @@ static int compare_u64(uint64_t a, uint64_t b)
     return a < b ? -1 : a > b;
 }
 
+static int compare_places(const void *one, const void *other)
+{
+    const struct pg_item *a = one, *b = other;
+    const int by = compare_u64(a->row->held.place, b->row->held.place);
+    return by ? by : span_compare(a->row->id, b->row->id);
+}
+
 static int compare_items(const void *one, const void *other)
 {
     const struct pg_item *a = one, *b = other;
     int by = compare_u64(a->row->table->number, b->row->table->number);
     by = by ? by : compare_u64(a->verb, b->verb);
     by = by ? by : compare_u64(a->hash, b->hash);
-    return by ? by : compare_u64((uintptr_t)a->row, (uintptr_t)b->row);
+    return by ? by : compare_places(one, other);
 }
 
 static bool same_statement(const struct pg_item *a, const struct pg_item *b)
@@ -170,11 +178,14 @@ static int queue_group(struct writing *w, struct pg_item *items, size_t n, struc
                        struct err *e)
 {
     bool counts;
-    const struct pg_group g = {.table = items[0].row->table,
-                               .t = pg_table_of(w->m, items[0].row->table),
-                               .verb = items[0].verb,
-                               .items = items,
-                               .n = n};
+    struct pg_group g = {.table = items[0].row->table,
+                         .t = pg_table_of(w->m, items[0].row->table),
+                         .verb = items[0].verb,
+                         .items = items,
+                         .n = n,
+                         .placed = items[0].verb == PG_UPDATE && w->m->by_key == 0};
+    for (size_t i = 0; i < n && g.placed; i++)
+        g.placed = items[i].row->held.place != 0;
     if (pg_send_group(w->m, &g, &counts, e) != 0)
         return -1;
     expect(w->a, x, counts ? (long)n : -1);
@@ -204,6 +215,7 @@ static int queue_run(struct writing *w, struct pg_item *items, size_t n, struct 
         memmove(&items[left], &items[i], (end - i) * sizeof *items);
         left += end - i;
     }
+    qsort(items, left, sizeof *items, compare_places);
     return left ? queue_group(w, items, left, x, e) : 0;
 }
 
@@ -262,18 +274,28 @@ static enum attempt finish(struct writing *w, struct pg_expected *x, struct err 
     if (!x->short_of)
         return DONE;
     w->suppressed = true;
+    w->m->by_key = w->m->by_key ? w->m->by_key : BY_KEY;
     err_set(e, ERR_REJECTED, "sink.postgres", 0,
             "the target took no row: a trigger or a policy of its own suppressed it");
     return undo(w, e) == 0 ? REFUSED : FAILED;
 }
 
-/* All of them or none. REFUSED: a row is to blame, e says how; the transaction stands as before. */
-static enum attempt attempt(struct writing *w, struct mirror_row *rows, size_t n, bool gone, struct err *e)
+static enum attempt attempt_once(struct writing *w, struct mirror_row *rows, size_t n, bool gone,
+                                 struct err *e)
 {
     struct pg_expected x = {.n = 0};
     if (queue_savepoint(w, &x, e) != 0 || queue_rows(w, rows, n, gone, &x, e) != 0)
         return FAILED;
     return finish(w, &x, e);
+}
+
+/* All of them or none. REFUSED: a row is to blame, e says how; the transaction stands as before. */
+static enum attempt attempt(struct writing *w, struct mirror_row *rows, size_t n, bool gone, struct err *e)
+{
+    const bool placed = w->m->by_key == 0;
+    const enum attempt result = attempt_once(w, rows, n, gone, e);
+    const bool moved = result == REFUSED && w->suppressed && placed;
+    return moved ? attempt_once(w, rows, n, gone, e) : result;
 }
 
 static void refuse(struct writing *w, struct mirror_row *row, const struct err *e)
