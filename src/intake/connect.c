@@ -252,7 +252,7 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     s->token_serial = token->serial;
     s->stream_epoch = s->org->record.epoch;
     s->stream_open = true;
-    s->topic_ok = false;
+    s->topic_ok = s->topic_ends = false;
     s->heard = false;
     s->newest_stamp_ms = 0; /* how near the clock this stream is, nothing before it can tell */
     s->opened_ms = s->last_event_ms = s->last_response_mono_ms = now;

@@ -254,7 +254,7 @@ int source_on_end(struct intake *in, struct source *s, const struct note *note, 
     s->topic_ok = false;
     if (!s->managed.ends) {
         s->reconnects++;
-        s->reconnects_by[note->status.reaction]++;
+        s->reconnects_by[s->topic_ends ? s->ends_for : note->status.reaction]++;
     }
     s->managed.ends = beside;
     int64_t now = clock_mono_ms();
@@ -284,6 +284,13 @@ int source_on_end(struct intake *in, struct source *s, const struct note *note, 
     }
     source_set_state(s, SOURCE_BACKING_OFF, "%s", note->status.text);
     return 0;
+}
+
+static void end_for(struct intake *in, struct source *s, enum pubsub_reaction reaction)
+{
+    s->topic_ends = true;
+    s->ends_for = reaction;
+    source_close_stream(in, s);
 }
 
 /* Neither GetTopic nor the stream was answered on this connection. */
@@ -317,7 +324,7 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
         plan_retry(s, &note->status,
                    clock_mono_ms()); /* a bad token: the stream would say so ten seconds later */
         source_set_state(s, SOURCE_BACKING_OFF, "%s", note->status.text);
-        return source_close_stream(in, s);
+        return end_for(in, s, note->status.reaction);
     }
     if (note->failed)
         source_set_state(s, SOURCE_REFUSED, "%s", note->status.text);
@@ -325,7 +332,7 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
         source_set_state(s, SOURCE_REFUSED, "the user may not subscribe to %s: grant read access to it",
                          s->config->topic);
     s->retry_at_ms = clock_mono_ms() + REFUSED_PROBE_MS / 2 + (int64_t)random_below(REFUSED_PROBE_MS);
-    source_close_stream(in, s);
+    end_for(in, s, PUBSUB_FATAL);
 }
 
 static void become_live(struct source *s)

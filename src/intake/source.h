@@ -89,6 +89,8 @@ struct source {
     uint64_t token_serial;
     uint32_t stream_epoch; /* of the org when the current stream was opened */
     bool stream_open, topic_ok;
+    bool topic_ends; /* GetTopic has said why the stream is to end, before it said so itself … */
+    enum pubsub_reaction ends_for; /* … and this is what it said */
     int64_t topic_ask_at_ms; /* monotonic: GetTopic is asked again beside its stream; 0: not */
     unsigned topic_failures; /* in a row, on this stream */
     int64_t opened_ms, last_event_ms, last_response_mono_ms; /* monotonic */

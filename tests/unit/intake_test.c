@@ -520,6 +520,34 @@ static void a_limit_told_by_get_topic_is_heeded(void **state)
     intake_describe(f->in, 0, &v);
     assert_int_equal(v.state, SOURCE_BACKING_OFF);
     assert_string_equal(v.reason, "too many requests");
+    /* Counted as what it is: that we have closed the stream says nothing about the line. */
+    assert_int_equal(v.reconnects, 1);
+    assert_int_equal(v.reconnects_by[PUBSUB_SLOW_DOWN], 1);
+}
+
+/* What GetTopic has said is of that stream alone: the next one ends for reasons of its own. */
+static void ends_are_counted_by_their_reason(void **state)
+{
+    struct fixture *f = *state;
+    struct source_view v;
+    f->org.backoff_initial_ms = f->org.backoff_max_ms = 1;
+    fake.topic_status = (struct pubsub_status){
+        .grpc_code = 16, .reaction = PUBSUB_NEW_TOKEN, .text = "the token is bad"};
+    start(f);
+    assert_true(fake_org_cancelled(fake_org_stream(0)));
+    pthread_mutex_lock(&fake.lock);
+    fake.topic_status = (struct pubsub_status){0};
+    pthread_mutex_unlock(&fake.lock);
+    fake_org_end(fake_org_stream(0), PUBSUB_RECONNECT, "cancelled");
+    fake_org_end(fake_org_stream(1), PUBSUB_SLOW_DOWN, "too many streams");
+    fake_org_end(fake_org_stream(2), PUBSUB_RECONNECT, "cut");
+    assert_non_null(fake_org_stream(3));
+    wait_a_round(f);
+    intake_describe(f->in, 0, &v);
+    assert_int_equal(v.reconnects, 3);
+    assert_int_equal(v.reconnects_by[PUBSUB_NEW_TOKEN], 1);
+    assert_int_equal(v.reconnects_by[PUBSUB_SLOW_DOWN], 1);
+    assert_int_equal(v.reconnects_by[PUBSUB_RECONNECT], 1);
 }
 
 /* A GetTopic that fails for a while is asked again; the stream beside it stays. */
@@ -848,6 +876,7 @@ int main(void)
         CASE(a_large_event_finds_room),
         CASE(no_more_is_trimmed_than_space_asks_for),
         CASE(a_limit_told_by_get_topic_is_heeded),
+        CASE(ends_are_counted_by_their_reason),
         CASE(a_topic_that_cannot_be_described_holds_no_events_back),
         CASE(a_line_that_answers_nothing_is_left),
         CASE(being_told_to_be_calm_is_no_loop),
