@@ -172,6 +172,9 @@ int held_inspect(const struct sink_config *sink, struct buf *findings, struct er
         tables[n].append_only = is_event_table(&l, table);
         if (tables[n].append_only && strcmp(tables[n].key, "id") == 0)
             tables[n].key = "event_id";
+        const struct entity_config *c = entity_of_table(sink, table);
+        if (c && !tables[n].append_only)
+            tables[n].last_modified = c->last_modified_column;
         n++;
     }
     int rc = ops->inspect(l.mirror, tables, n, findings, e);

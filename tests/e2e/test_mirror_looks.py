@@ -232,6 +232,12 @@ class Looks(case.Case):
         self.assertIn("will do: ", told)
         with sqlite3.connect(self.database) as database:
             self.assertNotEqual(rows_of(database), before)  # it is still gone
+        # A column that is to tell who wrote last, and tells no time.
+        with sqlite3.connect(self.database) as database:
+            database.execute("ALTER TABLE account ADD COLUMN touched integer")
+        self.tm.config["sinks"][-1]["entities"]["Account"] = {"last_modified_column": "touched"}
+        self.tm.write()
+        self.expect(self.tm.call("doctor"), 5, 'column "touched", the last_modified_column, is INTEGER .*: edits in the target are not')
         self.tm.config["sinks"][-1]["sqlite"]["path"] = str(self.folder / "nowhere" / "mirror.db")
         self.tm.write()
         self.assertRegex(self.expect(self.tm.call("doctor"), 5).out, "the folder of .* does not exist: make it")

@@ -377,8 +377,7 @@ static int add_missing(struct mirror *m, const char *name, const struct needs *s
             if (column->stamps)
                 buf_addf(&remarks->odd,
                          "table \"%s\": column \"%s\", the last_modified_column, is %s and no text of a "
-                         "time: edits in "
-                         "the target are not noticed",
+                         "time: edits in the target are not noticed",
                          name, column->name, declared);
             else
                 buf_addf(&remarks->odd,
