@@ -5,7 +5,9 @@ The mapping of names and values is written here once more, from its description 
 import collections
 import datetime
 import json
+import pathlib
 import re
+import shutil
 import sqlite3
 import urllib.request
 
@@ -77,10 +79,17 @@ def differences(state, target, skip=(), limit=8):
         for record in sorted(set(wanted) & set(rows)):
             for column, value in rows[record].items():
                 expected = wanted[record].get(column)
+                if column == "_incomplete" and value:
+                    found.append(f"{entity} {record}: is incomplete")
                 if column != "id" and not column.startswith("_") and column not in target.foreign and not same(expected, value):
                     found.append(f"{entity} {record} {column}: {value!r} instead of {expected!r}")
             found += [f"{entity} {record} {column}: no column" for column in sorted(set(wanted[record]) - set(rows[record]))]
     return "\n".join(found[:limit] + ([f"... {len(found)} in all"] if len(found) > limit else []))
+
+
+def steady(rows):
+    """Rows by id, without what a repeat of the same changes may say anew."""
+    return {row["id"]: {key: value for key, value in row.items() if key not in ("_seq", "_state")} for row in rows}
 
 
 def archived(ledger):
@@ -127,6 +136,19 @@ class Sqlite:
             connection.executescript(sql)
         connection.close()
 
+    def keep(self, path):
+        """A backup, as its owner would make one; put_back(path) restores it."""
+        connection = self.connect()
+        copy = sqlite3.connect(path)
+        connection.backup(copy)
+        connection.close()
+        copy.close()
+
+    def put_back(self, path):
+        for name in (self.path, f"{self.path}-wal", f"{self.path}-shm"):
+            pathlib.Path(name).unlink(missing_ok=True)
+        shutil.copy(path, self.path)
+
     def rows(self, table):
         connection = self.connect()
         try:
@@ -148,7 +170,15 @@ class Postgres:
         return {"name": self.kind, "postgres": {"dsn": self.server.dsn(self.database, user)}, **keys}
 
     def run(self, sql):
-        self.server.sql(sql, self.database)
+        return self.server.sql(sql, self.database)
+
+    def keep(self, path):
+        """A backup; nobody may be connected. put_back(path) restores it."""
+        self.server.sql(f'CREATE DATABASE "{path.name}" TEMPLATE {self.database}', "postgres")
+
+    def put_back(self, path):
+        self.server.sql(f"DROP DATABASE {self.database}", "postgres")
+        self.server.sql(f'CREATE DATABASE {self.database} TEMPLATE "{path.name}"', "postgres")
 
     def rows(self, table):
         if self.server.sql(f"SELECT to_regclass('{table}')", self.database).strip() == "":
