@@ -24,7 +24,10 @@ void seen_set_init(struct seen_set *set, uint32_t expected)
     while (1U << set->index_bits < 2 * (uint64_t)expected)
         set->index_bits++;
     set->ids = xmalloc(set->cap * sizeof *set->ids);
-    set->index = xcalloc(1U << set->index_bits, sizeof *set->index);
+    set->index = xmalloc(sizeof *set->index << set->index_bits);
+    /* Written, so that it is the process's from the start: else it would look like a leak for the first minutes. */
+    memset(set->ids, 0xff, set->cap * sizeof *set->ids);
+    memset(set->index, 0, sizeof *set->index << set->index_bits);
 }
 
 void seen_set_release(struct seen_set *set)
