@@ -76,9 +76,15 @@ static const struct command commands[] = {
      "close records that a person has dealt with it: who, when, and the note. Daemon up or down.\n\n"
      "      --all                 closed ones, too: every replay that was ordered is among them\n"
      "      --json                one JSON object per line"},
-    {"dlq", "dead letters: look at what could not be delivered", cli_dlq,
-     "list [--sink NAME] [--json] | show SINK SEQ [--json]\n\n"
-     "      --sink NAME           list: those of one sink\n"
+    {"dlq", "dead letters: look at what could not be delivered, try it again, give it up", cli_dlq,
+     "list [--sink NAME] [--reason CLASS] [--json] | show SINK SEQ [--json] | export [--sink NAME] [--reason CLASS]\n"
+     "                     | retry|drop SINK SEQ… | retry|drop [--sink NAME] --reason CLASS|--all [--dry-run]\n\n"
+     "export: whole, one JSON object per line, the payload as base64. retry: the daemon delivers them again, marked as\n"
+     "late; a mirror keeps what is newer. drop: they are given up for good.\n\n"
+     "      --sink NAME           those of one sink\n"
+     "      --reason CLASS        those of one class, as list shows it: rejected, mapping, undecodable …\n"
+     "      --all                 retry, drop: every one\n"
+     "      --dry-run             retry, drop: say which, and change nothing\n"
      "      --json                one JSON object per line"},
     {"backup", "a compact copy of the store, daemon up or down", cli_backup,
      "DIR [options]\n\nDIR does not exist or is empty. The copy is one moment of the store, and appears when "

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "delivery/redrive.h"
 #include "store/incidents.h"
 
 #include <inttypes.h>
@@ -95,6 +96,39 @@ static int close_incident(const struct daemon_parts *parts, const struct command
     return 0;
 }
 
+static int redrive(const struct daemon_parts *parts, const struct command_request *request,
+                   enum redrive_action action, struct buf *answer, struct err *e)
+{
+    struct redrive_request order;
+    const bool all = request->argument(request->ctx, "all")[0] != '\0';
+    if (redrive_choose(action, request->argument(request->ctx, "sink"),
+                       request->argument(request->ctx, "seq"), request->argument(request->ctx, "reason"), all,
+                       &order, e) != 0)
+        return -1;
+    order.dry_run = request->argument(request->ctx, "dry_run")[0] != '\0';
+    snprintf(order.by, sizeof order.by, "%s", request->by);
+    if (redrive_order(parts->store, parts->config, &order, answer, e) != 0)
+        return -1;
+    for (uint32_t i = 0; action == REDRIVE_RETRY && !order.dry_run && i < parts->config->n_sinks; i++)
+        if (!*order.sink || strcmp(order.sink, parts->config->sinks[i].name) == 0)
+            delivery_redrive(parts->deliveries[i]);
+    if (action == REDRIVE_RETRY && !order.dry_run)
+        buf_add_str(answer, "stored; the daemon tries them now: 'tidemark dlq list' shows what is left\n");
+    return 0;
+}
+
+static int retry_letters(const struct daemon_parts *parts, const struct command_request *request,
+                         struct buf *answer, struct err *e)
+{
+    return redrive(parts, request, REDRIVE_RETRY, answer, e);
+}
+
+static int drop_letters(const struct daemon_parts *parts, const struct command_request *request,
+                        struct buf *answer, struct err *e)
+{
+    return redrive(parts, request, REDRIVE_DROP, answer, e);
+}
+
 /* Answers with the number of logins that have ended before, so that whoever asks can tell this one's end. */
 static int login(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer,
                  struct err *e)
@@ -117,7 +151,11 @@ static const struct {
     const char *path;
     int (*run)(const struct daemon_parts *parts, const struct command_request *request, struct buf *answer,
                struct err *e);
-} commands[] = {{"/replay", replay}, {"/login", login}, {"/incidents/close", close_incident}};
+} commands[] = {{"/replay", replay},
+                {"/login", login},
+                {"/incidents/close", close_incident},
+                {"/dlq/retry", retry_letters},
+                {"/dlq/drop", drop_letters}};
 
 bool command_exists(const char *path)
 {

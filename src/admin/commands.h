@@ -4,6 +4,7 @@
  *   POST /replay?subscription=NAME&from=POSITION[&dry_run=1]   read again from there (intake/replay.h)
  *   POST /replay?sink=NAME&from=POSITION[&dry_run=1]           deliver again from the journal (delivery/redeliver.h)
  *   POST /login?org=NAME                                       log in now, whatever pause is going on (auth/auth.h)
+ *   POST /dlq/retry?sink=NAME&seq=N,N…&reason=CLASS&all=1[&dry_run=1], /dlq/drop the same   (delivery/redrive.h)
  *   POST /incidents/close?id=N[&note=TEXT]                     a person has dealt with it (store/incidents.h)
  *
  * The server asks for authority before it calls command_run.

@@ -280,6 +280,12 @@ static void sink_totals(struct metrics *m)
         begin_sink(m, "tidemark_sink_redelivered_total", sink);
         value_uint(m, sink->record.redelivered);
     }
+    family(m, "tidemark_sink_redriven_total", "counter", "Dead letters that were settled when tried again.");
+    EACH_SINK(m, sink)
+    {
+        begin_sink(m, "tidemark_sink_redriven_total", sink);
+        value_uint(m, sink->record.redriven);
+    }
 }
 
 static void sink_position(struct metrics *m)

@@ -133,6 +133,7 @@ static json_t *sink_json(const struct snapshot_sink *sink)
     json_object_set_new(o, "parked", number(r->parked));
     json_object_set_new(o, "retries", number(r->retries));
     json_object_set_new(o, "redelivered", number(r->redelivered));
+    json_object_set_new(o, "redriven", number(r->redriven));
     json_object_set_new(o, "redelivering", number(sink_counted(r) - r->cursor));
     json_object_set_new(o, "reason", text_or_null(sink->view.reason));
     json_object_set_new(o, "since", time_or_null(sink->view.since_ms));

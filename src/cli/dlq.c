@@ -1,8 +1,8 @@
 /*
- * tidemark dlq: dead letters, read from the store, whether a daemon runs or not.
+ * tidemark dlq: dead letters: looked at in the store, whether a daemon runs or not; tried again, or given up (dlq_order.h).
  *
- * What is printed is made within one short read transaction and printed after it: a reader that waits for a
- * pager would keep the store from reusing its pages.
+ * What is printed is made within a short read transaction and printed after it: a reader that waits for a pager would keep
+ * the store from reusing its pages. An export, which may be long, takes one for every few megabytes.
  */
 #include "cli/cli.h"
 
@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/table.h"
 #include "base/text.h"
+#include "cli/dlq_order.h"
 #include "cli/look.h"
 #include "store/dead_letters.h"
 #include "store/sinks.h"
@@ -18,10 +19,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+enum dlq_what { DLQ_LIST, DLQ_SHOW, DLQ_EXPORT, DLQ_RETRY, DLQ_DROP };
+enum { EXPORT_BYTES = 4 << 20 }; /* within one transaction */
+
 struct dlq_options {
-    const char *sink; /* list: NULL for all */
-    int64_t seq;      /* show */
-    bool show, json;
+    enum dlq_what what;
+    const char *sink;   /* NULL: all */
+    const char *reason; /* NULL: any */
+    int64_t seq;        /* show */
+    struct buf seqs;    /* retry, drop: "12,15" */
+    bool json, all, dry_run;
 };
 
 struct walk {
@@ -32,6 +39,11 @@ struct walk {
     struct buf out;
     struct err *e;
     size_t found;
+    struct { /* export: the last one written out */
+        struct buf sink, record_id;
+        uint64_t seq;
+        bool more; /* there may be others behind it */
+    } place;
 };
 
 /* --- JSON ----------------------------------------------------------------------------------------- */
@@ -79,7 +91,7 @@ static void add_json(struct walk *w, const struct dead_letter *d)
     add_time(b, "parked_at", d->parked_ms);
     add_time(b, "received_at", d->ev.received_ms);
     buf_addf(b, ",\"payload_bytes\":%zu", d->ev.payload.n);
-    if (w->options->show) {
+    if (w->options->what != DLQ_LIST) {
         add_text(b, "org", span_of_str(w->subscription.org_id));
         buf_addf(b, ",\"generation\":%u,\"payload\":\"", d->ev.generation);
         base64_add(b, d->ev.payload);
@@ -167,21 +179,37 @@ static void add_whole(struct walk *w, const struct dead_letter *d)
 
 /* --- the walk ------------------------------------------------------------------------------------- */
 
+static int keep_place(struct walk *w, const struct dead_letter *d)
+{
+    buf_clear(&w->place.sink);
+    buf_clear(&w->place.record_id);
+    buf_add_span(&w->place.sink, d->sink);
+    buf_add_span(&w->place.record_id, d->record_id);
+    w->place.seq = d->ev.seq;
+    w->place.more = true;
+    return 1;
+}
+
 static int on_dead_letter(void *ctx, const struct dead_letter *d)
 {
     struct walk *w = ctx;
-    if (w->options->show && d->ev.seq != (uint64_t)w->options->seq)
+    const struct dlq_options *o = w->options;
+    if (o->what == DLQ_SHOW && d->ev.seq != (uint64_t)o->seq)
+        return 0;
+    if (o->sink && !span_equal_str(d->sink, o->sink))
+        return 1; /* behind the last one of the sink */
+    if (o->reason && !span_equal_str(d->reason, o->reason))
         return 0;
     if (look_subscription(w->txn, d->ev.subscription, &w->subscription, w->e) != 0)
         return -1;
     w->found++;
-    if (w->options->json)
+    if (o->json)
         add_json(w, d);
-    else if (w->options->show)
+    else if (o->what == DLQ_SHOW)
         add_whole(w, d);
     else
         add_row(w, d);
-    return 0;
+    return o->what == DLQ_EXPORT && w->out.len >= EXPORT_BYTES ? keep_place(w, d) : 0;
 }
 
 static bool is_configured(const struct config *config, const char *name)
@@ -211,11 +239,30 @@ static int read_dead_letters(struct store *st, const struct config *config, stru
     w->txn = &txn;
     w->e = e;
     int rc = check_sink(&txn, config, w->options->sink, e);
-    if (rc == 0)
-        rc = dead_letter_each(&txn, w->options->sink, on_dead_letter, w, e);
+    const bool goes_on = w->place.more;
+    w->place.more = false;
+    if (rc == 0) {
+        rc = goes_on ? dead_letter_after(&txn, buf_span(&w->place.sink), w->place.seq, buf_span(&w->place.record_id),
+                                         on_dead_letter, w, e)
+                     : dead_letter_each(&txn, w->options->sink, on_dead_letter, w, e);
+        rc = rc < 0 ? -1 : 0;
+    }
     store_abort(&txn);
     w->txn = NULL;
     w->e = NULL;
+    return rc;
+}
+
+/* 1: there is no such sink. */
+static int export_dead_letters(struct store *st, const struct config *config, struct walk *w, struct err *e)
+{
+    int rc;
+    do {
+        rc = read_dead_letters(st, config, w, e);
+        if (w->out.len)
+            fwrite(w->out.data, 1, w->out.len, stdout);
+        buf_clear(&w->out);
+    } while (rc == 0 && w->place.more);
     return rc;
 }
 
@@ -230,12 +277,12 @@ static void add_heading(struct walk *w)
 static int print_found(struct walk *w)
 {
     const struct dlq_options *o = w->options;
-    if (o->show && w->found == 0) {
+    if (o->what == DLQ_SHOW && w->found == 0) {
         fprintf(stderr, "tidemark: sink '%s' has no dead letter with seq %" PRId64 "; 'tidemark dlq list' shows what there is\n",
                 o->sink, o->seq);
         return EXIT_USAGE;
     }
-    if (!o->show && !o->json && w->found)
+    if (o->what == DLQ_LIST && !o->json && w->found)
         table_print(&w->table, "", look_has_colour(), &w->out);
     if (w->found == 0)
         fputs("no dead letters\n", stderr);
@@ -253,7 +300,9 @@ static int dlq(const struct config *config, const struct dlq_options *o)
     if (look_open(config, &st, &e) != 0)
         return cli_fail(&e);
     add_heading(&w);
-    int rc = st ? read_dead_letters(st, config, &w, &e) : 0;
+    int rc = !st                     ? 0
+             : o->what == DLQ_EXPORT ? export_dead_letters(st, config, &w, &e)
+                                     : read_dead_letters(st, config, &w, &e);
     if (rc < 0) {
         code = cli_fail(&e);
     } else if (rc == 1) {
@@ -265,23 +314,54 @@ static int dlq(const struct config *config, const struct dlq_options *o)
     store_close(st);
     table_release(&w.table);
     buf_release(&w.out);
+    buf_release(&w.place.sink);
+    buf_release(&w.place.record_id);
     return code;
+}
+
+/* SEQ… of one sink, as the order takes them. */
+static void read_seqs(const struct command *self, int argc, char **argv, struct dlq_options *o)
+{
+    if (optind + 1 == argc)
+        return;
+    if (o->sink)
+        cli_usage_error(self, "--sink and SINK SEQ… are two ways to choose: one of them");
+    o->sink = argv[optind + 1];
+    if (argc - optind < 3)
+        cli_usage_error(self, "%s: SINK SEQ…", argv[optind]);
+    for (int i = optind + 2; i < argc; i++)
+        buf_addf(&o->seqs, "%s%s", o->seqs.len ? "," : "", argv[i]);
 }
 
 static void read_arguments(const struct command *self, int argc, char **argv, struct dlq_options *o)
 {
+    static const char *const names[] = {"list", "show", "export", "retry", "drop"};
     const char *what = optind < argc ? argv[optind] : NULL;
+    unsigned i = 0;
     if (!what)
-        cli_usage_error(self, "what? list or show");
-    o->show = strcmp(what, "show") == 0;
-    if (!o->show && strcmp(what, "list") != 0)
-        cli_usage_error(self, "'%s' is not list or show", what);
-    if (!o->show && argc - optind > 1)
-        cli_usage_error(self, "list: unexpected argument '%s'", argv[optind + 1]);
-    if (!o->show)
+        cli_usage_error(self, "what? list, show, retry, drop or export");
+    while (i < ARRAY_LEN(names) && strcmp(what, names[i]) != 0)
+        i++;
+    if (i == ARRAY_LEN(names))
+        cli_usage_error(self, "'%s' is not list, show, retry, drop or export", what);
+    o->what = (enum dlq_what)i;
+    const bool orders = o->what == DLQ_RETRY || o->what == DLQ_DROP;
+    if ((o->all || o->dry_run) && !orders)
+        cli_usage_error(self, "--all and --dry-run go with retry and drop");
+    if (o->json && orders)
+        cli_usage_error(self, "--json goes with list and show");
+    if (orders) {
+        read_seqs(self, argc, argv, o);
         return;
-    if (o->sink)
-        cli_usage_error(self, "--sink goes with list; show takes SINK SEQ");
+    }
+    if (o->what != DLQ_SHOW) {
+        o->json |= o->what == DLQ_EXPORT;
+        if (argc - optind > 1)
+            cli_usage_error(self, "%s: unexpected argument '%s'", what, argv[optind + 1]);
+        return;
+    }
+    if (o->sink || o->reason)
+        cli_usage_error(self, "--sink and --reason do not go with show, which takes SINK SEQ");
     if (argc - optind != 3)
         cli_usage_error(self, "show takes SINK SEQ");
     o->sink = argv[optind + 1];
@@ -289,25 +369,39 @@ static void read_arguments(const struct command *self, int argc, char **argv, st
         cli_usage_error(self, "SEQ is a number from 1 on, not '%s'", argv[optind + 2]);
 }
 
+static int run(const struct config *config, struct dlq_options *o)
+{
+    if (o->what != DLQ_RETRY && o->what != DLQ_DROP)
+        return dlq(config, o);
+    return dlq_order(config, o->what == DLQ_RETRY ? REDRIVE_RETRY : REDRIVE_DROP, o->sink ? o->sink : "",
+                     o->seqs.len ? (char *)o->seqs.data : "", o->reason ? o->reason : "", o->all, o->dry_run);
+}
+
 int cli_dlq(const struct command *self, int argc, char **argv)
 {
-    enum { JSON = 1, SINK };
-    static const struct option own[] = {{"json", no_argument, NULL, JSON}, {"sink", required_argument, NULL, SINK}, {0}};
+    enum { JSON = 1, SINK, REASON, ALL, DRY_RUN };
+    static const struct option own[] = {{"json", no_argument, NULL, JSON},
+                                        {"sink", required_argument, NULL, SINK},
+                                        {"reason", required_argument, NULL, REASON},
+                                        {"all", no_argument, NULL, ALL},
+                                        {"dry-run", no_argument, NULL, DRY_RUN},
+                                        {0}};
     struct common_options common;
-    struct dlq_options o = {0};
+    struct dlq_options o = {.seqs = BUF_INIT};
     int c;
     cli_common_init(&common);
     while ((c = cli_next_option(self, &common, argc, argv, "", own)) != -1) {
-        if (c == JSON)
-            o.json = true;
-        else
+        if (c == SINK)
             o.sink = optarg;
+        else if (c == REASON)
+            o.reason = optarg;
+        else
+            *(c == JSON ? &o.json : c == ALL ? &o.all : &o.dry_run) = true;
     }
     read_arguments(self, argc, argv, &o);
     struct config *config = cli_load_config(&common, CONFIG_OFFLINE);
-    if (!config)
-        return EXIT_USAGE;
-    int code = dlq(config, &o);
+    int code = config ? run(config, &o) : EXIT_USAGE;
     config_free(config);
+    buf_release(&o.seqs);
     return code;
 }

@@ -66,18 +66,27 @@ static int subscription_of(struct batch *b, struct store_txn *txn, uint32_t numb
     return 0;
 }
 
+int batch_subscriptions(struct batch *b, struct store_txn *txn, struct subscription_info ***infos,
+                        struct err *e)
+{
+    int rc = 0;
+    *infos = arena_alloc(&b->arena, (b->n_events + 1) * sizeof **infos);
+    for (size_t i = 0; rc == 0 && i < b->n_events; i++)
+        if (i && b->events[i].subscription == b->events[i - 1].subscription)
+            (*infos)[i] = (*infos)[i - 1];
+        else
+            rc = subscription_of(b, txn, b->events[i].subscription, &(*infos)[i], e);
+    return rc;
+}
+
 static int read_events(struct batch *b, uint64_t from, struct subscription_info ***infos, struct err *e)
 {
     struct store_txn txn;
     if (store_begin(b->options->store, false, &txn, e) != 0)
         return -1;
     int rc = journal_read(&txn, from, b->most_events, b->most_bytes, &b->arena, &b->events, &b->n_events, e);
-    *infos = arena_alloc(&b->arena, (b->n_events + 1) * sizeof **infos);
-    for (size_t i = 0; rc == 0 && i < b->n_events; i++)
-        if (i && b->events[i].subscription == b->events[i - 1].subscription)
-            (*infos)[i] = (*infos)[i - 1];
-        else
-            rc = subscription_of(b, &txn, b->events[i].subscription, &(*infos)[i], e);
+    if (rc == 0)
+        rc = batch_subscriptions(b, &txn, infos, e);
     store_abort(&txn);
     return rc;
 }
@@ -113,12 +122,18 @@ static int decode(struct batch *b, struct subscription_info *info, const struct 
     return avro_decode(plan, ev->payload, &b->arena, ch, why) == 0 ? 0 : 1;
 }
 
+static void add_detail(const struct subscription_info *info, const struct event_data *ev,
+                       const struct err *why, struct buf *detail)
+{
+    buf_addf(detail, "event %.*s of %s, schema %.*s: %s", SPAN_ARG(ev->event_id), info->record.topic,
+             SPAN_ARG(ev->schema_id), why->text);
+}
+
 static int park(struct batch *b, struct store_txn *txn, const struct subscription_info *info,
                 const struct event_data *ev, const char *reason, const struct err *why, struct err *e)
 {
     struct buf detail = BUF_INIT;
-    buf_addf(&detail, "event %.*s of %s, schema %.*s: %s", SPAN_ARG(ev->event_id), info->record.topic,
-             SPAN_ARG(ev->schema_id), why->text);
+    add_detail(info, ev, why, &detail);
     struct dead_letter d = {.sink = span_of_str(b->options->sink->name),
                             .status = DEAD_LETTER_FINAL,
                             .parked_ms = clock_wall_ms(),
@@ -174,13 +189,56 @@ static int decode_all(struct batch *b, struct subscription_info **infos, struct 
     return 0;
 }
 
+void batch_clear(struct batch *b)
+{
+    arena_reset(&b->arena);
+    b->n_events = b->n_deliveries = b->n_parked = b->n_filtered = 0;
+    b->late = NULL;
+}
+
+int batch_decode_late(struct batch *b, struct subscription_info **infos, struct err *e)
+{
+    b->fates = arena_alloc(&b->arena, (b->n_events + 1) * sizeof *b->fates);
+    b->deliveries = arena_alloc(&b->arena, (b->n_events + 1) * sizeof *b->deliveries);
+    struct change *changes = arena_alloc(&b->arena, (b->n_events + 1) * sizeof *changes);
+    for (size_t i = 0; i < b->n_events; i++) {
+        const struct event_data *ev = &b->events[i];
+        struct err why = ERR_INIT;
+        const char *reason = "not subscribed";
+        int rc = 1;
+        if (infos[i]->wanted)
+            rc = decode(b, infos[i], ev, &changes[i], &reason, &why);
+        else
+            err_set(&why, ERR_REJECTED, "delivery", 0, "the sink does not take the subscription any more");
+        if (rc < 0) {
+            *e = why;
+            return -1;
+        }
+        b->fates[i] = rc == 0 ? FATE_DELIVER : FATE_PARKED;
+        if (rc == 0) {
+            b->deliveries[b->n_deliveries++] = (struct delivery){.ev = ev,
+                                                                 .ch = &changes[i],
+                                                                 .source = &infos[i]->source,
+                                                                 .line_flags = LINE_LATE,
+                                                                 .only = b->late[i].record_id,
+                                                                 .outcome = SINK_UNREPORTED};
+            continue;
+        }
+        struct buf detail = BUF_INIT;
+        add_detail(infos[i], ev, &why, &detail);
+        b->late[i].reason = reason;
+        b->late[i].detail = arena_strndup(&b->arena, detail.data, detail.len);
+        buf_release(&detail);
+    }
+    return 0;
+}
+
 int batch_read(struct batch *b, uint64_t from, struct err *e)
 {
     struct subscription_info **infos;
     struct store_txn txn;
     bool parking = false;
-    arena_reset(&b->arena);
-    b->n_deliveries = b->n_parked = b->n_filtered = 0;
+    batch_clear(b);
     if (read_events(b, from, &infos, e) != 0)
         return -1;
     int rc = decode_all(b, infos, &txn, &parking, e);

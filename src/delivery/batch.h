@@ -23,6 +23,12 @@ struct subscription_info {
     char plan_id[256];
 };
 
+/* A dead letter on its way again (late.h). */
+struct late_letter {
+    struct span record_id;       /* of the event's records this one alone; empty: the event */
+    const char *reason, *detail; /* FATE_PARKED */
+};
+
 struct batch {
     const struct delivery_options *options;
     char subject[STORE_MAX_NAME + 8]; /* "sink log" */
@@ -31,6 +37,7 @@ struct batch {
     struct event_data *events;
     size_t n_events;
     enum event_fate *fates;      /* per event */
+    struct late_letter *late;    /* per event, when these are dead letters; NULL: they are the journal's */
     struct delivery *deliveries; /* one per event with FATE_DELIVER, in order */
     size_t n_deliveries, n_parked, n_filtered;
     uint64_t parked_through; /* what was to be parked up to this seq is stored: a batch that comes again parks
@@ -44,6 +51,11 @@ void batch_release(struct batch *b);
 /* Read and decode from `from` on. What does not decode is written to the dead letters, in a transaction of
  * its own, before this returns (I4). n_events 0: nothing there. */
 MUST_CHECK int batch_read(struct batch *b, uint64_t from, struct err *e);
+/* For late_read: nothing is in it; then the subscriptions of its events; then what they decode to. */
+void batch_clear(struct batch *b);
+MUST_CHECK int batch_subscriptions(struct batch *b, struct store_txn *txn, struct subscription_info ***infos,
+                                   struct err *e);
+MUST_CHECK int batch_decode_late(struct batch *b, struct subscription_info **infos, struct err *e);
 /* Only the first n events are meant. */
 void batch_cut(struct batch *b, size_t n);
 

@@ -50,12 +50,14 @@ MUST_CHECK int delivery_start(const struct delivery_options *options, struct del
                               struct err *e);
 /* Let it finish what is journaled, then end. */
 void delivery_drain(struct delivery_loop *d);
-/* True when the loop has ended, or everything journaled is settled. */
+/* True when the loop has ended, or everything journaled is settled and no dead letter waits to be tried again. */
 bool delivery_settled(struct delivery_loop *d);
 /* End after the batch in hand, and join: it can still be described. */
 void delivery_end(struct delivery_loop *d);
 /* The same, and free. */
 void delivery_stop(struct delivery_loop *d);
+/* Dead letters were marked to be tried again (redrive.h): look for them between two batches. Thread: any. */
+void delivery_redrive(struct delivery_loop *d);
 /* SIGHUP: open outputs anew at the next batch boundary. */
 void delivery_reopen(struct delivery_loop *d);
 

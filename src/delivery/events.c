@@ -1,6 +1,7 @@
 /*
  * Events mode: append a log. Every event reaches the sink once, in journal order.
  */
+#include "delivery/late.h"
 #include "delivery/loop.h"
 #include "delivery/redeliver.h"
 #include "delivery/withdraw.h"
@@ -260,11 +261,71 @@ static int events_deliver(struct delivery_loop *d, struct err *e)
     return 0;
 }
 
+/* --- dead letters that are tried again ---------------------------------------------------------------- */
+
+static int settle_late(struct delivery_loop *d, const struct sink_batch *sb, size_t n, struct err *e)
+{
+    struct events *ev = d->target;
+    struct batch *b = &d->batch;
+    struct sink_record next = d->record;
+    struct store_txn txn;
+    int rc = 0;
+    next.state = (struct buf)BUF_INIT;
+    if (store_begin(d->options.store, true, &txn, e) != 0)
+        return -1;
+    for (size_t i = 0, di = 0; rc == 0 && i < n; i++) {
+        const char *reason = b->late[i].reason, *detail = b->late[i].detail;
+        if (b->fates[i] == FATE_DELIVER && sb->deliveries[di++].outcome == SINK_REJECTED) {
+            reason = "rejected";
+            detail = sb->reason.text;
+        }
+        int settled = late_settle(b, &txn, i, reason, detail, e);
+        next.redriven += settled == 1;
+        rc = settled < 0 ? -1 : 0;
+    }
+    if (rc != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    ev->ops->state(ev->sink, &next.state);
+    return loop_commit_record(d, &next, &txn, e);
+}
+
+static int events_redrive(struct delivery_loop *d, struct err *e)
+{
+    struct events *ev = d->target;
+    struct batch *b = &d->batch;
+    const unsigned orders = d->letter_orders;
+    if (late_read(b, d->record.cursor, e) != 0)
+        return -1;
+    if (b->n_events == 0) {
+        loop_no_letters(d, orders);
+        return 0;
+    }
+    struct sink_batch sb = {.deliveries = b->deliveries, .n = b->n_deliveries, .reason = ERR_INIT};
+    KILLPOINT("redrive.before_submit");
+    if (sb.n)
+        ev->ops->submit(ev->sink, &sb);
+    KILLPOINT("redrive.after_submit");
+    const size_t n = settled_prefix(b, &sb);
+    if (n > 0) {
+        d->failures = 0;
+        if (settle_late(d, &sb, n, e) != 0)
+            return -1;
+    }
+    if (n < b->n_events) {
+        d->record.retries += b->n_events - n;
+        loop_fail_target(d, &sb.reason);
+    }
+    return 0;
+}
+
 const struct delivery_mode delivery_events_mode = {
     .new = events_new,
     .open = events_open,
     .reopen = events_reopen,
     .deliver = events_deliver,
+    .redrive = events_redrive,
     .close = events_close,
     .free = events_free,
 };

@@ -1,4 +1,5 @@
 #include "delivery/loop.h"
+#include "delivery/late.h"
 #include "delivery/redeliver.h"
 
 #include "base/alloc.h"
@@ -120,6 +121,10 @@ int loop_commit_record(struct delivery_loop *d, struct sink_record *next, struct
         sink_record_release(next);
         return -1;
     }
+    if (next->cursor < d->record.cursor)
+        d->batch.parked_through = 0; /* what comes again, and was dropped meanwhile, is parked again */
+    if (d->record.redeliver_to && !next->redeliver_to)
+        d->letters = true; /* those that a re-delivery left waiting behind its cursor */
     sink_record_release(&d->record);
     d->record = *next;
     note_progress(d);
@@ -229,9 +234,21 @@ static uint64_t current_head(struct delivery_loop *d)
     return journal_signal_wait(d->options.signal, 0, 0);
 }
 
+/* What is late and what is new, in turn. */
+static int deliver_some(struct delivery_loop *d, bool *late, struct err *e)
+{
+    if (d->letters && !(*late && d->record.cursor < current_head(d))) {
+        *late = true;
+        return d->mode->redrive(d, e);
+    }
+    *late = false;
+    return wait_for_batch(d) ? d->mode->deliver(d, e) : 0;
+}
+
 static void *loop_main(void *arg)
 {
     struct delivery_loop *d = arg;
+    bool late = false;
     struct err e = ERR_INIT;
     char name[16];
     snprintf(name, sizeof name, "sink-%s", d->options.sink->name);
@@ -244,8 +261,8 @@ static void *loop_main(void *arg)
             rc = d->mode->open(d, &e);
         else if (atomic_exchange(&d->reopen, false))
             rc = d->mode->reopen(d, &e);
-        else if (wait_for_batch(d))
-            rc = d->mode->deliver(d, &e);
+        else
+            rc = deliver_some(d, &late, &e);
         if (rc != 0) {
             d->options.on_fatal(d->options.ctx, &e);
             break;
@@ -269,6 +286,10 @@ static int load_record(struct delivery_loop *d, struct err *e)
     int rc = sink_record_get(&txn, d->options.sink->name, &d->record, e);
     store_abort(&txn);
     BUG_IF(rc == 1); /* delivery_register made it */
+    bool letters = false;
+    if (rc == 0)
+        rc = late_any(&d->options, &letters, e);
+    d->letters = letters;
     return rc;
 }
 
@@ -311,7 +332,7 @@ void delivery_drain(struct delivery_loop *d)
 
 bool delivery_settled(struct delivery_loop *d)
 {
-    return d->ended || d->cursor >= current_head(d);
+    return d->ended || (d->cursor >= current_head(d) && !d->letters);
 }
 
 void delivery_end(struct delivery_loop *d)
@@ -337,6 +358,23 @@ void delivery_stop(struct delivery_loop *d)
     pthread_mutex_destroy(&d->lock);
     pthread_cond_destroy(&d->answered);
     free(d);
+}
+
+void delivery_redrive(struct delivery_loop *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->letter_orders++;
+    d->letters = true;
+    pthread_mutex_unlock(&d->lock);
+    journal_signal_nudge(d->options.signal);
+}
+
+void loop_no_letters(struct delivery_loop *d, unsigned orders)
+{
+    pthread_mutex_lock(&d->lock);
+    if (d->letter_orders == orders)
+        d->letters = false;
+    pthread_mutex_unlock(&d->lock);
 }
 
 void delivery_reopen(struct delivery_loop *d)

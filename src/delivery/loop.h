@@ -31,6 +31,8 @@ struct delivery_mode {
     MUST_CHECK int (*reopen)(struct delivery_loop *d, struct err *e);
     /* One batch from the cursor on; may settle a part of it, or nothing. */
     MUST_CHECK int (*deliver)(struct delivery_loop *d, struct err *e);
+    /* Some dead letters that are to be tried again (late.h); loop_no_letters when there is none. */
+    MUST_CHECK int (*redrive)(struct delivery_loop *d, struct err *e);
     /* Any thread: a call that blocks in the target's library is to end soon. May be NULL. */
     void (*interrupt)(struct delivery_loop *d);
     void (*close)(struct delivery_loop *d); /* safe after a half-failed open */
@@ -53,6 +55,8 @@ struct delivery_loop {
     pthread_t thread;
     bool started;
     atomic_bool stopping, draining, ended, reopen;
+    atomic_bool letters;       /* dead letters wait to be tried again, or may … */
+    atomic_uint letter_orders; /* … since so many orders */
     atomic_uint_fast64_t cursor;
     atomic_int_fast64_t beat_mono_ms; /* the last turn */
     pthread_mutex_t lock;             /* view, call */
@@ -65,6 +69,8 @@ struct delivery_loop {
 /* State lives in one field and changes here, which logs old -> new. */
 void loop_set_state(struct delivery_loop *d, enum delivery_state state, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
+/* There was no dead letter to be tried again, when there had been so many orders. */
+void loop_no_letters(struct delivery_loop *d, unsigned orders);
 /* Wait for an event beyond this seq, a nudge, or the time; returns the head. */
 uint64_t loop_wait(struct delivery_loop *d, uint64_t beyond, int64_t ms);
 /* Close the target, say why, and wait as the class of the error asks. */

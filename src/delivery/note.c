@@ -236,8 +236,9 @@ int note_batch(struct delivery_loop *d, const struct pieces *pieces, const enum 
 {
     struct note n = {.d = d, .pieces = pieces, .outcomes = outcomes, .noted = noted};
     noted->before = noted->n;
-    if (withdraw_stale(&n, e) != 0 || note_remarks(&n, remarks, e) != 0 || park_all(&n, e) != 0 ||
-        note_owed(&n, e) != 0) {
+    const bool late = d->batch.late != NULL; /* these have letters, which change once the target has them */
+    if ((!late && withdraw_stale(&n, e) != 0) || note_remarks(&n, remarks, e) != 0 ||
+        (!late && park_all(&n, e) != 0) || note_owed(&n, e) != 0) {
         if (n.begun)
             store_abort(&n.txn);
         return -1;

@@ -159,7 +159,9 @@ static void find_change(struct finder *f, struct mapped *m)
         return;
     m->what = MAPPED_CHANGE;
     for (uint32_t i = 0; i < h->n_record_ids; i++)
-        if (is_record_id(h->record_ids[i]))
+        if (m->d->only.n && !span_equal(m->d->only, h->record_ids[i]))
+            continue;
+        else if (is_record_id(h->record_ids[i]))
             add_piece(f, m, h->record_ids[i], span_of(NULL, 0));
         else
             m->owes_entity = true;

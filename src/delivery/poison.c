@@ -93,7 +93,7 @@ bool poison_strike(struct poison *p, uint64_t key)
 
 uint64_t poison_record_key(const struct mirror_row *row)
 {
-    return digest_fast(row->id, digest_fast(span_of_str(row->table->name), 1));
+    return digest_fast(row->hash, digest_fast(row->id, digest_fast(span_of_str(row->table->name), 1)));
 }
 
 /* The state is left out: it changes with the horizon, and no trigger of a user reads it. */

@@ -12,6 +12,7 @@
 
 #include "delivery/authority.h"
 #include "delivery/horizon.h"
+#include "delivery/late.h"
 #include "delivery/note.h"
 #include "delivery/owed.h"
 #include "delivery/redeliver.h"
@@ -34,11 +35,11 @@ struct records {
     struct tables tables;
     struct pieces pieces;
     struct mirror_remarks remarks;
-    struct poison poison;
-    bool fenced;          /* another has taken over: only a person can tell whether it is gone */
-    uint64_t head;        /* of the journal when it last grew … */
-    int64_t head_mono_ms; /* … and when that was */
-    struct noted noted;
+    struct poison poison, late_poison; /* of batches of the journal, of dead letters */
+    bool fenced;                       /* another has taken over: only a person can tell whether it is gone */
+    uint64_t head;                     /* of the journal when it last grew … */
+    int64_t head_mono_ms;              /* … and when that was */
+    struct noted noted, late_noted;
     uint64_t splits;
     struct horizon horizon; /* what it was made of … */
     struct version below;   /* … and the version; VERSION_NONE: none */
@@ -76,7 +77,9 @@ static void records_free(struct delivery_loop *d)
     map_free(r->map);
     tables_release(&r->tables);
     noted_release(&r->noted);
+    noted_release(&r->late_noted);
     poison_release(&r->poison);
+    poison_release(&r->late_poison);
     buf_release(&r->remarks.notice);
     buf_release(&r->remarks.odd);
     free(r);
@@ -360,30 +363,31 @@ static int write_target(struct delivery_loop *d, struct err *why)
 {
     struct records *r = d->target;
     struct batch *b = &d->batch;
+    struct poison *poison = b->late ? &r->late_poison : &r->poison;
     struct settle s = {.ops = r->ops,
                        .mirror = r->mirror,
                        .pieces = &r->pieces,
                        .arena = &b->arena,
-                       .poison = &r->poison,
+                       .poison = poison,
                        .atomic = d->options.sink->transactions == TRANSACTIONS_ATOMIC};
     pieces_find(&r->pieces, b, r->horizon.raise, r->map, &r->tables, d->subject);
     const bool horizon = has_horizon(r);
     if (horizon)
         s.horizon = r->below;
-    poison_of_batch(&r->poison, d->record.cursor);
+    poison_of_batch(poison, b->late ? b->events[0].seq : d->record.cursor);
     if (r->ops->begin(r->mirror, why) != 0 || prepare_tables(r, why) != 0) {
-        poison_forget(&r->poison);
+        poison_forget(poison);
         return -1;
     }
     pieces_map(&r->pieces, b);
     if (settle_load(&s, why) != 0) {
-        poison_forget(&r->poison);
+        poison_forget(poison);
         return -1;
     }
     int rc = settle_pieces(&s, why);
     if (rc < 0) {
-        poison_failed(&r->poison);
-        if (poison_is_near(&r->poison))
+        poison_failed(poison);
+        if (poison_is_near(poison))
             d->failures = 0;
     }
     if (rc == SETTLE_DONE && r->forgetting && horizon) {
@@ -567,11 +571,116 @@ static int records_deliver(struct delivery_loop *d, struct err *e)
     return commit_both(d, outcomes, e);
 }
 
+/* --- dead letters that are tried again ------------------------------------------------------------------ */
+
+/* Why the event of a letter is refused again: of its first piece that is, or of the event. */
+static void why_refused(const struct records *r, const struct batch *b, size_t event, const char **reason,
+                        const char **detail)
+{
+    *reason = b->late[event].reason;
+    *detail = b->late[event].detail;
+    for (size_t i = 0; i < r->pieces.n_mapped && !*reason; i++)
+        if (r->pieces.mapped[i].event == event && r->pieces.mapped[i].outcome == OUTCOME_PARKED) {
+            *reason = r->pieces.mapped[i].reason;
+            *detail = r->pieces.mapped[i].why;
+        }
+    for (size_t i = 0; i < r->pieces.n && !*reason; i++)
+        if (r->pieces.pieces[i].of->event == event && r->pieces.pieces[i].outcome == OUTCOME_PARKED) {
+            *reason = r->pieces.pieces[i].reason;
+            *detail = r->pieces.pieces[i].detail;
+        }
+}
+
+static int settle_late(struct delivery_loop *d, const enum outcome *outcomes, struct err *e)
+{
+    struct records *r = d->target;
+    struct batch *b = &d->batch;
+    struct sink_record next = d->record;
+    struct store_txn txn;
+    int rc = 0;
+    if (store_begin(d->options.store, true, &txn, e) != 0)
+        return -1;
+    for (size_t i = 0; rc == 0 && i < b->n_events; i++) {
+        const char *reason = NULL, *detail = NULL;
+        if (outcomes[i] == OUTCOME_PARKED)
+            why_refused(r, b, i, &reason, &detail);
+        int settled = late_settle(b, &txn, i, reason, detail, e);
+        next.redriven += settled == 1;
+        rc = settled < 0 ? -1 : 0;
+    }
+    if (rc != 0) {
+        store_abort(&txn);
+        return -1;
+    }
+    next.state = (struct buf)BUF_INIT;
+    buf_add_span(&next.state, buf_span(&d->record.state));
+    return loop_commit_record(d, &next, &txn, e);
+}
+
+/* The target stands where it stood; its rows have what the letters bring. */
+static int commit_late(struct delivery_loop *d, const enum outcome *outcomes, struct err *e)
+{
+    struct records *r = d->target;
+    struct err why = ERR_INIT;
+    struct buf state = BUF_INIT;
+    struct journal_bounds bounds;
+    struct event_data *last;
+    if (look_at_journal(d, d->record.cursor, &d->batch.arena, &bounds, &last, e) != 0) {
+        r->ops->rollback(r->mirror);
+        return -1;
+    }
+    authority_state(&d->record, last ? authority_mark(last) : 0, newest_epoch(r), &state);
+    KILLPOINT("redrive.before_commit");
+    int rc = r->ops->commit(r->mirror, store_id(d->options.store), d->record.cursor, buf_span(&state), &why);
+    KILLPOINT("redrive.after_commit");
+    poison_forget(&r->late_poison);
+    buf_release(&state);
+    if (rc != 0) {
+        give_up(d, &why);
+        return 0;
+    }
+    d->failures = 0;
+    noted_clear(&r->late_noted);
+    return settle_late(d, outcomes, e);
+}
+
+static int records_redrive(struct delivery_loop *d, struct err *e)
+{
+    struct records *r = d->target;
+    struct err why = ERR_INIT;
+    const unsigned orders = d->letter_orders;
+    if (late_read(&d->batch, d->record.cursor, e) != 0)
+        return -1;
+    if (d->batch.n_events == 0) {
+        loop_no_letters(d, orders);
+        return 0;
+    }
+    if (raise_epochs(d, e) != 0)
+        return -1;
+    int rc = write_target(d, &why);
+    if (rc < 0) {
+        give_up(d, &why);
+        return 0;
+    }
+    if (rc == SETTLE_AGAIN) {
+        r->ops->rollback(r->mirror);
+        tables_forget(&r->tables);
+        return 0;
+    }
+    const enum outcome *outcomes = judge_events(d);
+    if (note_batch(d, &r->pieces, outcomes, &r->remarks, &r->late_noted, e) != 0) {
+        r->ops->rollback(r->mirror);
+        return -1;
+    }
+    return commit_late(d, outcomes, e);
+}
+
 const struct delivery_mode delivery_records_mode = {
     .new = records_new,
     .open = records_open,
     .reopen = records_reopen,
     .deliver = records_deliver,
+    .redrive = records_redrive,
     .interrupt = records_interrupt,
     .close = records_close,
     .free = records_free,

@@ -45,6 +45,7 @@ struct delivery {
     const struct change *ch;
     const struct line_source *source;
     unsigned line_flags; /* LINE_LATE */
+    struct span only;    /* of the event's records this one alone, by delivery to mirrors; empty: all */
     enum sink_outcome outcome;
 };
 

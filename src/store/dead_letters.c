@@ -112,6 +112,35 @@ int dead_letter_between(struct store_txn *txn, const char *sink, uint64_t first,
     return rc;
 }
 
+/* The key behind it: no key is its beginning and one byte more, as short as that. */
+int dead_letter_after(struct store_txn *txn, struct span sink, uint64_t seq, struct span record_id,
+                      int (*fn)(void *ctx, const struct dead_letter *d), void *ctx, struct err *e)
+{
+    struct buf key = BUF_INIT;
+    make_key(&key, sink, seq, record_id);
+    buf_add_char(&key, '\0');
+    int rc = walk(txn, buf_span(&key), 0, UINT64_MAX, fn, ctx, e);
+    buf_release(&key);
+    return rc;
+}
+
+int dead_letter_mark(struct store_txn *txn, struct span sink, uint64_t seq, struct span record_id,
+                     enum dead_letter_status status, struct err *e)
+{
+    struct buf key = BUF_INIT, value = BUF_INIT;
+    struct span v;
+    make_key(&key, sink, seq, record_id);
+    int rc = store_get(txn, DB_DEAD_LETTERS, buf_span(&key), &v, e);
+    if (rc == 0) {
+        buf_add_span(&value, v);
+        value.data[0] = (uint8_t)status;
+        rc = store_put(txn, DB_DEAD_LETTERS, buf_span(&key), buf_span(&value), e);
+    }
+    buf_release(&key);
+    buf_release(&value);
+    return rc;
+}
+
 int dead_letter_each(struct store_txn *txn, const char *sink,
                      int (*fn)(void *ctx, const struct dead_letter *d), void *ctx, struct err *e)
 {

@@ -37,6 +37,12 @@ int dead_letter_between(struct store_txn *txn, const char *sink, uint64_t first,
 /* 0 deleted, 1 was not there, -1 err. Not while a walk is under way. */
 MUST_CHECK int dead_letter_delete(struct store_txn *txn, struct span sink, uint64_t seq,
                                   struct span record_id, struct err *e);
+/* All that stand behind this one, which need not be there. */
+int dead_letter_after(struct store_txn *txn, struct span sink, uint64_t seq, struct span record_id,
+                      int (*fn)(void *ctx, const struct dead_letter *d), void *ctx, struct err *e);
+/* Give it another status. 0; 1 it is not there; -1 err. Not while a walk is under way. */
+MUST_CHECK int dead_letter_mark(struct store_txn *txn, struct span sink, uint64_t seq, struct span record_id,
+                                enum dead_letter_status status, struct err *e);
 /* What was parked for `from` is `to`'s from now on; of the same delivery, the letter of `from` stays. */
 MUST_CHECK int dead_letters_rename(struct store_txn *txn, const char *from, const char *to, size_t *n,
                                    struct err *e);

@@ -32,6 +32,8 @@ static int decode(struct store_txn *txn, struct span name, struct span v, struct
         get_text(&r, out->last_redelivery, sizeof out->last_redelivery);
         out->last_redelivery_ms = get_i64(&r);
     }
+    if (reader_more(&r)) /* and those before re-drives here */
+        out->redriven = get_u64(&r);
     if (reader_ok(&r))
         return 0;
     sink_record_release(out);
@@ -67,6 +69,7 @@ int sink_record_put(struct store_txn *txn, const struct sink_record *record, str
     put_i64(&b, record->redeliver_from_ms);
     put_span(&b, span_of_str(record->last_redelivery));
     put_i64(&b, record->last_redelivery_ms);
+    put_u64(&b, record->redriven);
     int rc = store_put(txn, DB_SINKS, span_of_str(record->name), buf_span(&b), e);
     buf_release(&b);
     return rc;

@@ -29,6 +29,7 @@ struct sink_record {
     int64_t redeliver_from_ms;               /* of it, only events committed then or later; 0: all */
     char last_redelivery[STORE_MAX_REQUEST]; /* the newest order, under way or done … */
     int64_t last_redelivery_ms;              /* … and when it was given (wall clock) */
+    uint64_t redriven; /* dead letters that went in after all, or were superseded; outside I9's sum, too */
 };
 
 /* The last seq that the totals account for: lag is what lies between it and head. */

@@ -8,6 +8,7 @@
 #include "base/exit_code.h"
 #include "base/file.h"
 #include "base/random.h"
+#include "delivery/redrive.h"
 #include "lives.h"
 #include "store/codec.h"
 #include "store/dead_letters.h"
@@ -304,6 +305,67 @@ static void what_decodes_at_last_is_no_dead_letter(void **state)
     assert_int_equal(dead_letters(f), 2);
 }
 
+/* Lines of this seq that say they are late, and those that do not. */
+static void count_lines(struct fixture *f, uint64_t seq, size_t *late, size_t *others)
+{
+    struct buf text = BUF_INIT;
+    char want[40];
+    snprintf(want, sizeof want, "\"seq\":%" PRIu64 ",", seq);
+    *late = *others = 0;
+    if (file_read(f->path, 64 << 20, &text, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+    buf_add_char(&text, '\0');
+    for (char *line = (char *)text.data, *end; (end = strchr(line, '\n')); line = end + 1) {
+        *end = '\0';
+        if (strstr(line, want))
+            ++*(strstr(line, "\"late\":true") ? late : others);
+    }
+    assert_int_equal(text.data[text.len - 2], '\0'); /* the last line is whole */
+    buf_release(&text);
+}
+
+/* Dead letters that are tried again come once, behind the others, and say that they are late; wherever the process dies. */
+static void letters_come_late_and_once(void **state)
+{
+    struct fixture *f = *state;
+    int visit = 1, code = EXIT_KILLPOINT;
+    for (; code == EXIT_KILLPOINT && visit < MOST_KILLS; visit++) {
+        tear_down(state);
+        set_up(state);
+        f = *state;
+        append(f, 20, 1);
+        start(f, 0);
+        wait_settled(f);
+        stop(f);
+        assert_int_equal(dead_letters(f), 4);
+        hold_schema(f, "refused", schema); /* it came at last: two of them decode now */
+        struct redrive_request request;
+        struct buf answer = BUF_INIT;
+        assert_int_equal(redrive_choose(REDRIVE_RETRY, "log", "", "", true, &request, &f->e), 0);
+        assert_int_equal(redrive_order(f->st, &f->config, &request, &answer, &f->e), 0);
+        buf_release(&answer);
+        append(f, 2, 1);
+        close_store(f);
+        code = run_to_visit(f, visit);
+        assert_true(code == 0 || code == EXIT_KILLPOINT);
+        assert_int_equal(run_to_visit(f, 0), 0);
+        open_store(f);
+        const struct sink_record r = record_of(f, "log");
+        assert_int_equal(r.redriven, 2);
+        assert_int_equal(r.delivered, 18);
+        assert_int_equal(r.parked, 4);
+        assert_int_equal(dead_letters(f), 2);
+        for (uint64_t seq = 1; seq <= 22; seq++) {
+            size_t late, others;
+            count_lines(f, seq, &late, &others);
+            assert_int_equal(late, kind_of(seq) == NO_SCHEMA);
+            assert_int_equal(others, kind_of(seq) == GOOD);
+        }
+    }
+    assert_int_equal(code, 0);
+    assert_true(visit > 5);
+}
+
 /* Dying anywhere: one run dies at visit N of a kill point, the next one finishes. N = 1, 2, 3 … until a run
  * is not killed. Nothing is lost, nothing is there twice, and a further run changes nothing. */
 static void dying_anywhere_loses_and_repeats_nothing(void **state)
@@ -597,6 +659,7 @@ int main(int argc, char **argv)
         CASE(a_target_that_is_away_is_waited_for),
         CASE(what_is_parked_is_parked_once),
         CASE(what_decodes_at_last_is_no_dead_letter),
+        CASE(letters_come_late_and_once),
         CASE(dying_anywhere_loses_and_repeats_nothing),
         CASE(a_drain_ends_with_everything_delivered),
         CASE(a_damaged_store_is_told_and_ends_the_loop),

@@ -12,6 +12,7 @@
 #include "delivery/authority.h"
 #include "delivery/record_state.h"
 #include "delivery/redeliver.h"
+#include "delivery/redrive.h"
 #include "delivery/transaction.h"
 #include "fake_mirror.h"
 #include "lives.h"
@@ -1449,6 +1450,146 @@ static void what_an_edit_kept_from_the_row_is_remembered(void **state)
     assert_string_equal(edits_of(A1), "---");
 }
 
+/* --- dead letters that are tried again ---------------------------------------------------------------- */
+
+/* What `dlq retry` or `dlq drop` does; expects that it is done. */
+static void order_letters(struct fixture *f, enum redrive_action action, const char *seqs, const char *reason)
+{
+    struct redrive_request request;
+    struct buf answer = BUF_INIT;
+    assert_int_equal(redrive_choose(action, names[0], seqs, reason, !*seqs && !*reason, &request, &f->e), 0);
+    if (redrive_order(f->st, &f->config, &request, &answer, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+    assert_true(answer.len > 0);
+    if (f->d && action == REDRIVE_RETRY)
+        delivery_redrive(f->d);
+    buf_release(&answer);
+}
+
+static void a_letter_that_is_tried_again_goes_in(void **state)
+{
+    struct fixture *f = *state;
+    fake.poison = "poison";
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "b", "2", "Hot"},
+        {UPDATE, 20, A1, NULL, "poison", NULL, A2}, {PLATFORM, 7, NULL, "poison"}, {BROKEN, 30, A3, "x"});
+    settle(f);
+    assert_counts(f, 2, 0, 0, 3);
+    assert_int_equal(letters(f).n, 4);
+    order_letters(f, REDRIVE_RETRY, "3", ""); /* nothing has changed: refused again */
+    settle(f);
+    assert_int_equal(letters(f).n, 4);
+    assert_int_equal(counts(f).redriven, 0);
+    fake.poison = NULL;
+    SAY(f, {UPDATE, 40, A1, NULL, "newer"});
+    settle(f);
+    order_letters(f, REDRIVE_RETRY, "", "rejected");
+    settle(f);
+    assert_string_equal(row(A1), "a|newer|Hot"); /* late, and older: it brings nothing back */
+    assert_string_equal(row(A2), "b|poison|Hot");
+    assert_non_null(fake_find(&fake.held, "order__e", span_of_str("e7")));
+    struct seen_letters s = letters(f);
+    assert_int_equal(s.n, 1);
+    assert_string_equal(s.reasons[0], "undecodable");
+    assert_counts(f, 3, 0, 0, 3); /* what became of them when they first came */
+    assert_int_equal(counts(f).redriven, 3);
+    order_letters(f, REDRIVE_RETRY, "", "");
+    settle(f);
+    assert_int_equal(letters(f).n, 1);
+    order_letters(f, REDRIVE_DROP, "5", "");
+    assert_int_equal(letters(f).n, 0);
+    assert_int_equal(incidents(f).n, 0); /* orders are closed ones */
+}
+
+/* Those of one transaction go in together, or not. */
+static void letters_of_an_atomic_transaction_are_tried_together(void **state)
+{
+    struct fixture *f = *state;
+    f->sinks[0].transactions = TRANSACTIONS_ATOMIC;
+    fake.poison = "poison";
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot", .key = "t1"},
+        {CREATE, 10, A2, "b", "poison", "Hot", .key = "t1", .sequence = 2},
+        {CREATE, 20, A3, "c", "3", "Hot", .key = "t2"});
+    settle(f);
+    assert_counts(f, 1, 0, 0, 2);
+    order_letters(f, REDRIVE_RETRY, "", "");
+    settle(f);
+    assert_null(row(A1));
+    assert_int_equal(letters(f).n, 2);
+    fake.poison = NULL;
+    order_letters(f, REDRIVE_RETRY, "", "");
+    settle(f);
+    assert_string_equal(row(A1), "a|1|Hot");
+    assert_string_equal(row(A2), "b|poison|Hot");
+    assert_int_equal(letters(f).n, 0);
+    assert_int_equal(counts(f).redriven, 2);
+}
+
+/* The target goes away meanwhile; with the daemon down an order waits; what is dropped is not tried. */
+static void orders_outlive_the_loop_and_the_target(void **state)
+{
+    struct fixture *f = *state;
+    struct redrive_request request;
+    struct buf answer = BUF_INIT;
+    fake.poison = "poison";
+    SAY(f, {CREATE, 10, A1, "a", "poison"}, {CREATE, 11, A2, "b", "poison"}, {CREATE, 12, A3, "c", "poison"});
+    settle(f);
+    stop(f);
+    fake.poison = NULL;
+    order_letters(f, REDRIVE_RETRY, "1,3", "");
+    order_letters(f, REDRIVE_DROP, "3", "");
+    assert_int_equal(redrive_choose(REDRIVE_RETRY, "", "", "nothing", false, &request, &f->e), 0);
+    assert_int_equal(redrive_order(f->st, &f->config, &request, &answer, &f->e), -1);
+    assert_int_equal(f->e.class, ERR_CONFIG);
+    f->e = (struct err)ERR_INIT;
+    assert_int_equal(letters(f).n, 2);
+    fail_commits(FAKE_UNKNOWN_LOST, 2);
+    settle(f);
+    assert_string_equal(row(A1), "a|poison|");
+    assert_null(row(A2));
+    assert_int_equal(letters(f).n, 1);
+    assert_int_equal(counts(f).redriven, 1);
+    order_letters(f, REDRIVE_RETRY, "", "");
+    fail_commits(FAKE_UNKNOWN_APPLIED, 1);
+    settle(f);
+    assert_string_equal(row(A2), "b|poison|");
+    assert_null(row(A3));
+    assert_int_equal(letters(f).n, 0);
+    assert_int_equal(counts(f).redriven, 2);
+    assert_counts(f, 0, 0, 0, 3);
+    assert_int_equal(incidents(f).n, 0);
+    buf_release(&answer);
+}
+
+/* A re-delivery takes the cursor behind letters that wait, and leaves one of them alone: its turn comes at the end. */
+static void letters_wait_for_a_redelivery_to_end(void **state)
+{
+    struct fixture *f = *state;
+    fake.poison = "poison";
+    SAY(f, {CREATE, 10, A1, "a", "poison"}, {CREATE, 20, A2, "b", "poison"}, {CREATE, 30, A3, "c", "3"});
+    settle(f);
+    stop(f);
+    order_letters(f, REDRIVE_RETRY, "", "");
+    fake.poison = NULL;
+    fake.away = true;
+    start(f, 0);
+    wait_state(f, DELIVERY_BACKING_OFF);
+    struct redeliver_request request = {
+        .from = REDELIVER_FROM_TIME, .time_ms = T0 + 15, .text = "later", .by = "test"};
+    struct buf answer = BUF_INIT;
+    assert_int_equal(delivery_redeliver(f->d, &request, &answer, &f->e), REDELIVER_ORDERED);
+    buf_release(&answer);
+    pthread_mutex_lock(&fake.lock);
+    fake.away = false;
+    pthread_mutex_unlock(&fake.lock);
+    settle(f);
+    assert_string_equal(row(A1), "a|poison|");
+    assert_string_equal(row(A2), "b|poison|");
+    assert_int_equal(letters(f).n, 0);
+    assert_int_equal(counts(f).redriven, 1);
+    assert_int_equal(counts(f).redelivered, 2);
+    assert_counts(f, 1, 0, 0, 2);
+}
+
 /* --- killed at every point, with a real database ------------------------------------------------------ */
 
 static void order_of_events(struct fixture *f)
@@ -1514,6 +1655,29 @@ static void assert_database(struct fixture *f)
     arena_release(&a);
 }
 
+/* Of the real database; to be freed. */
+static char *phone_of(struct fixture *f, const char *id)
+{
+    struct err e = ERR_INIT;
+    struct arena a = ARENA_INIT;
+    const struct mirror_ops *ops = __real_mirror_ops_of(SINK_KIND_SQLITE);
+    struct mirror *m = ops->new (&f->sinks[0]);
+    static const struct mirror_table table = {.name = "x", .key = "id"};
+    struct mirror_cell *cells = NULL;
+    size_t n = 0;
+    char *phone = NULL;
+    if (ops->look(m, &e) != 0 || ops->row(m, &table, span_of_str(id), &a, &cells, &n, &e) != 0)
+        fail_msg("%s", e.text);
+    for (size_t i = 0; i < n; i++)
+        if (span_equal_str(cells[i].column, "phone"))
+            phone = xmemdupz(cells[i].text.p, cells[i].text.n);
+    ops->close(m);
+    ops->free(m);
+    arena_release(&a);
+    assert_non_null(phone);
+    return phone;
+}
+
 static void dying_anywhere_loses_and_repeats_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -1561,6 +1725,40 @@ static void dying_anywhere_leaves_no_untrue_letter(void **state)
     }
     assert_int_equal(rc, 0);
     assert_true(parked[0] > 5 && parked[1] > 1);
+}
+
+/* Letters that wait are delivered once, and counted once, wherever the process dies. */
+static void dying_anywhere_redrives_once(void **state)
+{
+    struct fixture *f = *state;
+    int visit = 1, rc = EXIT_KILLPOINT;
+    for (; rc == EXIT_KILLPOINT && visit < MOST_KILLS; visit++) {
+        tear_down(state);
+        set_up(state);
+        f = *state;
+        SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {UPDATE, 20, A1, NULL, "long", NULL, A2},
+            {UPDATE, 30, A2, "b", "3"});
+        close_store(f);
+        assert_int_equal(live_to_visit(0, "strict", f->folder.path, f->output.path), 0);
+        open_store(f);
+        assert_int_equal(letters(f).n, 2);
+        order_letters(f, REDRIVE_RETRY, "", "");
+        close_store(f);
+        rc = run_to_visit(f, visit);
+        assert_true(rc == EXIT_KILLPOINT || rc == 0);
+        assert_int_equal(run_to_visit(f, 0), 0);
+        open_store(f);
+        assert_counts(f, 2, 0, 0, 1);
+        assert_int_equal(counts(f).redriven, 2);
+        assert_int_equal(letters(f).n, 0);
+        char *values[2] = {phone_of(f, A1), phone_of(f, A2)};
+        assert_string_equal(values[0], "long");
+        assert_string_equal(values[1], "3");
+        free(values[0]);
+        free(values[1]);
+    }
+    assert_int_equal(rc, 0);
+    assert_true(visit > 5);
 }
 
 int main(int argc, char **argv)
@@ -1616,6 +1814,11 @@ int main(int argc, char **argv)
         TEST(edits_of_the_target_are_respected_as_configured),
         TEST(a_target_that_stamps_every_row_itself_edits_none),
         TEST(what_an_edit_kept_from_the_row_is_remembered),
+        TEST(a_letter_that_is_tried_again_goes_in),
+        TEST(letters_of_an_atomic_transaction_are_tried_together),
+        TEST(orders_outlive_the_loop_and_the_target),
+        TEST(letters_wait_for_a_redelivery_to_end),
+        TEST(dying_anywhere_redrives_once),
         TEST(dying_anywhere_loses_and_repeats_nothing),
         TEST(dying_anywhere_leaves_no_untrue_letter),
     };
