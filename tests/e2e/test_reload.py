@@ -261,7 +261,8 @@ class Reload(case.Case):
                                 name=f"sim{number}", tls=pathlib.Path(f"{tls}{number}"), **ports)
 
         def is_up():
-            return self.state("subscriptions", ACCOUNTS)["state"] in ("catching_up", "live") and self.fetch("/readyz")[0] == 200
+            known = self.tm.status()["subscriptions"]  # none before the first login
+            return known and self.state("subscriptions", ACCOUNTS)["state"] in ("catching_up", "live") and self.fetch("/readyz")[0] == 200
         renew(0)
         shutil.copy(self.bus.tls / "ca.pem", ca)
         secret.write_text(orgs.CLIENT_SECRET, encoding="ascii")
