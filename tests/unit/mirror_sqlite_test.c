@@ -11,9 +11,34 @@
 #include <stdarg.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+/* --- what is asked of the disk: SQLite's calls come by here ------------------------------------------- */
+
+static unsigned log_syncs; /* of a write-ahead log */
+
+static void note_sync(int fd)
+{
+    char link[32], path[160];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path);
+    log_syncs += n > 4 && memcmp(path + n - 4, "-wal", 4) == 0;
+}
+
+int fdatasync(int fd)
+{
+    note_sync(fd);
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+    note_sync(fd);
+    return (int)syscall(SYS_fsync, fd);
+}
 
 static const struct mirror_column columns[] = {{.name = "name", .type = MIRROR_TEXT},
                                                {.name = "amount", .type = MIRROR_DOUBLE},
@@ -78,7 +103,7 @@ static void commit(struct mirror_stand *t)
 
 /* --- files ----------------------------------------------------------------------------------------- */
 
-static void the_file_is_ours_alone_and_durable(void **state)
+static void the_file_is_ours_alone_and_stops_no_reader(void **state)
 {
     struct mirror_stand *t = *state;
     struct stat st;
@@ -109,6 +134,24 @@ static void the_file_is_ours_alone_and_durable(void **state)
     assert_int_equal(sqlite3_column_int(stmt, 0), 1);
     sqlite3_finalize(stmt);
     sqlite3_close(reader);
+}
+
+/* The fence as well: who has taken over stays so. */
+static void a_commit_is_on_the_disk_when_it_says_so(void **state)
+{
+    struct mirror_stand *t = *state;
+    open_and_fence(t);
+    for (int i = 0; i < 3; i++) {
+        unsigned before = log_syncs;
+        prepare(t);
+        put(t, "1", 0, VALUE_TEXT("x"));
+        assert_int_equal(log_syncs, before); /* one for all of a batch */
+        commit(t);
+        assert_true(log_syncs > before);
+        before = log_syncs;
+        OK(t->ops->fence(t->m, &t->held, &t->e));
+        assert_true(log_syncs > before);
+    }
 }
 
 static void places_that_cannot_be_used_are_named(void **state)
@@ -421,7 +464,8 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(the_file_is_ours_alone_and_durable),
+        CASE(the_file_is_ours_alone_and_stops_no_reader),
+        CASE(a_commit_is_on_the_disk_when_it_says_so),
         CASE(places_that_cannot_be_used_are_named),
         CASE(what_a_newer_version_wrote_is_left_alone),
         CASE(a_damaged_file_is_told_apart),

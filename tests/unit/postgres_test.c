@@ -629,6 +629,65 @@ static void a_column_dropped_meanwhile_comes_back_after_the_next_open(void **sta
     assert_int_equal(postgres_count_outside(t, "SELECT amount FROM deal WHERE name = 'y'"), 2);
 }
 
+/* What a setting was when the row was written, as a trigger on the table saw it. */
+static void assert_setting(struct mirror_stand *t, const char *name, const char *expected)
+{
+    char sql[200];
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM seen WHERE name = '%s' AND setting = '%s'", name,
+             expected);
+    if (postgres_count_outside(t, sql) != 1)
+        fail_msg("%s is not '%s'", name, expected);
+}
+
+static void the_session_is_durable_in_utc_and_waits_for_nobody_for_ever(void **state)
+{
+    STAND;
+    const struct mirror_table table = deal();
+    char sql[300];
+    open_and_fence(t);
+    begin_with(t, &table);
+    commit_at(t, 1);
+    run(t, "CREATE TABLE seen (name text, setting text)");
+    run(t, "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM seen;"
+           " INSERT INTO seen SELECT s.name, current_setting(s.name) FROM pg_settings s; RETURN NEW; END'");
+    run(t, "CREATE TRIGGER see BEFORE INSERT ON deal FOR EACH ROW EXECUTE FUNCTION see()");
+    const char *database = strrchr(t->dir, '/') + 1;
+    static const char *const ours[] = {"1min", "10s", "1min"}, *const theirs[] = {"5min", "7s", "0"};
+    for (int set = 0; set < 2; set++) {
+        static const char *const names[] = {"statement_timeout", "lock_timeout",
+                                            "idle_in_transaction_session_timeout"};
+        char id[8];
+        snprintf(id, sizeof id, "006%d", set);
+        for (size_t i = 0; set && i < ARRAY_LEN(names); i++) {
+            snprintf(sql, sizeof sql, "ALTER DATABASE %s SET %s = '%s'", database, names[i], theirs[i]);
+            run(t, sql);
+        }
+        snprintf(
+            sql, sizeof sql,
+            "ALTER DATABASE %s SET synchronous_commit = off; ALTER DATABASE %s SET TimeZone = 'Asia/Tokyo'",
+            database, database);
+        run(t, sql);
+        t->ops->close(t->m);
+        open_and_fence(t);
+        begin_with(t, &table);
+        write_ok(t, full_row(t, &table, id, VALUES("x", 1)));
+        commit_at(t, 2);
+        assert_setting(t, "synchronous_commit", "on");
+        assert_setting(t, "TimeZone", "UTC");
+        for (size_t i = 0; i < ARRAY_LEN(names); i++)
+            assert_setting(t, names[i], set ? theirs[i] : ours[i]);
+    }
+    /* Another promise that is kept on a disk is left as it is. */
+    snprintf(sql, sizeof sql, "ALTER DATABASE %s SET synchronous_commit = 'local'", database);
+    run(t, sql);
+    t->ops->close(t->m);
+    open_and_fence(t);
+    begin_with(t, &table);
+    write_ok(t, full_row(t, &table, "006Z", VALUES("x", 1)));
+    commit_at(t, 3);
+    assert_setting(t, "synchronous_commit", "local");
+}
+
 static void names_that_postgresql_would_cut_to_one_are_refused(void **state)
 {
     STAND;
@@ -679,6 +738,7 @@ int main(void)
         CASE(rows_that_others_write_meanwhile_are_found_where_they_are_now),
         CASE(rows_of_partitions_are_found_by_their_key),
         CASE(a_column_dropped_meanwhile_comes_back_after_the_next_open),
+        CASE(the_session_is_durable_in_utc_and_waits_for_nobody_for_ever),
         CASE(names_that_postgresql_would_cut_to_one_are_refused),
     };
     return cmocka_run_group_tests_name("postgres", tests, NULL, NULL);
