@@ -89,11 +89,12 @@ def schema_text(schema):
 class Thing:
     """What was done to some records, as events and as the rows that must come of it."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, changes=150):
+        """So many changes under each schema."""
         self.chance, self.commit = random.Random(seed), 1000
         self.events, self.rows = [], {}
         for version in range(len(SCHEMAS)):
-            for _ in range(150):
+            for _ in range(changes):
                 self.change(version, f"a01{self.chance.randrange(40):012d}AAA")
 
     def change(self, version, record):
@@ -148,16 +149,37 @@ class Drift(case.Case):
         if cls.server:
             cls.addClassCleanup(cls.server.stop)
 
-    def test_fields_that_change(self):
-        """another type, another field under an old name, one more, one less; odd values; deaths between: the rows are right"""
-        thing = Thing(7)
+    def mirror(self, thing):
         for version, schema in enumerate(SCHEMAS):
             (self.folder / f"v{version}.avsc").write_text(schema_text(schema), encoding="utf-8")
         load = self.folder / "load.json"
         load.write_text(json.dumps({"topic": TOPIC, "events": thing.events}), encoding="utf-8")
         bus = self.org("--load", load)
         targets = mirrors.both(self.folder, self.server)
-        tidemark = self.tidemark(bus, topics=(TOPIC,), sinks=[target.sink(on_delete="hard", batch={"events": 7}) for target in targets])
+        return targets, self.tidemark(bus, topics=(TOPIC,),
+                                      sinks=[target.sink(on_delete="hard", batch={"events": 7}) for target in targets])
+
+    def test_what_comes_late(self):
+        """an event from before a field's change goes to the column that the field had then"""
+        thing, record = Thing(1, changes=0), "a01000000000001AAA"
+        thing.add(0, "CREATE", record, {"Name": "a", "Amount__c": 1.5, "Code__c": "old"})
+        for version, values in ((0, {"Amount__c": 2.5}), (0, {"Code__c": "older"}), (1, {"Amount__c": "much"}), (2, {"Code__c": "new"})):
+            thing.add(version, "UPDATE", record, values)
+        thing.events += thing.events[1:3]
+        del thing.events[1:3]
+        targets, tidemark = self.mirror(thing)
+        told = self.expect(tidemark.run_until_idle(), 0, "Amount__c changed its type from double to text .* amount__c stays as it is",
+                           r"Code__c was deleted and made anew \(00NC2\) .* code__c stays as it is")
+        self.assertEqual(told.err.count("changed its type"), len(targets))
+        for target in targets:
+            (row,) = target.rows(TABLE)
+            self.assertEqual([row[column] for column in ("amount__c", "amount__c_2", "code__c", "code__c_2")],
+                             [2.5, "much", "older", "new"], target.kind)
+
+    def test_fields_that_change(self):
+        """another type, another field under an old name, one more, one less; odd values; deaths between: the rows are right"""
+        thing = Thing(7)
+        targets, tidemark = self.mirror(thing)
         for visit in range(30, 120, 17):
             tidemark.run_until_idle(env={"TIDEMARK_KILL_AT": str(visit)})
         self.expect(tidemark.run_until_idle(), 0)
