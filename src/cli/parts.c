@@ -157,6 +157,27 @@ static void keep_past(struct parts *p)
     p->past[p->n_past++] = p->config;
 }
 
+static bool is_used(const struct parts *p, const struct config *past)
+{
+    bool used = intake_uses(p->intake, past);
+    for (uint32_t i = 0; i < p->config->n_sinks; i++)
+        used = used || delivery_config(p->deliveries[i]) == past;
+    return used;
+}
+
+/* What left a moment ago is still being told of its end: that configuration goes at the next change. */
+static void free_past(struct parts *p)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < p->n_past; i++) {
+        if (is_used(p, p->past[i]))
+            p->past[kept++] = p->past[i];
+        else
+            config_free(p->past[i]);
+    }
+    p->n_past = kept;
+}
+
 /* Everything of `next` stands. Nobody looks meanwhile. */
 static int switch_over(struct parts *p, struct config *next, const struct parts_plan *plan,
                        struct intake_change *change, struct delivery_loop **loops, struct err *e)
@@ -211,5 +232,7 @@ int parts_change(struct parts *p, struct config *next, const struct parts_plan *
     }
 out:
     intake_change_free(change);
+    if (rc == 0)
+        free_past(p);
     return rc;
 }

@@ -9,8 +9,8 @@
  *   Those who look (view) see one configuration or the other.
  *
  * Calling order: parts_start -> parts_change … -> parts_stop (also after a failed start).
- * Ownership: takes each configuration, on success and on failure of parts_start; keeps those of the past, because
- * what goes on points into the one it was started from. Thread: main. Errors: parts_start: any class; parts_change:
+ * Ownership: takes each configuration, on success and on failure of parts_start; keeps those of the past for as long
+ * as something goes on that was started from them, and points into them. Thread: main. Errors: parts_start: any class; parts_change:
  * ERR_CONFIG; else on_fatal was told, and the process must stop.
  */
 #ifndef CLI_PARTS_H

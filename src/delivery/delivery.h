@@ -58,6 +58,8 @@ void delivery_end(struct delivery_loop *d);
 void delivery_stop(struct delivery_loop *d);
 /* Dead letters were marked to be tried again (redrive.h): look for them between two batches. Thread: any. */
 void delivery_redrive(struct delivery_loop *d);
+/* The configuration it was started with, which it points into. */
+const struct config *delivery_config(const struct delivery_loop *d);
 /* SIGHUP: open outputs anew at the next batch boundary. */
 void delivery_reopen(struct delivery_loop *d);
 

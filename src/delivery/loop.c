@@ -324,6 +324,11 @@ fail:
     return -1;
 }
 
+const struct config *delivery_config(const struct delivery_loop *d)
+{
+    return d->options.config;
+}
+
 void delivery_drain(struct delivery_loop *d)
 {
     d->draining = true;

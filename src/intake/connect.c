@@ -223,6 +223,7 @@ static void ask_topic(struct source *s, const struct auth_token *token, uint64_t
 {
     struct topic_call *call = xmalloc(sizeof *call);
     *call = (struct topic_call){s, number};
+    s->owed++;
     s->topic_ask_at_ms = 0;
     pubsub_get_topic_async(s->org->pubsub, token, s->config->topic, TOPIC_TIMEOUT_MS, on_topic, call);
 }
@@ -260,6 +261,7 @@ static void open_stream(struct intake *in, struct source *s, const struct auth_t
     s->shared.number = number;
     s->shared.paused = false;
     pthread_mutex_unlock(&in->lock);
+    s->owed++;
     if (s->config->managed)
         managed_begin(s, from == PUBSUB_LATEST);
     struct pubsub_stream *stream = s->config->managed
@@ -288,6 +290,7 @@ void source_open_beside(struct intake *in, struct source *s, const struct auth_t
     pthread_mutex_lock(&in->lock);
     s->shared.beside_number = number;
     pthread_mutex_unlock(&in->lock);
+    s->owed++;
     log_info(s->subject, "beside the managed stream, a plain one from %s%s%s, until they meet",
              from_names[from], *hex ? " " : "", hex);
     struct pubsub_stream *stream = pubsub_subscribe(s->org->pubsub, token, s->config->topic, from, replay_id,

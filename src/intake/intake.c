@@ -120,6 +120,8 @@ static int handle_notes(struct intake *in, struct note *notes, struct err *e)
     int rc = 0;
     while (notes) {
         struct note *next = notes->next;
+        if (notes->kind == NOTE_END || notes->kind == NOTE_TOPIC)
+            notes->source->owed--;
         if (rc == 0)
             switch (notes->kind) {
             case NOTE_END:
@@ -142,6 +144,7 @@ static int handle_notes(struct intake *in, struct note *notes, struct err *e)
         free_note(in, notes);
         notes = next;
     }
+    reload_reap(in);
     return rc;
 }
 

@@ -99,8 +99,9 @@ MUST_CHECK int intake_replay(struct intake *in, uint32_t subscription, const str
  *
  * Calling order: intake_change_new (may fail: nothing has changed) -> intake_change (from then on subscriptions are
  * counted as in the new configuration) -> intake_change_free (ends what left, which may take a moment).
- * Ownership: the configuration, and those before it, live until intake_stop. Thread: that of start and stop; nobody
- * else may call anything with the number of a subscription meanwhile.
+ * Ownership: the configuration, and those before it, live for as long as intake_uses says, at most until
+ * intake_stop. Thread: that of start and stop; nobody else may call anything with the number of a subscription
+ * meanwhile.
  * Errors: intake_change_new: ERR_CONFIG. intake_change: ERR_RETRY: intake has ended, which on_fatal was told.
  */
 #define INTAKE_NEW UINT32_MAX
@@ -111,6 +112,8 @@ MUST_CHECK int intake_change_new(struct intake *in, const struct config *next, c
                                  const uint32_t *subscriptions, struct intake_change **out, struct err *e);
 MUST_CHECK int intake_change(struct intake *in, struct intake_change *change, struct err *e);
 void intake_change_free(struct intake_change *change);
+/* Something of this configuration is still pointed to. Once it is not, it never will be. */
+bool intake_uses(struct intake *in, const struct config *config);
 
 void intake_describe(struct intake *in, uint32_t subscription, struct source_view *out);
 /* An org (its index in the configuration) as it stands now. */

@@ -6,7 +6,7 @@
  * and logins of orgs that left, which may take a moment.
  *
  * Callbacks of a stream or a call that was cancelled come late, and name their source or org: what left is kept in
- * a list until the end (some kilobytes for each), so that nobody has to count who may still come.
+ * a list until the last of them was told (source.owed), and with it the configuration it came from.
  */
 #include "intake/source.h"
 
@@ -119,17 +119,95 @@ static void leave_source(struct intake *in, struct source *s)
 {
     source_abandon(in, s);
     source_set_state(s, SOURCE_STOPPED, "%s", "another configuration");
+    pthread_mutex_lock(&in->lock);
     s->next_gone = in->gone_sources;
     in->gone_sources = s;
+    pthread_mutex_unlock(&in->lock);
 }
 
 static void leave_org(struct intake *in, struct intake_change *c, struct org_run *org)
 {
     org->gone = true;
+    pthread_mutex_lock(&in->lock);
     org->next_gone = in->gone_orgs;
     in->gone_orgs = org;
+    pthread_mutex_unlock(&in->lock);
     c->gone[c->n_gone++] = org;
 }
+
+/* Of those that are told of nothing any more. Lock held. */
+static void reap_sources(struct intake *in)
+{
+    for (struct source **link = &in->gone_sources; *link;) {
+        struct source *s = *link;
+        if (s->owed) {
+            link = &s->next_gone;
+            continue;
+        }
+        *link = s->next_gone;
+        source_free(s);
+    }
+}
+
+static bool has_source(const struct intake *in, const struct org_run *org)
+{
+    const struct source *s = in->gone_sources;
+    while (s && s->org != org)
+        s = s->next_gone;
+    return s;
+}
+
+/* Lock held. */
+static void reap_orgs(struct intake *in)
+{
+    for (struct org_run **link = &in->gone_orgs; *link;) {
+        struct org_run *org = *link;
+        if (!org->ended || has_source(in, org) || !schema_fetch_forget(in, org)) {
+            link = &org->next_gone;
+            continue;
+        }
+        *link = org->next_gone;
+        free(org); /* it holds nothing since it ended */
+    }
+}
+
+void reload_reap(struct intake *in)
+{
+    pthread_mutex_lock(&in->lock);
+    reap_sources(in);
+    reap_orgs(in);
+    pthread_mutex_unlock(&in->lock);
+}
+
+/* --- who points where ----------------------------------------------------------------------------- */
+
+static bool org_is_of(const struct config *c, const struct org_run *org)
+{
+    return org->config >= c->orgs && org->config < c->orgs + c->n_orgs;
+}
+
+static bool source_is_of(const struct config *c, const struct source *s)
+{
+    return s->config >= c->subscriptions && s->config < c->subscriptions + c->n_subscriptions;
+}
+
+bool intake_uses(struct intake *in, const struct config *c)
+{
+    pthread_mutex_lock(&in->lock);
+    bool uses = in->options.config == c;
+    for (uint32_t i = 0; i < in->n_orgs; i++)
+        uses = uses || org_is_of(c, in->orgs[i]);
+    for (uint32_t i = 0; i < in->n_sources; i++)
+        uses = uses || source_is_of(c, in->sources[i]);
+    for (const struct org_run *org = in->gone_orgs; org; org = org->next_gone)
+        uses = uses || org_is_of(c, org);
+    for (const struct source *s = in->gone_sources; s; s = s->next_gone)
+        uses = uses || source_is_of(c, s);
+    pthread_mutex_unlock(&in->lock);
+    return uses;
+}
+
+/* --- taking over ---------------------------------------------------------------------------------- */
 
 static bool names(const uint32_t *from, uint32_t n, uint32_t i)
 {
@@ -203,8 +281,14 @@ void intake_change_free(struct intake_change *c)
         return;
     for (uint32_t i = 0; c->orgs && i < c->config->n_orgs; i++)
         org_run_free(c->orgs[i]); /* not taken over */
-    for (uint32_t i = 0; i < c->n_gone; i++)
-        end_org(c->gone[i]);
+    for (uint32_t i = 0; i < c->n_gone; i++) {
+        struct org_run *org = c->gone[i];
+        struct intake *in = org->intake;
+        end_org(org);
+        pthread_mutex_lock(&in->lock);
+        org->ended = true; /* from here on it may be freed */
+        pthread_mutex_unlock(&in->lock);
+    }
     free(c->gone);
     free(c->orgs);
     free(c->sources);

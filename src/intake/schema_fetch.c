@@ -193,6 +193,21 @@ static void remove_fetch(struct intake *in, struct schema_fetch *f)
     free(f);
 }
 
+bool schema_fetch_forget(struct intake *in, const struct org_run *org)
+{
+    bool in_flight = false;
+    for (struct schema_fetch *f = in->fetches, *next; f; f = next) {
+        next = f->next;
+        if (f->org != org)
+            continue;
+        if (f->in_flight)
+            in_flight = true;
+        else
+            remove_fetch(in, f);
+    }
+    return !in_flight;
+}
+
 int schema_fetch_arrived(struct intake *in, struct note *note, int64_t now, struct err *e)
 {
     struct schema_fetch *f = note->fetch;

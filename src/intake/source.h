@@ -46,6 +46,7 @@ struct org_run {
     struct org_record record;
     bool known; /* record is what the store holds */
     bool gone;  /* it left the configuration: nothing is asked of it any more (reload.c) */
+    bool ended; /* and its connection and logins have ended; under the inbox lock */
     struct org_run *next_gone;
     uint64_t schema_id_mismatches;
     int64_t server_time_ms;      /* Date of the last login … */
@@ -116,6 +117,7 @@ struct source {
         bool paused;
         bool in_hand; /* a response was taken, and no view says yet what became of it */
     } shared;
+    uint32_t owed;            /* notes that will name it yet: one for each stream opened and each GetTopic */
     struct source *next_gone; /* it left the configuration (reload.c) */
 };
 
@@ -159,8 +161,8 @@ struct intake {
     uint32_t n_orgs, n_sources;
     struct org_run **orgs;
     struct source **sources;
-    struct source *gone_sources; /* late callbacks may name them: freed at the end */
-    struct org_run *gone_orgs;
+    struct source *gone_sources; /* late callbacks may name them; changed under the inbox lock */
+    struct org_run *gone_orgs;   /* likewise */
     struct schema_fetch *fetches;
     struct arena arena;           /* of one batch */
     struct pubsub_response *done; /* journaled by the batch in hand: freed after its commit */
@@ -248,6 +250,8 @@ void schema_wait_for(struct source *s, struct schema_fetch *fetch);
 MUST_CHECK int schema_fetch_arrived(struct intake *in, struct note *note, int64_t now, struct err *e);
 /* Start fetches whose pause is over; *next as in source_step. */
 void schema_fetch_step(struct intake *in, int64_t now, int64_t *next);
+/* The org left: drop its fetches. False: one is in flight, and names the org when it comes. */
+bool schema_fetch_forget(struct intake *in, const struct org_run *org);
 
 /* --- reload.c */
 MUST_CHECK int org_run_new(struct intake *in, const struct org_config *config, struct org_run **out,
@@ -257,6 +261,8 @@ struct source *source_new(const struct subscription_config *config, struct org_r
 void source_free(struct source *s);
 /* On the intake thread. Cannot fail. */
 void reload_take(struct intake *in, struct intake_change *change);
+/* Free what left, and is told of nothing any more. On the intake thread, when no note is in hand. */
+void reload_reap(struct intake *in);
 
 /* --- logins.c */
 /* Pauses of logins go on where they were, and are kept from now on. */

@@ -269,6 +269,7 @@ class Reload(case.Case):
         self.tm = self.tidemark(self.bus, org_changes={"tls": {"ca_file": str(ca)}, "auth": {"client_credentials": {
             "client_secret": None, "client_secret_file": str(secret)}}})
         self.program = self.run_daemon(self.tm)
+        self.program.wait_for("running: ")
         waiting.until(is_up, self.program.tail)
         self.bus.stop()
         renew(1, "--client-secret", "the-next-one")

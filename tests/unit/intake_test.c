@@ -368,6 +368,58 @@ static void an_ordered_latest_has_no_hole(void **state)
     assert_journal(f, "between old between");
 }
 
+/* --- another configuration -------------------------------------------------------------------------- */
+
+/* Change to `next`, of which nothing goes on. */
+static void change_all(struct fixture *f, const struct config *next)
+{
+    const uint32_t none[] = {INTAKE_NEW, INTAKE_NEW};
+    struct intake_change *change;
+    if (intake_change_new(f->in, next, none, none, &change, &f->e) != 0 ||
+        intake_change(f->in, change, &f->e) != 0)
+        fail_msg("%s", f->e.text);
+    assert_true(intake_uses(f->in, next));
+    intake_change_free(change);
+}
+
+/* Streams, questions and schemas that were asked for may still be told of; then the configuration is nobody's. */
+static void what_left_is_pointed_to_until_all_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct org_config org = f->org;
+    struct subscription_config subscription = f->subscriptions[0];
+    struct config next = f->config;
+    next.orgs = &org;
+    next.subscriptions = &subscription;
+    fake.schema = NULL; /* the event waits for its schema */
+    start(f);
+    send_one(fake_org_stream(0), "a", 10);
+    struct fake_schema_call *call = fake_org_schema_call(0);
+    const uint32_t same[] = {0}, none[] = {INTAKE_NEW};
+    struct intake_change *change;
+    assert_int_equal(intake_change_new(f->in, &next, same, none, &change, &f->e), 0);
+    assert_int_equal(intake_change(f->in, change, &f->e), 0);
+    intake_change_free(change);
+    assert_true(fake_org_cancelled(fake_org_stream(0)));
+    fake_org_stream(0)->listener.on_response(fake_org_stream(0)->ctx, fake_org_stream(0),
+                                             response_of(NULL, 0, 20)); /* late */
+    fake_org_end(fake_org_stream(0), PUBSUB_RECONNECT, "cancelled");
+    assert_true(intake_uses(f->in, &f->config)); /* the org goes on */
+    fake_org_answer(call, NULL, schema);
+    send_one(fake_org_stream(1), "a", 10);
+    wait_head(f, 1);
+    change_all(f, &f->config);
+    change_all(f, &next);
+    for (int64_t until = clock_mono_ms() + DEADLINE_MS; intake_uses(f->in, &f->config); wait_a_round(f))
+        if (clock_mono_ms() > until)
+            fail_msg("the configuration is still pointed to");
+    memset(&f->org, 0xee, sizeof f->org); /* as if it were freed */
+    memset(f->subscriptions, 0xee, sizeof f->subscriptions);
+    assert_true(intake_uses(f->in, &next));
+    assert_journal(f, "a");
+    stop(f);
+}
+
 /* --- space ------------------------------------------------------------------------------------------ */
 
 static void put_sink(struct fixture *f, uint64_t cursor)
@@ -872,6 +924,7 @@ int main(void)
         CASE(a_replay_is_under_way_until_it_has_caught_up),
         CASE(a_replay_without_a_position_is_not_through),
         CASE(an_ordered_latest_has_no_hole),
+        CASE(what_left_is_pointed_to_until_all_is_told),
         CASE(unsettled_events_stop_intake_and_nothing_else),
         CASE(a_large_event_finds_room),
         CASE(no_more_is_trimmed_than_space_asks_for),
