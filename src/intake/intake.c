@@ -182,6 +182,17 @@ static int commit_batch(struct intake *in, struct err *e)
     return rc;
 }
 
+static bool is_open(const struct source *s)
+{
+    bool all = s->stream_open && (!s->config->managed || s->managed.whole || s->managed.open);
+    return all && s->topic_ok && !s->waiting;
+}
+
+static int64_t quiet_since(const struct source *s)
+{
+    return s->last_event_ms > s->opened_ms ? s->last_event_ms : s->opened_ms;
+}
+
 static void fill_view(const struct source *s, struct source_view *v)
 {
     bool queued = s->current || s->shared.head;
@@ -192,9 +203,8 @@ static void fill_view(const struct source *s, struct source_view *v)
     v->number = s->have_record ? s->record.number : 0;
     memcpy(v->org_id, s->record.org_id, sizeof v->org_id);
     v->queued = queued;
-    bool all_open = s->stream_open && (!s->config->managed || s->managed.whole || s->managed.open);
-    v->caught_up_possible = all_open && s->topic_ok && !queued && !s->waiting;
-    v->quiet_since_mono_ms = s->last_event_ms > s->opened_ms ? s->last_event_ms : s->opened_ms;
+    v->caught_up_possible = is_open(s) && !queued;
+    v->quiet_since_mono_ms = quiet_since(s);
     v->last_response_ms = s->last_response_ms;
     if (!s->topic_ok &&
         !s->heard) /* of a stream before this one: says nothing about the service as it is now */
@@ -317,6 +327,30 @@ static int last_commits(struct intake *in, struct err *e)
     return 0;
 }
 
+/* A replay that was quiet for a moment is through, though nothing came behind it with which that could be stored:
+ * else the same order would be taken for one that is under way, and turned down, for good. */
+static int store_replays(struct intake *in, struct err *e)
+{
+    enum { QUIET_MS = 1000 };
+    struct store_txn txn;
+    for (uint32_t i = 0; i < in->n_sources; i++) {
+        struct source *s = in->sources[i];
+        if (is_open(s) && clock_mono_ms() - quiet_since(s) >= QUIET_MS)
+            source_finish_replay(s);
+        if (!s->replay_through)
+            continue;
+        if (store_begin(in->options.store, true, &txn, e) != 0)
+            return -1;
+        if (subscription_put(&txn, &s->record, e) != 0) {
+            store_abort(&txn);
+            return -1;
+        }
+        if (store_commit(&txn, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
 static void *intake_main(void *arg)
 {
     struct intake *in = arg;
@@ -326,6 +360,8 @@ static void *intake_main(void *arg)
     while (!is_stopping(in))
         if (turn(in, &more, &e) != 0)
             goto fatal;
+    if (store_replays(in, &e) != 0)
+        goto fatal;
     /* What was received is journaled; more is not asked for. */
     for (uint32_t i = 0; i < in->n_sources; i++) {
         source_set_state(in->sources[i], SOURCE_STOPPED, "%s", "shutting down");

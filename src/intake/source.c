@@ -383,6 +383,16 @@ static void give_up_stream(struct intake *in, struct source *s)
     managed_close_beside(in, s);
 }
 
+/* A replay is through once it has a position to go on from. Stored with the next commit, or at the end; after a kill
+ * before that it is catching up again, at worst. */
+void source_finish_replay(struct source *s)
+{
+    if (!s->record.replaying[0] || replay_unconfirmed(&s->record) || !s->record.resume_len)
+        return;
+    replay_finish(&s->record);
+    s->replay_through = true;
+}
+
 static void step_open(struct intake *in, struct source *s, int64_t now, int64_t *next)
 {
     enum { QUIET_MS = 2000 };
@@ -419,11 +429,8 @@ static void step_open(struct intake *in, struct source *s, int64_t now, int64_t 
         else if (s->last_event_ms + QUIET_MS < *next)
             *next = s->last_event_ms + QUIET_MS;
     }
-    /* A replay is through once it has a position to go on from. Stored with the next commit; until then it is
-     * catching up again, at worst. */
-    if (s->state == SOURCE_LIVE && s->record.replaying[0] && !replay_unconfirmed(&s->record) && whole &&
-        s->record.resume_len)
-        replay_finish(&s->record);
+    if (s->state == SOURCE_LIVE && whole)
+        source_finish_replay(s);
 }
 
 /* What was received goes in first, in order. All may go in during this very turn: then nothing wakes us. */

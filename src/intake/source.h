@@ -85,6 +85,7 @@ struct source {
     struct replay_group group;
     struct managed_run managed; /* config->managed: what is more about it */
     int64_t drop_before_ms;     /* events committed before are `before_start`; 0: none */
+    bool replay_through;        /* the record may say so before the store does */
     bool drops_for_latest;      /* because it begins at `latest`, not because of a replay from a time */
 
     uint64_t token_serial;
@@ -209,6 +210,8 @@ void source_on_topic(struct intake *in, struct source *s, const struct note *not
 /* A response was taken from the queue: the service is there. */
 void source_heard(struct source *s, const struct pubsub_response *r, int64_t now);
 void source_close_stream(struct intake *in, struct source *s);
+/* It has caught up: the replay that is under way, if there is one, is through. */
+void source_finish_replay(struct source *s);
 /* Nothing the current stream has brought, or still brings, counts any more: it will be sent again. */
 void source_abandon(struct intake *in, struct source *s);
 /* The stream brings what cannot be kept: close it, without what came behind, and try again slowly. */
