@@ -309,8 +309,10 @@ int source_connect(struct intake *in, struct source *s, int64_t now, struct err 
     struct auth_token token = {0};
     struct err why = ERR_INIT;
     switch (auth_get(s->org->auth, &token, &why)) {
-    case AUTH_PENDING:
-        return 0; /* auth wakes us */
+    case AUTH_PENDING: /* auth wakes us; what was wrong before stays the reason */
+        if (s->state == SOURCE_CONNECTING && !s->reason[0])
+            snprintf(s->reason, sizeof s->reason, "logging in at %s", s->org->config->login_url);
+        return 0;
     case AUTH_FAILING:
         if (why.class == ERR_AUTH || why.class == ERR_CONFIG)
             source_set_state(s, SOURCE_REFUSED, "%s", why.text);

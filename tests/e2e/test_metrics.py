@@ -341,6 +341,13 @@ class Metrics(case.Case):
     def reconnects(self):
         return self.scrape().sum("tidemark_reconnects_total", subscription=NAME)
 
+    def test_login_hangs(self):
+        """a login server that does not answer: not ready, and said where the login waits, before it is given up"""
+        self.bus = self.org("--seed", 31, "--count", 0)
+        urllib.request.urlopen(f"{self.bus.login_url}/sim/token-fault?kind=slow&count=9&seconds=600", data=b"", timeout=10).close()
+        program = self.start()
+        self.until_not_ready(program, f"subscription {NAME}: connecting since 20.*logging in at {self.bus.login_url}")
+
     def test_credentials_refused(self):
         """credentials are refused: not ready, and the service's words are told, but no secret"""
         program = self.start("--count", 0, env={"TIDEMARK_TEST_SECRET": "not-the-secret"})
