@@ -179,21 +179,41 @@ static void element(struct pg_params *p, size_t n)
     put32(&p->bytes, (uint32_t)n);
 }
 
-void pg_record_begin(struct pg_params *p, uint32_t n_fields)
+/* As a record goes over the wire: the number of its fields, then of each its type, its length, its bytes. */
+enum { RECORD_HEAD = 4, FIELD_TYPE = 4, FIELD_HEAD = 8 };
+
+void pg_outline_begin(struct buf *outline, uint32_t n_fields)
+{
+    buf_clear(outline);
+    put32(outline, n_fields);
+}
+
+void pg_outline_field(struct buf *outline, unsigned type)
+{
+    put32(outline, type);
+    put32(outline, (uint32_t)NO_LENGTH);
+}
+
+void pg_record_begin(struct pg_params *p)
 {
     element(p, 0); /* its length is known at the end */
     p->elements_before = p->n_elements;
     p->record = p->bytes.len;
-    put32(&p->bytes, n_fields);
+    p->outlined = 0;
 }
 
-void pg_record_field(struct pg_params *p, unsigned type)
+/* Up to the field's length: a value brings its own. */
+void pg_record_field(struct pg_params *p, const struct buf *outline, uint32_t field)
 {
-    put32(&p->bytes, type);
+    const size_t end = RECORD_HEAD + (size_t)field * FIELD_HEAD + FIELD_TYPE;
+    BUG_IF(end > outline->len || p->outlined > end);
+    buf_add(&p->bytes, outline->data + p->outlined, end - p->outlined);
+    p->outlined = end - FIELD_TYPE + FIELD_HEAD;
 }
 
-void pg_record_end(struct pg_params *p)
+void pg_record_end(struct pg_params *p, const struct buf *outline)
 {
+    buf_add(&p->bytes, outline->data + p->outlined, outline->len - p->outlined);
     overwrite32(&p->bytes, p->record - 4, (uint32_t)(p->bytes.len - p->record));
     p->n_elements = p->elements_before;
 }
@@ -208,6 +228,18 @@ void pg_array_text(struct pg_params *p, struct span text)
 {
     element(p, text.n);
     buf_add_span(&p->bytes, text);
+}
+
+struct buf *pg_array_text_begin(struct pg_params *p)
+{
+    element(p, 0); /* its length is known at the end */
+    p->text = p->bytes.len;
+    return &p->bytes;
+}
+
+void pg_array_text_end(struct pg_params *p)
+{
+    overwrite32(&p->bytes, p->text - 4, (uint32_t)(p->bytes.len - p->text));
 }
 
 void pg_array_bytes(struct pg_params *p, struct span bytes)
@@ -259,11 +291,8 @@ void pg_array_value(struct pg_params *p, const struct mirror_value *value, bool 
         return;
     }
     if (as_text) {
-        size_t length = p->bytes.len;
-        element(p, 0);
-        size_t start = p->bytes.len;
-        pg_value_text(value, &p->bytes);
-        overwrite32(&p->bytes, length, (uint32_t)(p->bytes.len - start));
+        pg_value_text(value, pg_array_text_begin(p));
+        pg_array_text_end(p);
         return;
     }
     switch (value->type) {

@@ -33,12 +33,14 @@ struct pg_params {
     struct pg_param *all;
     size_t n, cap;
     size_t array, record; /* where the one begins that is being made */
+    size_t outlined;      /* how much of the outline is in the record */
+    size_t text;          /* where the text begins that is being made */
     uint32_t n_elements, elements_before;
 };
 
 #define PG_PARAMS_INIT                                                                                       \
     {                                                                                                        \
-        BUF_INIT, NULL, 0, 0, 0, 0, 0, 0                                                                     \
+        BUF_INIT, NULL, 0, 0, 0, 0, 0, 0, 0, 0                                                               \
     }
 
 void pg_params_clear(struct pg_params *p);
@@ -52,6 +54,9 @@ void pg_param_null(struct pg_params *p, enum pg_oid type);
 void pg_array_begin(struct pg_params *p, enum pg_oid element);
 void pg_array_null(struct pg_params *p);
 void pg_array_text(struct pg_params *p, struct span text);
+/* A text that is made where it goes to: append it. */
+struct buf *pg_array_text_begin(struct pg_params *p);
+void pg_array_text_end(struct pg_params *p);
 void pg_array_bytes(struct pg_params *p, struct span bytes);
 void pg_array_int8(struct pg_params *p, int64_t number);
 /* Where a row stands: its block and its number there, as pg_place_of gave them. */
@@ -62,13 +67,16 @@ void pg_array_value(struct pg_params *p, const struct mirror_value *value, bool 
 void pg_array_end(struct pg_params *p);
 /*
  * An array of a table's row type: one array brings all columns, which unnest gives back at a fraction of what an
- * array per column costs. Per element: pg_record_begin -> (pg_record_field -> one pg_array_* value)* ->
- * pg_record_end.
+ * array per column costs. The outline is a row of nothing but nulls, made once: pg_outline_begin -> pg_outline_field
+ * per column. Per element: pg_record_begin -> (pg_record_field -> one pg_array_* value)* -> pg_record_end; fields
+ * ascend, and those that are not named are null.
  */
 void pg_array_begin_rows(struct pg_params *p, unsigned array_type, unsigned row_type);
-void pg_record_begin(struct pg_params *p, uint32_t n_fields);
-void pg_record_field(struct pg_params *p, unsigned type);
-void pg_record_end(struct pg_params *p);
+void pg_outline_begin(struct buf *outline, uint32_t n_fields);
+void pg_outline_field(struct buf *outline, unsigned type);
+void pg_record_begin(struct pg_params *p);
+void pg_record_field(struct pg_params *p, const struct buf *outline, uint32_t field);
+void pg_record_end(struct pg_params *p, const struct buf *outline);
 
 /* A time within the years 1 to 9999, a time of day within a day; every value of another type. */
 bool pg_value_fits(const struct mirror_value *value);

@@ -90,10 +90,8 @@ static enum pg_oid element_of(const struct pg_group *g, uint32_t cell)
 
 static void add_version(struct pg_params *p, const struct version *v)
 {
-    struct buf text = BUF_INIT;
-    version_add_text(&text, v);
-    pg_array_text(p, buf_span(&text));
-    buf_release(&text);
+    version_add_text(pg_array_text_begin(p), v);
+    pg_array_text_end(p);
 }
 
 static void add_own(struct pg_params *p, const struct mirror_row *row, enum pg_own own)
@@ -196,25 +194,81 @@ static bool has_key_in_row(const struct pg_group *g)
     return false;
 }
 
+/* A cell that a row sets, and the attribute of the row type that takes it. */
+struct filled {
+    uint32_t attribute, cell;
+};
+
+enum { KEY_CELL = UINT32_MAX };
+
+/* Attributes by cell, behind the last cell that of the key; those that do not travel in rows are NO_ATTRIBUTE. */
+#define NO_ATTRIBUTE UINT32_MAX
+
+static uint32_t *attributes_by_cell(const struct pg_group *g)
+{
+    uint32_t *all = xcalloc((size_t)g->t->n + 1, sizeof *all);
+    for (uint32_t cell = 0; cell <= g->t->n; cell++)
+        all[cell] = NO_ATTRIBUTE;
+    for (uint32_t a = 0; a < g->t->n_attributes; a++) {
+        const int32_t cell = g->t->attributes[a].cell;
+        if (cell == PG_ATTRIBUTE_KEY)
+            all[g->t->n] = a;
+        else if (cell >= 0 && is_in_row(g, (uint32_t)cell))
+            all[cell] = a;
+    }
+    return all;
+}
+
+/* In the order of the attributes, which mostly is that of the cells. */
+static uint32_t fill(struct filled *all, uint32_t n, uint32_t attribute, uint32_t cell)
+{
+    uint32_t at = n;
+    if (attribute == NO_ATTRIBUTE)
+        return n;
+    for (; at > 0 && all[at - 1].attribute > attribute; at--)
+        all[at] = all[at - 1];
+    all[at] = (struct filled){attribute, cell};
+    return n + 1;
+}
+
+static uint32_t fill_row(const struct pg_group *g, const struct pg_item *item, const uint32_t *attributes,
+                         struct filled *all)
+{
+    uint32_t n = fill(all, 0, attributes[g->t->n], KEY_CELL);
+    for (uint32_t word = 0; word < (g->t->n + 63) / 64; word++)
+        for (uint64_t bits = item->set[word]; bits; bits &= bits - 1) {
+            const uint32_t cell = word * 64 + (uint32_t)__builtin_ctzll(bits);
+            n = fill(all, n, attributes[cell], cell);
+        }
+    return n;
+}
+
 static void add_rows(struct pg_params *p, const struct pg_group *g)
 {
+    struct buf outline = BUF_INIT;
+    uint32_t *attributes = attributes_by_cell(g);
+    struct filled *all = xcalloc((size_t)g->t->n + 1, sizeof *all);
+    pg_outline_begin(&outline, g->t->n_attributes);
+    for (uint32_t a = 0; a < g->t->n_attributes; a++)
+        pg_outline_field(&outline, g->t->attributes[a].type);
     pg_array_begin_rows(p, g->t->row_array, g->t->row_type);
     for (size_t i = 0; i < g->n; i++) {
         struct pg_item *item = &g->items[i];
-        pg_record_begin(p, g->t->n_attributes);
-        for (uint32_t a = 0; a < g->t->n_attributes; a++) {
-            const struct pg_attribute *attribute = &g->t->attributes[a];
-            pg_record_field(p, attribute->type);
-            if (attribute->cell == PG_ATTRIBUTE_KEY)
+        const uint32_t n = fill_row(g, item, attributes, all);
+        pg_record_begin(p);
+        for (uint32_t k = 0; k < n; k++) {
+            pg_record_field(p, &outline, all[k].attribute);
+            if (all[k].cell == KEY_CELL)
                 pg_array_text(p, item->row->id);
-            else if (attribute->cell >= 0 && is_in_row(g, (uint32_t)attribute->cell))
-                add_cell(p, g, item, (uint32_t)attribute->cell);
             else
-                pg_array_null(p);
+                add_cell(p, g, item, all[k].cell);
         }
-        pg_record_end(p);
+        pg_record_end(p, &outline);
     }
     pg_array_end(p);
+    free(all);
+    free(attributes);
+    buf_release(&outline);
 }
 
 static void add_arrays(struct pg_params *p, const struct pg_group *g, const struct cells *c)
