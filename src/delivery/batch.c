@@ -149,7 +149,7 @@ static int park(struct batch *b, struct store_txn *txn, const struct subscriptio
     return rc;
 }
 
-/* Decode the batch; what does not decode goes through `txn`, begun at the first of them. */
+/* Decode the batch; what does not decode goes through `txn`, begun at the first of them. txn NULL: 1, there is some. */
 static int decode_all(struct batch *b, struct subscription_info **infos, struct store_txn *txn, bool *parking,
                       struct err *e)
 {
@@ -176,6 +176,8 @@ static int decode_all(struct batch *b, struct subscription_info **infos, struct 
                 .ev = ev, .ch = &changes[i], .source = &infos[i]->source, .outcome = SINK_UNREPORTED};
             continue;
         }
+        if (!txn)
+            return 1;
         b->fates[i] = FATE_PARKED;
         if (ev->seq <= b->parked_through)
             continue;
@@ -253,6 +255,15 @@ int batch_read(struct batch *b, uint64_t from, struct err *e)
         return -1;
     b->parked_through = b->events[b->n_events - 1].seq;
     return 0;
+}
+
+void batch_read_ahead(struct batch *b, uint64_t from)
+{
+    struct subscription_info **infos;
+    struct err e = ERR_INIT;
+    batch_clear(b);
+    if (read_events(b, from, &infos, &e) != 0 || decode_all(b, infos, NULL, NULL, &e) != 0)
+        b->n_events = 0;
 }
 
 void batch_cut(struct batch *b, size_t n)

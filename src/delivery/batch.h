@@ -51,6 +51,9 @@ void batch_release(struct batch *b);
 /* Read and decode from `from` on. What does not decode is written to the dead letters, in a transaction of
  * its own, before this returns (I4). n_events 0: nothing there. */
 MUST_CHECK int batch_read(struct batch *b, uint64_t from, struct err *e);
+/* As batch_read, before its turn has come: nothing is written. n_events is 0 also when a part of it cannot be read or
+ * decoded now: that is for the turn. */
+void batch_read_ahead(struct batch *b, uint64_t from);
 /* For late_read: nothing is in it; then the subscriptions of its events; then what they decode to. */
 void batch_clear(struct batch *b);
 MUST_CHECK int batch_subscriptions(struct batch *b, struct store_txn *txn, struct subscription_info ***infos,

@@ -33,6 +33,7 @@ struct records {
     struct mirror *mirror;
     struct map *map;
     struct tables tables;
+    struct batch ahead; /* the next, if it was read already */
     struct pieces pieces;
     struct mirror_remarks remarks;
     struct poison poison, late_poison; /* of batches of the journal, of dead letters */
@@ -54,6 +55,7 @@ static void *records_new(struct delivery_loop *d)
     r->ops = mirror_ops_of(d->options.sink->kind);
     r->mirror = r->ops->new (d->options.sink);
     r->map = map_new(d->options.sink);
+    batch_init(&r->ahead, &d->options);
     return r;
 }
 
@@ -75,6 +77,7 @@ static void records_free(struct delivery_loop *d)
     struct records *r = d->target;
     r->ops->free(r->mirror);
     map_free(r->map);
+    batch_release(&r->ahead);
     tables_release(&r->tables);
     noted_release(&r->noted);
     noted_release(&r->late_noted);
@@ -270,6 +273,40 @@ static bool is_silent(struct records *r, uint64_t head, int64_t *left_ms)
     return *left_ms <= 0;
 }
 
+enum { FIRST_BYTES = 4 << 20 };
+
+/*
+ * The batch that follows the one in hand, while the target is at work on that. Only where the journal holds all of it
+ * already: what is read now is what would be read then.
+ */
+static void read_ahead(void *context)
+{
+    struct delivery_loop *d = context;
+    struct records *r = d->target;
+    const uint64_t last = d->batch.events[d->batch.n_events - 1].seq;
+    const size_t few = (size_t)d->options.sink->batch_events;
+    r->ahead.n_events = 0;
+    if (loop_wait(d, 0, 0) < last + few)
+        return;
+    r->ahead.most_events = few;
+    r->ahead.most_bytes = FIRST_BYTES;
+    batch_read_ahead(&r->ahead, last + 1);
+}
+
+/* Whether it is what comes now; the other way round, its memory is that of the next. */
+static bool take_ahead(struct delivery_loop *d)
+{
+    struct records *r = d->target;
+    if (r->ahead.n_events == 0 || r->ahead.events[0].seq != d->record.cursor + 1)
+        return false;
+    const struct batch done = d->batch;
+    d->batch = r->ahead;
+    d->batch.parked_through = done.parked_through;
+    r->ahead = done;
+    r->ahead.n_events = 0;
+    return true;
+}
+
 static int read_once(struct delivery_loop *d, size_t most_events, size_t most_bytes, struct err *e)
 {
     d->batch.most_events = most_events;
@@ -280,7 +317,6 @@ static int read_once(struct delivery_loop *d, size_t most_events, size_t most_by
 /* From the cursor to the end of a transaction; n_events 0: not now. */
 static int read_batch(struct delivery_loop *d, struct err *e)
 {
-    enum { FIRST_BYTES = 4 << 20 };
     struct records *r = d->target;
     struct batch *b = &d->batch;
     const bool all = d->options.sink->transactions == TRANSACTIONS_ATOMIC;
@@ -290,7 +326,8 @@ static int read_batch(struct delivery_loop *d, struct err *e)
         const uint64_t head = loop_wait(d, 0, 0);
         const bool silent = is_silent(r, head, &left);
         const size_t most = more && few < TRANSACTION_MOST_EVENTS ? TRANSACTION_MOST_EVENTS : few;
-        if (read_once(d, most, more ? TRANSACTION_MOST_BYTES : FIRST_BYTES, e) != 0)
+        if (!(more == 0 && take_ahead(d)) &&
+            read_once(d, most, more ? TRANSACTION_MOST_BYTES : FIRST_BYTES, e) != 0)
             return -1;
         if (b->n_events == 0)
             return 0;
@@ -369,6 +406,8 @@ static int write_target(struct delivery_loop *d, struct err *why)
                        .pieces = &r->pieces,
                        .arena = &b->arena,
                        .poison = poison,
+                       .meanwhile = b->late ? NULL : read_ahead,
+                       .context = d,
                        .atomic = d->options.sink->transactions == TRANSACTIONS_ATOMIC};
     pieces_find(&r->pieces, b, r->horizon.raise, r->map, &r->tables, d->subject);
     const bool horizon = has_horizon(r);

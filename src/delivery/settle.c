@@ -2,7 +2,7 @@
 
 #include "base/killpoint.h"
 
-enum { STRETCHES = 4, STRETCH_LEAST = 500 };
+enum { STRETCHES = 4, STRETCH_LEAST = 250 };
 
 /* --- what the target holds ------------------------------------------------------------------------ */
 
@@ -96,17 +96,17 @@ static size_t gather_rows(struct settle *s, struct piece *const *pieces, size_t 
 }
 
 /*
- * Record by record, in stretches: the target may write the rows of one while the next is decided. Pieces of a record
- * stay in journal order, and what one record decides says nothing about another.
+ * Record by record, in stretches: the target may write the rows of one while the next is decided. They grow, so that
+ * the target begins soon, and works longest on the last, when something else can be done here. Pieces of a record stay
+ * in journal order, and what one record decides says nothing about another.
  */
 static int decide_records(struct settle *s, struct mirror_row *rows, struct record **records, size_t *n_rows,
                           struct err *e)
 {
     const struct pieces *p = s->pieces;
-    const bool sends = s->ops->send && p->n_records >= 2 * STRETCH_LEAST && s->poison->n == 0 &&
-                       !poison_is_sought(s->poison);
-    const size_t stretch = p->n_records / STRETCHES + 1 > STRETCH_LEAST ? p->n_records / STRETCHES + 1
-                                                                        : STRETCH_LEAST;
+    const bool sends = s->ops->send && p->n_records >= 2 * STRETCH_LEAST;
+    const size_t parts = (1 << STRETCHES) - 1; /* 1 + 2 + 4 … */
+    size_t stretch = p->n_records / parts > STRETCH_LEAST ? p->n_records / parts : STRETCH_LEAST;
     size_t sent = 0;
     for (size_t i = 0; i < p->n_records; i++) {
         struct record *r = p->records[i];
@@ -122,8 +122,15 @@ static int decide_records(struct settle *s, struct mirror_row *rows, struct reco
         if (s->ops->send(s->mirror, &rows[sent], *n_rows - sent, e) != 0)
             return -1;
         sent = *n_rows;
+        stretch *= 2;
     }
-    return sent && sent < *n_rows ? s->ops->send(s->mirror, &rows[sent], *n_rows - sent, e) : 0;
+    if (sent == 0)
+        return 0;
+    if (sent < *n_rows && s->ops->send(s->mirror, &rows[sent], *n_rows - sent, e) != 0)
+        return -1;
+    if (s->meanwhile)
+        s->meanwhile(s->context);
+    return 0;
 }
 
 static int settle_best_effort(struct settle *s, struct err *e)

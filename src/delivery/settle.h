@@ -28,6 +28,9 @@ struct settle {
     struct arena *arena;
     bool atomic;
     struct version horizon; /* VERSION_NONE: none is known */
+    /* NULL, or what can be done while the target works on rows it was sent. */
+    void (*meanwhile)(void *context);
+    void *context;
     struct poison *poison;
     uint64_t group; /* atomic: the key of the one in hand */
     bool unwritten; /* within a group: a row was written that the group's refusal could not undo */

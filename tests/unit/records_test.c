@@ -627,6 +627,33 @@ static void a_large_batch_is_sent_in_stretches_and_counts_the_same(void **state)
     assert_counts(f, 2 * N - 1, 0, 0, 1);
 }
 
+/* The next batch is read while the target works, and taken if it is what comes next: here often it is not. */
+static void batches_that_are_read_ahead_go_in_once(void **state)
+{
+    struct fixture *f = *state;
+    enum { N = 600, ROUNDS = 5, UNREADABLE = 3 * N + 7 };
+    static struct say all[ROUNDS * N];
+    static char ids[N][20], phones[ROUNDS][2];
+    for (int i = 0; i < ROUNDS * N; i++) {
+        snprintf(ids[i % N], sizeof ids[0], "001%012dAAA", i % N + 1);
+        phones[i / N][0] = (char)('1' + i / N);
+        all[i] = i < N             ? (struct say){CREATE, 10 + i, ids[i], "a", "1", "Hot"}
+                 : i == UNREADABLE ? (struct say){BROKEN, 10 + i, ids[i % N], "x"}
+                                   : (struct say){UPDATE, 10 + i, ids[i % N], NULL, phones[i / N]};
+    }
+    f->sinks[0].batch_events = N;
+    fail_commits(FAKE_COMMIT, 5);
+    fake.commits[0] = fake.commits[4] = FAKE_LOST;
+    fake.commits[2] = FAKE_UNKNOWN_APPLIED;
+    say_all(f, all, ARRAY_LEN(all));
+    settle(f);
+    assert_string_equal(row(ids[0]), "a|5|Hot");
+    assert_string_equal(row(ids[7]), "a|5|Hot");
+    assert_counts(f, ROUNDS * N - 1, 0, 0, 1);
+    assert_int_equal(letters(f).n, 1);
+    assert_true(fake.sends > ROUNDS);
+}
+
 /* A trigger that rolls the whole transaction back: the batch goes in without what it does that at. */
 static void a_row_that_undoes_the_others_is_parked_alone(void **state)
 {
@@ -1785,6 +1812,7 @@ int main(int argc, char **argv)
         TEST(columns_of_other_types_are_incidents_of_their_own),
         TEST(one_refused_of_a_merged_event_parks_one),
         TEST(a_large_batch_is_sent_in_stretches_and_counts_the_same),
+        TEST(batches_that_are_read_ahead_go_in_once),
         TEST(what_is_configured_away_is_filtered),
         TEST(platform_events_are_appended_once),
         TEST(platform_events_that_share_an_id_are_both_there),
