@@ -7,13 +7,14 @@ Mirrors of both kinds are in test_mirror.py; the verdict here is that of scripts
 import contextlib
 import datetime
 import pathlib
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 import urllib.request
 
-from lib import case, disks, org as orgs, waiting
+from lib import case, disks, org as orgs, verdict, waiting
 import tap_print
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -106,12 +107,22 @@ class SqliteMirror(case.Case):
         disk.fill(leave=200 << 10)
         program = self.run_daemon(tidemark)
         program.wait_for("bytes free")
+
+        def told():
+            done = tidemark.call("health")
+            return done.status == 4 and re.search("sink mirror: backing_off.*bytes free", done.out + done.err)
+        waiting.until(told, program.tail)
+        waiting.until(lambda: re.search("bytes free", self.sink_of(tidemark)["reason"]), program.tail)
         waiting.until(lambda: len(tidemark.lines()) >= tidemark.status()["journal"]["head"] > 0, program.tail)
+        self.assertEqual(self.sink_of(tidemark)["parked"], 0)
         disk.make_room()
         waiting.until(lambda: self.is_settled(tidemark), program.tail)
+        waiting.until(lambda: tidemark.call("health").status == 0, program.tail)
         self.assertEqual(program.terminate(), 0)
         self.finish(tidemark)
-        self.assertEqual(self.sink_of(tidemark)["parked"], 0)
+        status = tidemark.status()
+        verdict.check_accounts(status)
+        self.assertEqual((self.sink_of(tidemark)["parked"], status["dead_letters"], status["incidents"]), (0, [], []))
 
     def remove_database(self):
         for path in self.folder.glob("mirror.db*"):
