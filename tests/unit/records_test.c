@@ -956,6 +956,22 @@ static void commits_of_unknown_fate_count_once(void **state)
 }
 
 /* A batch that comes again may be longer: what is new in it is owed, too. */
+/* It went in each time: pauses that grew would take minutes here. */
+static void a_commit_whose_answer_alone_is_lost_is_progress(void **state)
+{
+    struct fixture *f = *state;
+    enum { N = 14 };
+    struct say say[N];
+    for (int i = 0; i < N; i++)
+        say[i] = (struct say){UPDATE, 10 + i, A1, "a", i % 2 ? "1" : "2"};
+    f->sinks[0].batch_events = 1;
+    fail_commits(FAKE_UNKNOWN_APPLIED, N);
+    say_all(f, say, N);
+    settle(f);
+    assert_counts(f, N, 0, 0, 0);
+    assert_int_equal(fake.opens, N + 1);
+}
+
 static void what_is_owed_is_noted_once_and_all(void **state)
 {
     struct fixture *f = *state;
@@ -1823,6 +1839,7 @@ int main(int argc, char **argv)
         TEST(transactions_of_subscriptions_lie_in_one_another),
         TEST(what_is_owed_is_noted_once_and_all),
         TEST(commits_of_unknown_fate_count_once),
+        TEST(a_commit_whose_answer_alone_is_lost_is_progress),
         TEST(what_is_owed_at_the_second_try_only_is_noted),
         TEST(what_goes_in_at_the_second_try_is_no_dead_letter),
         TEST(what_a_redelivery_brings_in_is_no_dead_letter),
