@@ -56,7 +56,8 @@ struct pg_kept_statement *pg_kept_find(struct pg_kept *k, const char *text, cons
     struct pg_kept_statement *s = make_room(k, gone);
     *s = (struct pg_kept_statement){.text = xstrdup(text), .n_types = n_types, .hash = hash, .used = k->uses};
     s->types = xcalloc(n_types + 1, sizeof *s->types);
-    memcpy(s->types, types, n_types * sizeof *types);
+    if (n_types) /* else there may be no list at all */
+        memcpy(s->types, types, n_types * sizeof *types);
     return NULL;
 }
 
