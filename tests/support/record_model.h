@@ -88,6 +88,12 @@ static inline struct model_change *history_add(struct history *h)
     return &h->changes[h->n++];
 }
 
+/* *counter below 0: few values, so that what is written is often there already. */
+static inline int64_t history_value(struct chance *c, int64_t *counter)
+{
+    return *counter < 0 ? chance_below(c, 3) : ++*counter;
+}
+
 static inline void history_fill(struct chance *c, struct model_change *ch, int64_t *counter)
 {
     for (int f = 0; f < MODEL_FIELDS; f++) {
@@ -96,11 +102,11 @@ static inline void history_fill(struct chance *c, struct model_change *ch, int64
         if (ch->kind == MODEL_UPDATE && chance_percent(c, 20))
             ch->nulled |= 1u << f;
         ch->named |= 1u << f;
-        ch->values[f] = ++*counter;
+        ch->values[f] = history_value(c, counter);
     }
     if (ch->kind == MODEL_UPDATE && !ch->named) {
         ch->named = 1;
-        ch->values[0] = ++*counter;
+        ch->values[0] = history_value(c, counter);
     }
 }
 
@@ -120,7 +126,8 @@ static inline void history_make(struct history *h, uint64_t seed, uint32_t recor
 {
     struct chance c = {seed * 0x9e3779b97f4a7c15u + 1};
     enum model_kind *was = calloc(records, sizeof *was); /* CREATE: there; DELETE; else: not seen */
-    int64_t commit = 70000000000 + chance_below(&c, 1000000), stamp = 1767225600000, counter = 0;
+    int64_t commit = 70000000000 + chance_below(&c, 1000000), stamp = 1767225600000,
+            counter = seed / 2 % 2 ? -1 : 0;
     uint32_t epoch = 1 + chance_below(&c, 3), transaction = 0;
     h->n_records = records;
     for (uint32_t i = 0; i < records; i++)

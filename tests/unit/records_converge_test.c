@@ -168,6 +168,7 @@ struct world {
 };
 
 static char subscription_name[] = "xs", topic[] = "/data/XChangeEvent", sink_name[] = "warehouse";
+static char entity_name[] = "X";
 static uint32_t first_subscription[] = {0};
 
 /* Where the fields go: columns of their own, one for the address, one for all of them. */
@@ -183,7 +184,8 @@ static struct sink_config config_of(uint64_t seed, enum sink_kind kind, char *da
 {
     static const int64_t batches[] = {1, 7, 40, 200, 1000};
     static const enum delete_policy deletes[] = {DELETE_HARD, DELETE_SOFT, DELETE_ARCHIVE};
-    return (struct sink_config){
+    static struct entity_config entity;
+    struct sink_config config = {
         .name = sink_name,
         .kind = kind,
         .path = kind == SINK_KIND_SQLITE ? database : NULL,
@@ -196,6 +198,16 @@ static struct sink_config config_of(uint64_t seed, enum sink_kind kind, char *da
         .new_fields = form_of(seed) == FORM_OBJECT ? NEW_FIELDS_JSON : NEW_FIELDS_ADD,
         .compounds = form_of(seed) == FORM_ADDRESS ? COMPOUNDS_JSON : COMPOUNDS_FLATTEN,
         .transactions = seed / 3 % 2 ? TRANSACTIONS_ATOMIC : TRANSACTIONS_BEST_EFFORT};
+    if (seed / 2 % 2) { /* what is written already is not written again */
+        entity = (struct entity_config){.entity = entity_name,
+                                        .skip_unchanged = true,
+                                        .on_delete = config.on_delete,
+                                        .new_fields = config.new_fields,
+                                        .compounds = config.compounds};
+        config.n_entities = 1;
+        config.entities = &entity;
+    }
+    return config;
 }
 
 static void swap(size_t *a, size_t *b)
