@@ -46,6 +46,15 @@ static bool is_given(struct loader *l, struct spot at)
     return node_at(l, at, &outer) != NULL;
 }
 
+/* A sink that mirrors records has a larger batch than others, unless it says its own. */
+static void default_batch(struct loader *l, uint32_t i)
+{
+    enum { MIRROR_BATCH_EVENTS = 5000 };
+    yaml_node_t *outer;
+    if (!child(l, node_at(l, (struct spot){.sink = i, .key = "batch"}, &outer), "events"))
+        l->config->sinks[i].batch_events = MIRROR_BATCH_EVENTS;
+}
+
 static void spot_problem(struct loader *l, struct spot at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 static void spot_problem(struct loader *l, struct spot at, const char *fmt, ...)
@@ -323,6 +332,7 @@ void mirror_rules_check(struct loader *l)
         if (!sink_kind_is_mirror(sink->kind))
             continue;
         inherit(sink);
+        default_batch(l, i);
         check_on_delete(l, i);
         check_tables(l, i);
         check_dsn(l, i);

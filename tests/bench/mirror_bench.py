@@ -16,7 +16,6 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 from lib import postgres  # noqa: E402
 
-BATCH = 5000  # events a transaction of the target
 SERVER = {"fsync": "on", "shared_buffers": "1GB", "max_wal_size": "8GB"}
 
 
@@ -24,7 +23,7 @@ def through(bench, tools, sink, records, count):
     """count events through the daemon into one sink, from an empty store; events/s, and CPU of the daemon per event."""
     store, bench.store = bench.store, os.path.join(bench.folder, f"store-{sink['name']}-{time.monotonic_ns()}")
     sim = tools.Sim(bench, "--bench", "update", "--bench-records", str(records), "--count", str(count))
-    daemon = tools.Daemon(bench, sim, {**sink, "on_delete": "soft", "batch": {"events": BATCH}})
+    daemon = tools.Daemon(bench, sim, {**sink, "on_delete": "soft"})
     try:
         points, deadline = [], time.monotonic() + 3600
         while not points or points[-1][0] < count:
@@ -79,7 +78,7 @@ def run(bench, tools, records):
             server.stop()
     else:
         print("PostgreSQL: not installed here")
-    print(f"\nmirrors: {count:,} change events over {records:,} records, {BATCH:,} a transaction; "
+    print(f"\nmirrors: {count:,} change events over {records:,} records; "
           f"PostgreSQL: {', '.join(f'{name} {value}' for name, value in SERVER.items())}\n"
           f"  {'':10} {'events/s':>12} {'CPU us/event':>13} {'floor rows/s':>13} {'of floor':>9}")
     for name, row, floor in table:

@@ -59,9 +59,11 @@ static const char everything[] = TOP "sinks:\n"
                                      "      Order__e:\n"
                                      "  - name: other\n"
                                      "    postgres: { dsn: \"host=db password=S3CRET\" }\n"
+                                     "    batch: { events: 1000 }\n"
                                      "    entities: { Account: { on_delete: ignore } }\n"
                                      "  - name: third\n"
                                      "    postgres:\n"
+                                     "    batch: { wait: 1s }\n"
                                      "    on_delete: ignore\n"
                                      "    entities: { Lead: false }\n";
 
@@ -129,6 +131,9 @@ static void every_key_arrives_where_it_belongs(void **state)
     const struct sink_config *other = &c->sinks[1];
     assert_int_equal(other->kind, SINK_KIND_POSTGRES);
     assert_string_equal(other->dsn, "host=db password=S3CRET");
+    assert_int_equal(sink->batch_events, 5000);
+    assert_int_equal(other->batch_events, 1000);
+    assert_int_equal(c->sinks[2].batch_events, 5000);
     assert_int_equal(other->on_delete, DELETE_UNSET);
     assert_int_equal(other->entities[0].on_delete, DELETE_IGNORE);
     assert_int_equal(other->conflict, CONFLICT_NEWEST_WINS);
@@ -202,7 +207,7 @@ static void the_printed_configuration_loads_to_the_same_one(void **state)
                                "      path: /tmp/tidemark-test/mirror.db\n"
                                "    start: journal\n"
                                "    batch:\n"
-                               "      events: 1000\n"
+                               "      events: 5000\n"
                                "      wait: 10ms\n"
                                "    on_delete: soft\n"
                                "    conflict: newest_wins\n"
