@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "store/sinks.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,7 +49,7 @@ static int change_store(const struct config *config, const struct sink_command *
     struct store *st;
     struct store_txn txn;
     if (store_open(config->store.path, STORE_MAINTAIN, config->store.max_size, &st, e) != 0)
-        return err_prefix(e, "'tidemark sink' works with the daemon stopped");
+        return e->code == EWOULDBLOCK ? err_prefix(e, "'tidemark sink' works with the daemon stopped") : -1;
     int rc = store_begin(st, true, &txn, e);
     if (rc == 0) {
         rc = change_record(&txn, o, cursor, e);

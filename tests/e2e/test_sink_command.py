@@ -56,7 +56,9 @@ class Sink(case.Case):
         verdict.check_output(self.bus.ledger(), tidemark.lines(old) + tidemark.lines(), tidemark.topics)
 
     def test_needs_the_daemon_stopped(self):
-        """with the daemon running: exit 3, and why; nothing changes"""
+        """with the daemon running: exit 3, and why; nothing changes. Without a store that is not the reason"""
+        done = self.tidemark(folder=self.folder / "empty").call("sink", "reset", "log")
+        self.assertNotIn("daemon stopped", self.expect(done, 3, "no store here").err)
         tidemark = self.done_once()
         program = self.run_daemon(tidemark)
         waiting.until(lambda: tidemark.status()["daemon"]["running"], program.tail)
