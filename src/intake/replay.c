@@ -26,6 +26,11 @@ int replay_parse(const char *from, struct replay_request *out, bool *was_int, st
     } else if (text_parse_time(from, &out->time_ms) == 0) {
         out->from = REPLAY_FROM_TIME;
     }
+    if (out->from == REPLAY_FROM_TIME && out->time_ms > clock_wall_ms())
+        return err_set(e, ERR_CONFIG, "replay", 0,
+                       "--from %s lies in the future: what comes until then would be skipped; 'latest' skips "
+                       "what was not received yet",
+                       from);
     if (out->from == REPLAY_FROM_TIME) {
         clock_format_ms(out->time_ms, out->text);
         return 0;
@@ -97,6 +102,8 @@ static int describe(struct store_txn *txn, const struct replay_request *request,
         break;
     case REPLAY_FROM_TIME:
         buf_addf(answer, "every event committed at or after %s that the service still keeps", request->text);
+        if (!r->resume_len || request->time_ms > r->resume_source_ms)
+            buf_add_str(answer, "; what is older, and was not received yet, is skipped");
         break;
     case REPLAY_FROM_ID:
         buf_addf(answer, "every event after replay id %s", request->text);

@@ -69,6 +69,12 @@ class Replay(case.Case):
         self.assertEqual(program.terminate(), 0)
         self.check_again(wanted, 1)
 
+    def test_time_behind_the_position(self):
+        """a time at which the position has not arrived yet: what lies between is skipped, and that is said beforehand"""
+        skipped = "older, and was not received yet, is skipped"
+        self.assertNotIn(skipped, self.order("-2h", "--dry-run").out)
+        self.assertIn(skipped, self.order("-0s", "--dry-run").out)
+
     def test_age(self):
         """the same age twice, a moment later, is one order; another age is another"""
         self.order("-2h")
@@ -147,8 +153,11 @@ class Replay(case.Case):
         """an unknown subscription, no position, nonsense, a missing option: exit 2, nothing changed"""
         before = verdict.totals(self.tm.status())
         for words in (["--subscription", "nobody", "--from", "earliest"], ["--subscription", "data_accountchangeevent", "--from", "yesterday"],
-                      ["--subscription", "data_accountchangeevent"], ["--from", "earliest"]):
+                      ["--subscription", "data_accountchangeevent"], ["--from", "earliest"],
+                      ["--subscription", "data_accountchangeevent", "--from", "2126-01-01T00:00:00Z"]):
             self.expect(self.tm.call("replay", *words), 2)
+        self.assertRegex(self.order("2126-01-01T00:00:00Z", status=2).err, "lies in the future")
+        self.assertEqual(self.tm.status()["incidents"], [])
         self.assertEqual(verdict.totals(self.tm.status()), before)
 
     def test_authority(self):
