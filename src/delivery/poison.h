@@ -5,7 +5,8 @@
  * A row that says so itself (MIRROR_FATAL) is known at once. One at which the connection ends (MIRROR_LOST) looks like a
  * target that went away. So a batch that failed twice while it was written is written row by row, and a record at whose
  * row the connection ends three times in a row is believed to be the reason, if, without it, others go in: where
- * nothing goes in it is the target that is ill, and nothing is parked for being unlucky.
+ * nothing goes in it is the target that is ill, and nothing is parked for being unlucky. (A dead letter that is tried again
+ * is parked already, and needs no such proof to stay so.)
  * With transactions: atomic the same is done with groups instead of records.
  *
  * What is known concerns one batch, the one behind a cursor, until that is committed.

@@ -125,6 +125,8 @@ static int write_target(struct delivery_loop *d, struct err *why)
                        .poison = poison,
                        .meanwhile = b->late ? NULL : records_read_ahead,
                        .context = d,
+                       /* letters are parked already: to leave them so takes no proof */
+                       .wrote = b->late != NULL,
                        .atomic = d->options.sink->transactions == TRANSACTIONS_ATOMIC};
     pieces_find(&r->pieces, b, r->horizon.raise, r->map, &r->tables, d->subject);
     const bool horizon = has_horizon(r);

@@ -34,7 +34,7 @@ struct settle {
     struct poison *poison;
     uint64_t group; /* atomic: the key of the one in hand */
     bool unwritten; /* within a group: a row was written that the group's refusal could not undo */
-    bool wrote;     /* something went in */
+    bool wrote;     /* something went in, or nothing needs to: strikes are believed (poison.h) */
     bool again;     /* a call that failed is answered by SETTLE_AGAIN */
 };
 

@@ -1543,6 +1543,24 @@ static void a_letter_that_is_tried_again_goes_in(void **state)
     assert_int_equal(incidents(f).n, 0); /* orders are closed ones */
 }
 
+/* Alone in its batch, where nothing else could go in; but it is parked already. */
+static void a_letter_that_ends_the_connection_is_final_again(void **state)
+{
+    struct fixture *f = *state;
+    fake.deadly = "deadly";
+    SAY(f, {CREATE, 10, A1, "a", "1", "Hot"}, {CREATE, 11, A2, "deadly", "2", "Hot"});
+    settle(f);
+    assert_counts(f, 1, 0, 0, 1);
+    order_letters(f, REDRIVE_RETRY, "2", "");
+    settle(f);
+    assert_null(row(A2));
+    assert_int_equal(letters(f).n, 1);
+    assert_int_equal(counts(f).redriven, 0);
+    SAY(f, {UPDATE, 20, A1, "a2"});
+    settle(f);
+    assert_string_equal(row(A1), "a2|1|Hot");
+}
+
 /* Those of one transaction go in together, or not. */
 static void letters_of_an_atomic_transaction_are_tried_together(void **state)
 {
@@ -1860,6 +1878,7 @@ int main(int argc, char **argv)
         TEST(a_target_that_stamps_every_row_itself_edits_none),
         TEST(what_an_edit_kept_from_the_row_is_remembered),
         TEST(a_letter_that_is_tried_again_goes_in),
+        TEST(a_letter_that_ends_the_connection_is_final_again),
         TEST(letters_of_an_atomic_transaction_are_tried_together),
         TEST(orders_outlive_the_loop_and_the_target),
         TEST(letters_wait_for_a_redelivery_to_end),
