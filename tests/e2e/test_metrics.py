@@ -348,6 +348,15 @@ class Metrics(case.Case):
         program = self.start()
         self.until_not_ready(program, f"subscription {NAME}: connecting since 20.*logging in at {self.bus.login_url}")
 
+    def test_tokens_refused(self):
+        """logins work, and no stream takes their tokens: not ready, and said that the two do not fit, and when the next login is"""
+        self.bus = self.org("--seed", 31, "--count", 0)
+        url = f"{self.bus.login_url}/sim/call-fault?method=Subscribe&status=UNAUTHENTICATED&code=service.auth.error&count=1000"
+        urllib.request.urlopen(url, data=b"", timeout=10).close()
+        program = self.start()
+        self.until_not_ready(program, f"subscription {NAME}: refused since 20.*service refused its token.*next login at 20")
+        self.assertEqual(self.scrape().get("tidemark_token_refreshes_total", org="main"), 2)
+
     def test_credentials_refused(self):
         """credentials are refused: not ready, and the service's words are told, but no secret"""
         program = self.start("--count", 0, env={"TIDEMARK_TEST_SECRET": "not-the-secret"})
