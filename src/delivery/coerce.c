@@ -57,14 +57,20 @@ static void add_found(struct buf *b, const struct cell *cell)
     }
 }
 
-static bool refuse(const struct job *j, const struct cell *found, const char *rule, const char *what)
+static void say_refused(const struct job *j, const struct cell *found, const char *rule, const char *what)
 {
     struct buf b = BUF_INIT;
-    *j->refused = rule;
     add_found(&b, found);
     (void)err_set(j->why, ERR_REJECTED, "map", 0, "%s.%s: %s: %s %s", j->rule->entity, j->rule->field, rule,
                   (char *)b.data, what);
     buf_release(&b);
+}
+
+/* `rule` is static text. */
+static bool refuse(const struct job *j, const struct cell *found, const char *rule, const char *what)
+{
+    *j->refused = rule;
+    say_refused(j, found, rule, what);
     return false;
 }
 
@@ -452,11 +458,11 @@ static enum map_result limit(const struct job *j, const struct cell *cell, const
         return MAP_VALUE;
     snprintf(rule, sizeof rule, "max_length %lld", (long long)c->max_length);
     if (c->on_too_long == TOO_LONG_PARK) {
-        refuse(j, cell, rule, "is longer");
+        say_refused(j, cell, rule, "is longer");
         return MAP_PARK;
     }
     if (c->on_too_long == TOO_LONG_FLAG) {
-        refuse(j, cell, rule, "is longer and was cut");
+        say_refused(j, cell, rule, "is longer and was cut");
         *flagged = "max_length";
     }
     j->out->as.text = text;
