@@ -19,8 +19,11 @@ from lib import postgres  # noqa: E402
 SERVER = {"fsync": "on", "shared_buffers": "1GB", "max_wal_size": "8GB"}
 
 
-def through(bench, tools, sink, records, count):
-    """count events through the daemon into one sink, from an empty store; events/s, and CPU of the daemon per event."""
+def through(bench, tools, sink, records, count, server=None):
+    """
+    count events through the daemon into one sink, from an empty store; events/s, and CPU per event: of the daemon, and of
+    the target's server where there is one.
+    """
     store, bench.store = bench.store, os.path.join(bench.folder, f"store-{sink['name']}-{time.monotonic_ns()}")
     sim = tools.Sim(bench, "--bench", "update", "--bench-records", str(records), "--count", str(count))
     daemon = tools.Daemon(bench, sim, {**sink, "on_delete": "soft"})
@@ -32,7 +35,7 @@ def through(bench, tools, sink, records, count):
             time.sleep(tools.POLL_S)
             now, status = daemon.cursor(sink["name"])
             if now:
-                points.append((now, time.monotonic(), daemon.cpu()))
+                points.append((now, time.monotonic(), daemon.cpu(), server.cpu() if server else 0))
                 if next(s["parked"] for s in status["sinks"]):
                     raise SystemExit("bench: events were parked")
         began, ended = points[0], points[-1]
@@ -43,7 +46,8 @@ def through(bench, tools, sink, records, count):
         sim.stop()
         bench.store = store
     n = ended[0] - began[0]
-    return {"rate": n / (ended[1] - began[1]), "cpu": (ended[2] - began[2]) / n * 1e6}
+    return {"rate": n / (ended[1] - began[1]), "cpu": (ended[2] - began[2]) / n * 1e6,
+            "server": (ended[3] - began[3]) / n * 1e6}
 
 
 def sqlite_floor(bench, path, count):
@@ -53,12 +57,13 @@ def sqlite_floor(bench, path, count):
 
 
 def postgres_floor(server, database, records, count):
+    """Rows/s, and CPU of the server per row."""
     rows = server.folder / "rows.copy"
     server.sql(f"COPY account TO '{rows}'; CREATE TABLE floor (LIKE account); CHECKPOINT", database)
-    began = time.monotonic()
+    began, cpu, n = time.monotonic(), server.cpu(), count // records * records
     for _ in range(count // records):
         server.sql(f"COPY floor FROM '{rows}'", database)
-    return count // records * records / (time.monotonic() - began)
+    return n / (time.monotonic() - began), (server.cpu() - cpu) / n * 1e6
 
 
 def run(bench, tools, records):
@@ -67,13 +72,14 @@ def run(bench, tools, records):
     table = []
     path = os.path.join(bench.folder, "mirror.db")
     row = through(bench, tools, {"name": "sqlite", "sqlite": {"path": path}}, records, count)
-    table.append(("SQLite", row, sqlite_floor(bench, path, count)))
+    table.append(("SQLite", row, sqlite_floor(bench, path, count), None))
     if postgres.programs():
         server = postgres.Postgres(**SERVER)
         try:
             database = server.create()
-            row = through(bench, tools, {"name": "postgres", "postgres": {"dsn": server.dsn(database)}}, records, count)
-            table.append(("PostgreSQL", row, postgres_floor(server, database, records, count)))
+            sink = {"name": "postgres", "postgres": {"dsn": server.dsn(database)}}
+            row = through(bench, tools, sink, records, count, server)
+            table.append(("PostgreSQL", row, *postgres_floor(server, database, records, count)))
         finally:
             server.stop()
     else:
@@ -81,5 +87,7 @@ def run(bench, tools, records):
     print(f"\nmirrors: {count:,} change events over {records:,} records; "
           f"PostgreSQL: {', '.join(f'{name} {value}' for name, value in SERVER.items())}\n"
           f"  {'':10} {'events/s':>12} {'CPU us/event':>13} {'floor rows/s':>13} {'of floor':>9}")
-    for name, row, floor in table:
+    for name, row, floor, cpu in table:
         print(f"  {name:10} {row['rate']:12,.0f} {row['cpu']:13.2f} {floor:13,.0f} {row['rate'] / floor:9.0%}")
+        if cpu:  # on a busy machine it tells more than rates
+            print(f"  {'':10} CPU of the server: {row['server']:.2f} us/event; of the floor {cpu:.2f} us/row")

@@ -123,6 +123,19 @@ class Postgres:
         self.process.wait()
         waiting.until(lambda: all(self.state_of(child) in "ZX" for child in children), "PostgreSQL's processes are gone", 60)
 
+    def cpu(self):
+        """User + sys seconds of the server, of all its processes, those that have ended included."""
+        def fields(pid):
+            return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(") ", 1)[1].split()
+        ticks = sum(int(field) for field in fields(self.process.pid)[11:15])
+        path = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        for child in path.read_text(encoding="ascii").split():
+            try:
+                ticks += sum(int(field) for field in fields(child)[11:13])
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # it ends just now, and counts as one that has ended with the next look
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     @staticmethod
     def state_of(pid):
         """R, S, T, Z …; X: no such process."""
