@@ -212,6 +212,7 @@ static int drain(struct run *run, int signal_number, bool interrupted)
 static void reload(struct run *run)
 {
     reload_config(&run->parts, run->common);
+    intake_probe(run->parts.intake);
     for (uint32_t i = 0; i < run->parts.config->n_sinks; i++)
         delivery_reopen(run->parts.deliveries[i]);
 }

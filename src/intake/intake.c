@@ -250,10 +250,22 @@ static int64_t commit_managed(struct intake *in, int64_t next)
     return next;
 }
 
+static void probe_refused(struct intake *in, int64_t now)
+{
+    pthread_mutex_lock(&in->lock);
+    bool probe = in->probe;
+    in->probe = false;
+    pthread_mutex_unlock(&in->lock);
+    for (uint32_t i = 0; probe && i < in->n_sources; i++)
+        if (in->sources[i]->state == SOURCE_REFUSED)
+            in->sources[i]->retry_at_ms = now;
+}
+
 static int turn(struct intake *in, bool *more, struct err *e)
 {
     int64_t now = clock_mono_ms(), next = INT64_MAX;
     in->beat_mono_ms = now;
+    probe_refused(in, now);
     for (uint32_t i = 0; i < in->n_sources; i++)
         if (source_step(in, in->sources[i], now, &next, e) != 0)
             return -1;
@@ -513,6 +525,14 @@ int intake_replay(struct intake *in, uint32_t subscription, const struct replay_
     pthread_mutex_unlock(&in->lock);
     release_call(in, call);
     return result;
+}
+
+void intake_probe(struct intake *in)
+{
+    pthread_mutex_lock(&in->lock);
+    in->probe = true;
+    pthread_mutex_unlock(&in->lock);
+    wake(in);
 }
 
 int64_t intake_beat_mono_ms(const struct intake *in)

@@ -124,6 +124,9 @@ struct org_view {
 void intake_describe_org(struct intake *in, uint32_t org, struct org_view *out);
 /* A person says that the credentials are mended: log in now, whatever pause is going on. */
 void intake_login(struct intake *in, uint32_t org);
+/* A person may have mended what subscriptions were refused for: try them now, not at the slow probe. Pauses of
+ * logins stand. Thread: any. */
+void intake_probe(struct intake *in);
 /* When the loop last turned; it does at least once a second, unless it hangs. */
 int64_t intake_beat_mono_ms(const struct intake *in);
 /* Source time as far as it is known, ms since 1970; 0: unknown. */

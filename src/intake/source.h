@@ -183,6 +183,7 @@ struct intake {
     pthread_cond_t wake, replied;
     struct note *notes, **notes_tail;
     bool woken, stopping, ended;
+    bool probe;                /* those that were refused are to be tried */
     struct source_view *views; /* per subscription, for other threads */
     int64_t source_time_ms;
 

@@ -368,6 +368,23 @@ static void an_ordered_latest_has_no_hole(void **state)
     assert_journal(f, "between old between");
 }
 
+/* A right was granted in the org: whoever knows need not wait for the slow probe. */
+static void what_was_refused_is_tried_when_told(void **state)
+{
+    struct fixture *f = *state;
+    start(f);
+    fake_org_end(fake_org_stream(0), PUBSUB_FATAL, "no permission");
+    wait_state(f, 0, SOURCE_REFUSED);
+    for (int i = 0; i < 10; i++) {
+        intake_wake(f->in);
+        wait_a_round(f);
+    }
+    assert_int_equal(fake_org_stream_count(), 1);
+    intake_probe(f->in);
+    send_one(fake_org_stream(1), "a", 10);
+    wait_head(f, 1);
+}
+
 /* --- another configuration -------------------------------------------------------------------------- */
 
 /* Change to `next`, of which nothing goes on. */
@@ -924,6 +941,7 @@ int main(void)
         CASE(a_replay_is_under_way_until_it_has_caught_up),
         CASE(a_replay_without_a_position_is_not_through),
         CASE(an_ordered_latest_has_no_hole),
+        CASE(what_was_refused_is_tried_when_told),
         CASE(what_left_is_pointed_to_until_all_is_told),
         CASE(unsettled_events_stop_intake_and_nothing_else),
         CASE(a_large_event_finds_room),
