@@ -1013,6 +1013,34 @@ static void the_horizon_takes_old_tombstones_only(struct mirror_stand *t)
     commit_at(t, 2);
 }
 
+/* The versions of two sinks in one database, say of two orgs, cannot be compared. */
+static void the_horizon_takes_no_tombstones_of_others(struct mirror_stand *t)
+{
+    const struct mirror_table table = account(MIRROR_HARD);
+    static char name[] = "another";
+    struct sink_config another = t->config;
+    struct mirror_authority held;
+    struct buf notice = BUF_INIT;
+    size_t n;
+    open_and_fence(t);
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "001A", MIRROR_DELETE, 0, NULL, NULL, "dead"));
+    commit_at(t, 1);
+    t->ops->free(t->second);
+    another.name = name;
+    t->second = t->ops->new (&another);
+    OK(t->ops->open(t->second, &notice, &t->e));
+    OK(t->ops->fence(t->second, &held, &t->e));
+    OK(t->ops->begin(t->second, &t->e));
+    OK(t->ops->forget(t->second, 9, 0, 10, &n, &t->e));
+    assert_int_equal(n, 0);
+    OK(t->ops->commit(t->second, stand_store, 1, span_of(NULL, 0), &t->e));
+    begin_with(t, &table);
+    assert_true(span_equal_str(held_of(t, &table, "001A").state, "dead"));
+    t->ops->rollback(t->m);
+    buf_release(&notice);
+}
+
 static void a_large_batch_of_many_shapes_goes_in(struct mirror_stand *t)
 {
     enum { N = 3000 };
@@ -1471,6 +1499,7 @@ PROMISE(a_table_of_too_many_columns_says_what_to_do)
 PROMISE(a_table_made_by_hand_is_completed_never_changed)
 PROMISE(tables_that_cannot_be_used_are_refused)
 PROMISE(the_horizon_takes_old_tombstones_only)
+PROMISE(the_horizon_takes_no_tombstones_of_others)
 PROMISE(a_large_batch_of_many_shapes_goes_in)
 PROMISE(a_null_is_a_value_and_what_is_not_named_is_none)
 PROMISE(rows_sent_before_their_write_are_written_by_it)
@@ -1515,6 +1544,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_table_made_by_hand_is_completed_never_changed),
         cmocka_unit_test(test_tables_that_cannot_be_used_are_refused),
         cmocka_unit_test(test_the_horizon_takes_old_tombstones_only),
+        cmocka_unit_test(test_the_horizon_takes_no_tombstones_of_others),
         cmocka_unit_test(test_a_large_batch_of_many_shapes_goes_in),
         cmocka_unit_test(test_a_null_is_a_value_and_what_is_not_named_is_none),
         cmocka_unit_test(test_rows_sent_before_their_write_are_written_by_it),

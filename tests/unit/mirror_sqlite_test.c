@@ -191,6 +191,29 @@ static void what_a_newer_version_wrote_is_left_alone(void **state)
     assert_opens_not(t, ERR_REJECTED, "newer version");
 }
 
+/* Its tombstones do not say whose they are. */
+static void what_an_earlier_version_wrote_goes_on(void **state)
+{
+    struct mirror_stand *t = *state;
+    size_t n;
+    open_and_fence(t);
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "1", MIRROR_DELETE, 0, NULL, NULL, "dead"));
+    commit_at(t, 1);
+    t->ops->close(t->m);
+    assert_true(t->kind->run(t, "ALTER TABLE _tidemark_tombstones DROP COLUMN sink"));
+    open_and_fence(t);
+    begin_with(t, &table);
+    write_ok(t, stand_row(t, &table, "2", MIRROR_DELETE, 0, NULL, NULL, "dead"));
+    commit_at(t, 2);
+    assert_int_equal(t->kind->count(t, "SELECT count(*) FROM _tidemark_tombstones WHERE sink='warehouse'"),
+                     1);
+    OK(t->ops->begin(t->m, &t->e));
+    OK(t->ops->forget(t->m, 9, 0, 10, &n, &t->e));
+    assert_int_equal(n, 2);
+    commit_at(t, 3);
+}
+
 static void a_damaged_file_is_told_apart(void **state)
 {
     struct mirror_stand *t = *state;
@@ -468,6 +491,7 @@ int main(void)
         CASE(a_commit_is_on_the_disk_when_it_says_so),
         CASE(places_that_cannot_be_used_are_named),
         CASE(what_a_newer_version_wrote_is_left_alone),
+        CASE(what_an_earlier_version_wrote_goes_on),
         CASE(a_damaged_file_is_told_apart),
         CASE(a_file_that_is_moved_away_is_opened_anew),
         CASE(a_lock_of_others_is_a_failure_of_the_call),

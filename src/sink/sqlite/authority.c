@@ -52,13 +52,10 @@ static int read_authority(struct mirror *m, struct mirror_authority *held, struc
     return 0;
 }
 
-/* Whoever runs under the old name finds its row gone, and is fenced. */
-static int take_over_name(struct mirror *m, struct err *e)
+static int rename_in(struct mirror *m, enum own_statement which, struct err *e)
 {
     sqlite3_stmt *stmt;
-    if (!m->renamed_from)
-        return 0;
-    if (sqlite_own(m, OWN_RENAME, &stmt, e) != 0)
+    if (sqlite_own(m, which, &stmt, e) != 0)
         return -1;
     sqlite_bind_span(stmt, 1, span_of_str(m->name));
     sqlite_bind_span(stmt, 2, span_of_str(m->renamed_from));
@@ -67,6 +64,14 @@ static int take_over_name(struct mirror *m, struct err *e)
         sqlite_error(m, code, "take over the sink's old name", e);
     sqlite3_reset(stmt);
     return code == SQLITE_DONE ? 0 : -1;
+}
+
+/* Whoever runs under the old name finds its row gone, and is fenced. */
+static int take_over_name(struct mirror *m, struct err *e)
+{
+    if (!m->renamed_from)
+        return 0;
+    return rename_in(m, OWN_RENAME, e) == 0 ? rename_in(m, OWN_RENAME_TOMBSTONES, e) : -1;
 }
 
 static int raise_epoch(struct mirror *m, struct err *e)
@@ -210,6 +215,7 @@ int sqlite_forget(struct mirror *m, uint32_t epoch, int64_t commit, size_t most,
     sqlite3_bind_int64(stmt, 1, epoch);
     sqlite3_bind_int64(stmt, 2, commit);
     sqlite3_bind_int64(stmt, 3, (int64_t)most);
+    sqlite_bind_span(stmt, 4, span_of_str(m->name));
     int code = sqlite3_step(stmt);
     if (code != SQLITE_DONE)
         sqlite_error(m, code, "forget old tombstones", e);

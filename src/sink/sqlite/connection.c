@@ -107,19 +107,21 @@ static const char *const own_sql[N_OWN] = {
     [OWN_ROLLBACK_TO] = "ROLLBACK TO rows",
     [OWN_RENAME] = "UPDATE _tidemark_sinks SET name=?1 WHERE name=?2"
                    " AND NOT EXISTS(SELECT 1 FROM _tidemark_sinks WHERE name=?1)",
+    [OWN_RENAME_TOMBSTONES] = "UPDATE _tidemark_tombstones SET sink=?1 WHERE sink=?2"
+                              " AND NOT EXISTS(SELECT 1 FROM _tidemark_sinks WHERE name=?2)",
     [OWN_FENCE] = "INSERT INTO _tidemark_sinks(name,epoch,layout) VALUES(?1,1,?2)"
                   " ON CONFLICT(name) DO UPDATE SET epoch=epoch+1,layout=?2",
     [OWN_AUTHORITY] = "SELECT epoch,store_id,cursor,state FROM _tidemark_sinks WHERE name=?1",
     [OWN_CURSOR] = "UPDATE _tidemark_sinks SET store_id=?1,cursor=?2,state=?3 WHERE name=?4 AND epoch=?5",
     [OWN_TOMBSTONE_GET] = "SELECT state FROM _tidemark_tombstones WHERE table_name=?1 AND id=?2",
     [OWN_TOMBSTONE_PUT] =
-        "INSERT INTO _tidemark_tombstones(table_name,id,state,version,seq,epoch,commit_number)"
-        " VALUES(?1,?2,?3,?4,?5,?6,?7) ON CONFLICT(table_name,id) DO UPDATE SET "
+        "INSERT INTO _tidemark_tombstones(table_name,id,state,version,seq,epoch,commit_number,sink)"
+        " VALUES(?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT(table_name,id) DO UPDATE SET "
         "state=?3,version=?4,seq=?5,epoch=?6,"
-        "commit_number=?7",
+        "commit_number=?7,sink=?8",
     [OWN_TOMBSTONE_DROP] = "DELETE FROM _tidemark_tombstones WHERE table_name=?1 AND id=?2",
     [OWN_FORGET] = "DELETE FROM _tidemark_tombstones WHERE (table_name,id) IN (SELECT table_name,id"
-                   " FROM _tidemark_tombstones WHERE (epoch,commit_number)<(?1,?2)"
+                   " FROM _tidemark_tombstones WHERE (epoch,commit_number)<(?1,?2) AND sink IN (?4,'')"
                    " ORDER BY epoch,commit_number LIMIT ?3)",
 };
 

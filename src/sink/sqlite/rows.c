@@ -173,6 +173,7 @@ static enum step put_tombstone(struct mirror *m, const struct mirror_row *row, s
     sqlite3_bind_int64(stmt, 5, (int64_t)row->seq);
     sqlite3_bind_int64(stmt, 6, row->version.epoch);
     sqlite3_bind_int64(stmt, 7, row->version.commit);
+    sqlite_bind_span(stmt, 8, span_of_str(m->name));
     int code = sqlite3_step(stmt);
     if (code != SQLITE_DONE)
         sqlite_error(m, code, "write a tombstone", e);

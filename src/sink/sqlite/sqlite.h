@@ -39,6 +39,7 @@ enum own_statement {
     OWN_RELEASE,
     OWN_ROLLBACK_TO,
     OWN_RENAME,
+    OWN_RENAME_TOMBSTONES,
     OWN_FENCE,
     OWN_AUTHORITY,
     OWN_CURSOR,
@@ -64,14 +65,14 @@ enum row_statement {
     ROW_APPEND,
     ROW_APPEND_ALONE, /* to a table whose key is unique by itself */
     ROW_APPEND_SHOWN, /* to either, for a dry run */
-    ROW_TEXT, /* one column of one row */
+    ROW_TEXT,         /* one column of one row */
 };
 
 /* A table as prepare left it. */
 struct sqlite_table {
     char *name; /* of the table all this is about: who only looks may number all tables alike */
     bool known;
-    bool fresh; /* prepared in the transaction in progress: a rollback forgets it */
+    bool fresh;     /* prepared in the transaction in progress: a rollback forgets it */
     bool key_alone; /* append-only: the key is unique by itself */
     uint32_t shape, n_sources;
     uint32_t *numbers;

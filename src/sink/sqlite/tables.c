@@ -19,7 +19,8 @@ static const char own_tables[] =
     "WITHOUT ROWID;"
     "CREATE TABLE _tidemark_tombstones(table_name TEXT NOT NULL, id TEXT NOT NULL, state BLOB NOT NULL, "
     "version TEXT,"
-    " seq INTEGER, epoch INTEGER NOT NULL, commit_number INTEGER NOT NULL, PRIMARY KEY(table_name, id)) "
+    " seq INTEGER, epoch INTEGER NOT NULL, commit_number INTEGER NOT NULL, sink TEXT NOT NULL DEFAULT '',"
+    " PRIMARY KEY(table_name, id)) "
     "WITHOUT ROWID;"
     "CREATE INDEX _tidemark_tombstones_age ON _tidemark_tombstones(epoch, commit_number)";
 
@@ -74,6 +75,17 @@ int sqlite_add_own(struct mirror *m, bool *made, struct err *e)
     return sqlite_run(m, own_tables, "make our tables", e);
 }
 
+/* Tombstones of earlier versions do not say whose they are: nobody's, and everybody's to forget. */
+static int name_tombstones(struct mirror *m, struct err *e)
+{
+    bool named;
+    if (check_layout(m, e) != 0 || sqlite_has_column(m, "_tidemark_tombstones", "sink", &named, e) != 0)
+        return -1;
+    return named ? 0
+                 : sqlite_run(m, "ALTER TABLE _tidemark_tombstones ADD COLUMN sink TEXT NOT NULL DEFAULT ''",
+                              "add to our tables", e);
+}
+
 int sqlite_make_own(struct mirror *m, bool *made, struct err *e)
 {
     bool have;
@@ -81,7 +93,7 @@ int sqlite_make_own(struct mirror *m, bool *made, struct err *e)
     if (have_own(m, &have, e) != 0)
         return -1;
     if (have)
-        return check_layout(m, e);
+        return name_tombstones(m, e);
     if (sqlite_run(m, "BEGIN IMMEDIATE", "make our tables", e) != 0)
         return -1;
     /* Looks again: somebody may have made them while we waited for the lock. */
