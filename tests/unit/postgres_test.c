@@ -585,6 +585,36 @@ static void rows_that_others_write_meanwhile_are_found_where_they_are_now(void *
     assert_int_equal(postgres_count_outside(t, "SELECT count(*) FROM deal WHERE amount = 8"), 1);
 }
 
+/* In a database whose texts are ordered by the rules of a language, record ids are bytes all the same. */
+static void keys_are_bytes_whatever_the_language(void **state)
+{
+    STAND;
+    const struct mirror_table table = deal();
+    static const char *const ids[] = {"006a", "006A", "006B", "006b"};
+    run(t, "CREATE DATABASE other TEMPLATE template0 LC_COLLATE 'C.utf8' LC_CTYPE 'C.utf8'");
+    use_dsn(t, "%s dbname=other", t->dsn);
+    open_and_fence(t);
+    for (int round = 0; round < 2; round++) {
+        begin_with(t, &table);
+        for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+            write_ok(t, full_row(t, &table, ids[i], VALUES("x", (double)i)));
+        commit_at(t, (uint64_t)round + 1);
+    }
+    begin_with(t, &table);
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        const struct mirror_row row = full_row(t, &table, ids[i], VALUES("x", 1));
+        assert_true(row.held.has_row);
+    }
+    write_ok(t, stand_row(t, &table, ids[0], MIRROR_DELETE, 0, NULL, NULL, "s"));
+    commit_at(t, 3);
+    t->ops->close(t->m);
+    run(t, "DROP DATABASE other");
+    struct buf ddl = BUF_INIT;
+    t->ops->show_table(&table, &ddl);
+    assert_non_null(strstr((const char *)ddl.data, "\"id\" text COLLATE \"C\" PRIMARY KEY"));
+    buf_release(&ddl);
+}
+
 /* Rows of several partitions may stand at one place. */
 static void rows_of_partitions_are_found_by_their_key(void **state)
 {
@@ -736,6 +766,7 @@ int main(void)
         cmocka_unit_test(a_statement_is_kept_from_its_second_time_on),
         CASE(kept_statements_outlive_refusals_and_tables),
         CASE(rows_that_others_write_meanwhile_are_found_where_they_are_now),
+        CASE(keys_are_bytes_whatever_the_language),
         CASE(rows_of_partitions_are_found_by_their_key),
         CASE(a_column_dropped_meanwhile_comes_back_after_the_next_open),
         CASE(the_session_is_durable_in_utc_and_waits_for_nobody_for_ever),

@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PG_KEPT_MOST = 64, PG_KEPT_NAME = 24 };
+enum { PG_KEPT_MOST = 32, PG_KEPT_NAME = 24 };
 
 enum pg_kept_state {
     PG_KEPT_SEEN,  /* once: the server does not know it */

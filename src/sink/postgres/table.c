@@ -380,7 +380,10 @@ void pg_add_history_columns(const struct mirror_table *table, const char *prefix
     }
 }
 
-/* Rows are updated again and again: room on their page keeps an update away from the index. */
+/*
+ * Rows are updated again and again: room on their page keeps an update away from the index. Keys are compared as bytes:
+ * that is what record ids are, and the rules of a language take several times as long.
+ */
 void pg_create_table(const struct mirror_table *table, bool history, struct buf *sql)
 {
     buf_add_str(sql, "CREATE TABLE ");
@@ -390,7 +393,9 @@ void pg_create_table(const struct mirror_table *table, bool history, struct buf 
         mirror_add_identifier(sql, table->name);
     buf_add_str(sql, " (");
     mirror_add_identifier(sql, table->key);
-    buf_add_str(sql, history || table->append_only ? " text" : " text PRIMARY KEY");
+    buf_add_str(sql, history              ? " text"
+                     : table->append_only ? " text COLLATE \"C\""
+                                          : " text COLLATE \"C\" PRIMARY KEY");
     for (uint32_t i = 0; i < table->n_columns + PG_OWNS; i++) {
         if (history ? !in_history(table, i) : !is_wanted(table, i))
             continue;
