@@ -59,6 +59,15 @@ bool names_is_ours(const char *column)
     return strncasecmp(column, "_tidemark_", 10) == 0;
 }
 
+bool names_is_system(const char *column)
+{
+    static const char *const system[] = {"ctid", "cmin", "cmax", "tableoid", "xmin", "xmax"};
+    for (size_t i = 0; i < ARRAY_LEN(system); i++)
+        if (names_equal(column, system[i]))
+            return true;
+    return false;
+}
+
 bool names_equal(const char *a, const char *b)
 {
     return strcasecmp(a, b) == 0;

@@ -24,6 +24,9 @@ enum { NAMES_MAX_TABLE = 52, NAMES_MAX_COLUMN = 58 };
 void names_add_default(struct span name, size_t most, struct buf *out);
 /* One of NAMES_OF_OURS, or the beginning of our own names. */
 bool names_is_ours(const char *column);
+/* What every table of PostgreSQL has under names of the server's (its manual, "System Columns"). */
+#define NAMES_OF_POSTGRES "ctid, cmin, cmax, tableoid, xmin, xmax"
+bool names_is_system(const char *column);
 /* As SQL databases see it that do not tell upper from lower case. */
 bool names_equal(const char *a, const char *b);
 

@@ -171,11 +171,13 @@ const struct text_rule rule_table = {"1 to 52 bytes, not beginning with '_tidema
 
 static bool is_column(char *text)
 {
-    return is_identifier(text, NAMES_MAX_COLUMN) && !names_is_ours(text);
+    return is_identifier(text, NAMES_MAX_COLUMN) && !names_is_ours(text) && !names_is_system(text);
 }
 
 const struct text_rule rule_column = {
-    "1 to 58 bytes, and none of " NAMES_OF_OURS ", which are filled by tidemark", "^.{1,58}$", is_column};
+    "1 to 58 bytes, and none of " NAMES_OF_OURS ", which are filled by tidemark, nor of " NAMES_OF_POSTGRES
+    ", which are PostgreSQL's own",
+    "^.{1,58}$", is_column};
 
 static bool is_value(char *text)
 {

@@ -346,6 +346,10 @@ static void names_of_the_users_own_are_checked(void **state)
         {MIRROR "    entities: { A: { fields: { F: { map: { x: [y], z: } } } } }\n",
          "t.yaml:11:47: sinks[0].entities.A.fields.F.map.x: must be one value, not a list\n"
          "t.yaml:11:55: sinks[0].entities.A.fields.F.map.z: has no value\n"},
+        {MIRROR "    entities: { A: { fields: { F: { column: XMin } } } }\n",
+         "t.yaml:11:45: sinks[0].entities.A.fields.F.column: must be 1 to 58 bytes, and none of _version, _seq, "
+         "_state, _incomplete, _deleted, _deleted_at, _archived_at, _payload_hash, _fields, which are filled by "
+         "tidemark, nor of ctid, cmin, cmax, tableoid, xmin, xmax, which are PostgreSQL's own, not 'XMin'\n"},
         {MIRROR
          "    entities: { A: { table: _Tidemark_x, key: _Version, constants: { _seq: 1 } }, B: { table: "
          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa } }\n",
@@ -353,14 +357,11 @@ static void names_of_the_users_own_are_checked(void **state)
          "'sqlite_', not '_Tidemark_x'\n"
          "t.yaml:11:47: sinks[0].entities.A.key: must be 1 to 58 bytes, and none of _version, _seq, _state, "
          "_incomplete, _deleted, _deleted_at, _archived_at, _payload_hash, _fields, which are filled by "
-         "tidemark, not "
-         "'_Version'\n"
+         "tidemark, nor of ctid, cmin, cmax, tableoid, xmin, xmax, which are PostgreSQL's own, not '_Version'\n"
          "t.yaml:11:70: sinks[0].entities.A.constants._seq: must be 1 to 58 bytes, and none of _version, "
          "_seq, "
          "_state, _incomplete, _deleted, _deleted_at, _archived_at, _payload_hash, _fields, which are filled "
-         "by tidemark, "
-         "not "
-         "'_seq'\n"
+         "by tidemark, nor of ctid, cmin, cmax, tableoid, xmin, xmax, which are PostgreSQL's own, not '_seq'\n"
          "t.yaml:11:95: sinks[0].entities.B.table: must be 1 to 52 bytes, not beginning with '_tidemark_' or "
          "'sqlite_', not 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'\n"},
     };
