@@ -217,29 +217,37 @@ static void older_record(void **state)
     buf_release(&old);
 }
 
+/* What earlier versions had written of a sink: the record without what came to be behind it. */
 static void older_sink_record(void **state)
 {
     struct world *w = *state;
-    struct store_txn txn;
-    struct sink_record r = {.name = "log", .cursor = 7, .delivered = 7, .redeliver_to = 9, .state = BUF_INIT};
-    struct err e = ERR_INIT;
-    struct span v;
-    struct buf old = BUF_INIT;
-    must(store_begin(w->st, true, &txn, &e), &e);
-    must(sink_record_put(&txn, &r, &e), &e);
-    must(store_get(&txn, DB_SINKS, span_of_str("log"), &v, &e), &e);
-    buf_add(&old, v.p, v.n - 8 - 8 - 4 - 8);
-    must(sink_record_get(&txn, "log", &r, &e), &e);
-    assert_int_equal(sink_counted(&r), 9);
-    sink_record_release(&r);
-    must(store_put(&txn, DB_SINKS, span_of_str("log"), buf_span(&old), &e), &e);
-    must(sink_record_get(&txn, "log", &r, &e), &e);
-    assert_int_equal(r.cursor, 7);
-    assert_int_equal(sink_counted(&r), 7);
-    assert_string_equal(r.last_redelivery, "");
-    sink_record_release(&r);
-    store_abort(&txn);
-    buf_release(&old);
+    enum { REDRIVEN = 8, REDELIVERY = 8 + 8 + 4 + 8 };
+    const size_t missing[] = {REDRIVEN, REDRIVEN + REDELIVERY};
+    for (size_t i = 0; i < ARRAY_LEN(missing); i++) {
+        struct store_txn txn;
+        struct sink_record r = {
+            .name = "log", .cursor = 7, .delivered = 7, .redriven = 3, .redeliver_to = 9, .state = BUF_INIT};
+        struct err e = ERR_INIT;
+        struct span v;
+        struct buf old = BUF_INIT;
+        must(store_begin(w->st, true, &txn, &e), &e);
+        must(sink_record_put(&txn, &r, &e), &e);
+        must(store_get(&txn, DB_SINKS, span_of_str("log"), &v, &e), &e);
+        buf_add(&old, v.p, v.n - missing[i]);
+        must(sink_record_get(&txn, "log", &r, &e), &e);
+        assert_int_equal(sink_counted(&r), 9);
+        assert_int_equal(r.redriven, 3);
+        sink_record_release(&r);
+        must(store_put(&txn, DB_SINKS, span_of_str("log"), buf_span(&old), &e), &e);
+        must(sink_record_get(&txn, "log", &r, &e), &e);
+        assert_int_equal(r.cursor, 7);
+        assert_int_equal(r.redriven, 0);
+        assert_int_equal(sink_counted(&r), missing[i] == REDRIVEN ? 9 : 7);
+        assert_string_equal(r.last_redelivery, "");
+        sink_record_release(&r);
+        store_abort(&txn);
+        buf_release(&old);
+    }
 }
 
 int main(void)
