@@ -145,34 +145,50 @@ static void put_version(struct buf *b, const struct version *v, struct version *
     *last = *v;
 }
 
+/* Fields that share a version: the first of them, and how many they are. */
+struct group {
+    uint32_t first, members;
+};
+
+/* The groups in the order of their first fields, and of each field the number of its group. How many groups. */
+static uint32_t group_fields(const struct record_state *s, struct group *groups, uint32_t *group_of)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        uint32_t g = 0;
+        while (g < n && version_compare(&s->fields[groups[g].first].version, &s->fields[i].version) != 0)
+            g++;
+        if (g == n)
+            groups[n++] = (struct group){i, 0};
+        groups[g].members++;
+        group_of[i] = g;
+    }
+    return n;
+}
+
 static void put_groups(struct buf *b, const struct record_state *s, struct version *last)
 {
-    uint32_t left = s->n;
-    uint8_t done_small[256] = {0}, *done = done_small, *large = NULL;
-    if (s->n > sizeof done_small) {
-        large = xcalloc(s->n, 1);
-        done = large;
-    }
-    for (uint32_t i = 0; left; i++) {
-        if (done[i])
-            continue;
-        const struct version v = s->fields[i].version;
-        uint32_t members = 0, number = 0;
-        for (uint32_t k = i; k < s->n; k++)
-            members += !done[k] && version_compare(&s->fields[k].version, &v) == 0;
-        put_varint(b, members);
-        put_version(b, &v, last);
-        for (uint32_t k = i; k < s->n; k++) {
-            if (done[k] || version_compare(&s->fields[k].version, &v) != 0)
+    enum { FEW = 256 };
+    struct group few_groups[FEW], *groups = s->n > FEW ? xcalloc(s->n, sizeof *groups) : few_groups;
+    uint32_t few[FEW], *group_of = s->n > FEW ? xcalloc(s->n, sizeof *group_of) : few;
+    const uint32_t n = group_fields(s, groups, group_of);
+    for (uint32_t g = 0; g < n; g++) {
+        uint32_t number = 0, left = groups[g].members;
+        put_varint(b, left);
+        put_version(b, &s->fields[groups[g].first].version, last);
+        for (uint32_t i = groups[g].first; left; i++) {
+            if (group_of[i] != g)
                 continue;
-            put_varint(b, s->fields[k].field - number);
-            number = s->fields[k].field;
-            done[k] = 1;
+            put_varint(b, s->fields[i].field - number);
+            number = s->fields[i].field;
             left--;
         }
     }
     put_varint(b, 0);
-    free(large);
+    if (s->n > FEW) {
+        free(groups);
+        free(group_of);
+    }
 }
 
 static void put_kept(struct buf *b, const struct mirror_value *v)
