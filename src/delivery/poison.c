@@ -4,6 +4,7 @@
 #include "base/digest.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { PATIENCE = 2, LONG_PATIENCE = 20, STRIKES = 3 };
 
@@ -63,15 +64,17 @@ const char *poison_why(const struct poison *p, uint64_t key)
 
 void poison_convict(struct poison *p, uint64_t key, const char *why)
 {
+    char reason[sizeof p->all->why]; /* `why` may be another's, which moves */
     if (poison_why(p, key))
         return;
+    snprintf(reason, sizeof reason, "%s", why);
     if (p->n == p->cap) {
         p->cap = p->cap ? 2 * p->cap : 8;
         p->all = xrealloc(p->all, p->cap * sizeof *p->all);
     }
     struct convicted *c = &p->all[p->n++];
     c->key = key;
-    snprintf(c->why, sizeof c->why, "%s", why);
+    memcpy(c->why, reason, sizeof reason);
 }
 
 bool poison_strike(struct poison *p, uint64_t key)

@@ -12,7 +12,7 @@
  * What is known concerns one batch, the one behind a cursor, until that is committed.
  *
  * Calling order: poison_of_batch -> (poison_why, poison_convict, poison_strike)* -> poison_failed | poison_forget.
- * Ownership: poison_release frees; reasons are valid until the next conviction. Thread: the sink's. Errors: none.
+ * Ownership: poison_release frees; reasons are valid until the next conviction, which copies its own. Thread: the sink's. Errors: none.
  */
 #ifndef DELIVERY_POISON_H
 #define DELIVERY_POISON_H
