@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,6 +53,11 @@ char *xasprintf(const char *fmt, ...)
     int n = vasprintf(&out, fmt, ap);
     va_end(ap);
     return checked(n < 0 ? NULL : out, 0);
+}
+
+void alloc_give_back(void)
+{
+    malloc_trim(0);
 }
 
 void wipe(void *p, size_t n)

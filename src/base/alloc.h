@@ -23,6 +23,9 @@ char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull));
 char *xmemdupz(const void *p, size_t n) __attribute__((malloc, returns_nonnull));
 char *xasprintf(const char *fmt, ...) PRINTF_LIKE(1, 2) __attribute__((returns_nonnull));
 
+/* Much was freed that is not wanted again soon: free pages go back to the system. Takes about a millisecond. */
+void alloc_give_back(void);
+
 /* Overwrite a secret before its memory goes back. p may be NULL. */
 void wipe(void *p, size_t n);
 

@@ -3,7 +3,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 
-enum { FIRST_BLOCK = 16 * 1024, KEEP_AT_MOST = 128 * 1024 * 1024 };
+enum { FIRST_BLOCK = 16 * 1024, KEEP_AT_MOST = 64 * 1024 * 1024 };
 
 struct arena_block {
     struct arena_block *older;

@@ -138,6 +138,8 @@ struct span message_bytes(grpc_byte_buffer *bb, struct buf *scratch, grpc_slice 
 struct pubsub_response *response_read(struct span wire, int *pending);
 struct pubsub_response *response_read_managed(struct span wire, int *pending);
 void response_pool_empty(void);
+/* What waits there, in bytes. */
+size_t response_pool_bytes(void);
 
 /* describe.c: fills in status->text */
 void describe_status(struct pubsub_status *status, const char *details, const char *endpoint, bool plaintext,

@@ -2,7 +2,8 @@
  * A FetchResponse becomes a pubsub_response: protobuf-c unpacks it with an allocator that hands out
  * pieces of the response's own arena, so a response of a hundred events costs one allocation, and that one
  * is mostly saved too: freed responses wait in a small pool and keep their memory. Under load the same few
- * go round between the I/O thread and the listener, and the process does not grow.
+ * go round between the I/O thread and the listener, and the process does not grow. Those that nobody wanted for
+ * a while are what a burst has left: they go, and their memory goes back to the system.
  */
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -15,6 +16,8 @@ enum {
     POOL_RESPONSES =
         48, /* more than an owner's queue holds, so that a full one that drains gives nothing back */
     POOL_BYTES = 6 << 20,
+    POOL_PERIOD = 256, /* responses that come back: some fillings of a queue */
+    MUCH_BYTES = 256 << 10,
     OVERHEAD_PER_RESPONSE = 8 * 1024,
     /* A short event (100 bytes) takes three times its size in memory. What exceeds this is no event stream
      * but an attack on memory (a million empty events of two bytes each). */
@@ -25,6 +28,8 @@ static struct {
     pthread_mutex_t lock;
     struct pubsub_response *first;
     unsigned n;
+    unsigned spare;    /* so many at least were there all the time of this period … */
+    unsigned returned; /* … in which so many came back */
     size_t bytes;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -37,6 +42,8 @@ static struct pubsub_response *pool_take(void)
         pool.n--;
         pool.bytes -= r->arena.total;
     }
+    if (pool.n < pool.spare)
+        pool.spare = pool.n;
     pthread_mutex_unlock(&pool.lock);
     return r ? r : xcalloc(1, sizeof *r);
 }
@@ -47,8 +54,37 @@ static void destroy(struct pubsub_response *r)
     free(r);
 }
 
+/* At the end of a period: those that were spare in all of it, which stand at the end. */
+static struct pubsub_response *pool_spare(size_t *bytes)
+{
+    struct pubsub_response **last = &pool.first;
+    *bytes = 0;
+    if (++pool.returned < POOL_PERIOD)
+        return NULL;
+    for (unsigned kept = pool.spare; kept < pool.n; kept++)
+        last = &(*last)->next;
+    struct pubsub_response *spare = *last;
+    *last = NULL;
+    for (const struct pubsub_response *r = spare; r; r = r->next)
+        *bytes += r->arena.total;
+    pool.n -= pool.spare;
+    pool.bytes -= *bytes;
+    pool.spare = pool.n;
+    pool.returned = 0;
+    return spare;
+}
+
+static void destroy_all(struct pubsub_response *r)
+{
+    for (struct pubsub_response *next; r; r = next) {
+        next = r->next;
+        destroy(r);
+    }
+}
+
 void pubsub_response_free(struct pubsub_response *r)
 {
+    size_t spare_bytes;
     if (!r)
         return;
     arena_reset(&r->arena);
@@ -60,22 +96,31 @@ void pubsub_response_free(struct pubsub_response *r)
         pool.n++;
         pool.bytes += r->arena.total;
     }
+    struct pubsub_response *spare = pool_spare(&spare_bytes);
     pthread_mutex_unlock(&pool.lock);
     if (!keep)
         destroy(r);
+    destroy_all(spare);
+    if (spare_bytes >= MUCH_BYTES)
+        alloc_give_back();
 }
 
 void response_pool_empty(void)
 {
     pthread_mutex_lock(&pool.lock);
-    while (pool.first) {
-        struct pubsub_response *r = pool.first;
-        pool.first = r->next;
-        destroy(r);
-    }
-    pool.n = 0;
+    destroy_all(pool.first);
+    pool.first = NULL;
+    pool.n = pool.spare = pool.returned = 0;
     pool.bytes = 0;
     pthread_mutex_unlock(&pool.lock);
+}
+
+size_t response_pool_bytes(void)
+{
+    pthread_mutex_lock(&pool.lock);
+    const size_t bytes = pool.bytes;
+    pthread_mutex_unlock(&pool.lock);
+    return bytes;
 }
 
 /* protobuf-c's allocator: pieces of the arena, up to a limit; freed with it. */

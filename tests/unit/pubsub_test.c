@@ -403,6 +403,39 @@ static void hostile_responses(void **state)
     free(wire);
 }
 
+/* The memory of responses is kept for the next, and no longer than somebody wants it. */
+static void what_a_burst_took_is_given_back(void **state)
+{
+    (void)state;
+    enum { BURST = 40 };
+    struct pubsub_response *all[BURST];
+    int pending;
+    response_pool_empty();
+    for (int i = 0; i < BURST; i++)
+        assert_non_null(all[i] = response_read(span_of(NULL, 0), &pending));
+    for (int i = 0; i < BURST; i++)
+        pubsub_response_free(all[i]);
+    const size_t full = response_pool_bytes();
+    assert_true(full > 0);
+    for (int i = 0; i < 5000; i++) { /* a load that wants two, and now and then three */
+        const int n = i % 10 ? 2 : 3;
+        for (int k = 0; k < n; k++)
+            assert_non_null(all[k] = response_read(span_of(NULL, 0), &pending));
+        for (int k = 0; k < n; k++)
+            pubsub_response_free(all[k]);
+    }
+    assert_int_equal(response_pool_bytes() * BURST, 3 * full);
+    for (int turn = 0; turn < 100; turn++) { /* one that wants all of them, in turns, keeps them */
+        for (int i = 0; i < BURST; i++)
+            assert_non_null(all[i] = response_read(span_of(NULL, 0), &pending));
+        for (int i = 0; i < BURST; i++)
+            pubsub_response_free(all[i]);
+    }
+    assert_int_equal(response_pool_bytes(), full);
+    response_pool_empty();
+    assert_int_equal(response_pool_bytes(), 0);
+}
+
 static void pause_and_resume(void **state)
 {
     (void)state;
@@ -844,6 +877,7 @@ int main(void)
         cmocka_unit_test(oversized),
         cmocka_unit_test(garbage),
         cmocka_unit_test(hostile_responses),
+        cmocka_unit_test(what_a_burst_took_is_given_back),
         cmocka_unit_test(pause_and_resume),
         cmocka_unit_test(pause_races),
         cmocka_unit_test(many_streams),
