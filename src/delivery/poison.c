@@ -47,6 +47,11 @@ bool poison_is_sought(const struct poison *p)
     return p->failures >= p->patience;
 }
 
+bool poison_is_absent(const struct poison *p)
+{
+    return p->n == 0 && !poison_is_sought(p);
+}
+
 bool poison_is_near(const struct poison *p)
 {
     return p->strikes > 0 || p->n > 0;

@@ -45,6 +45,8 @@ void poison_release(struct poison *p);
 
 /* Write row by row, to see at which one it happens. */
 bool poison_is_sought(const struct poison *p);
+/* Nobody is sought or known: rows may be written together, and sent before that. */
+bool poison_is_absent(const struct poison *p);
 /* There is a trace: pauses stay short. */
 bool poison_is_near(const struct poison *p);
 /* NULL: not known to be poisonous. */

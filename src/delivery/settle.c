@@ -104,7 +104,8 @@ static int decide_records(struct settle *s, struct mirror_row *rows, struct reco
                           struct err *e)
 {
     const struct pieces *p = s->pieces;
-    const bool sends = s->ops->send && p->n_records >= 2 * STRETCH_LEAST;
+    /* What is sent must be written in one piece: not while a row is sought that takes others with it. */
+    const bool sends = s->ops->send && p->n_records >= 2 * STRETCH_LEAST && poison_is_absent(s->poison);
     const size_t parts = (1 << STRETCHES) - 1; /* 1 + 2 + 4 … */
     size_t stretch = p->n_records / parts > STRETCH_LEAST ? p->n_records / parts : STRETCH_LEAST;
     size_t sent = 0;

@@ -192,7 +192,7 @@ int settle_write(struct settle *s, struct mirror_row *rows, struct record *const
                  bool whole, struct err *e)
 {
     const bool sought = poison_is_sought(s->poison);
-    if (s->atomic || (s->poison->n == 0 && !sought))
+    if (s->atomic || poison_is_absent(s->poison))
         return write_some(s, rows, n, whole, e);
     for (size_t i = 0, end; i < n; i = end) {
         const char *why = poison_of(s, records[i], &rows[i]);

@@ -654,6 +654,26 @@ static void batches_that_are_read_ahead_go_in_once(void **state)
     assert_true(fake.sends > ROUNDS);
 }
 
+/* Rows are sent ahead of their write in one piece: not when one among them is to be left out. */
+static void a_row_that_undoes_a_large_batch_is_parked_alone(void **state)
+{
+    struct fixture *f = *state;
+    enum { N = 1200, POISON = 700 };
+    static struct say all[N];
+    static char ids[N][20];
+    for (int i = 0; i < N; i++) {
+        snprintf(ids[i], sizeof ids[i], "001%012dAAA", i + 1);
+        all[i] = (struct say){CREATE, 10 + i, ids[i], i == POISON ? "fatal" : "a", "1", "Hot"};
+    }
+    f->sinks[0].batch_events = N;
+    fake.fatal = "fatal";
+    say_all(f, all, ARRAY_LEN(all));
+    settle(f);
+    assert_string_equal(row(ids[POISON - 1]), "a|1|Hot");
+    assert_string_equal(row(ids[N - 1]), "a|1|Hot");
+    assert_counts(f, N - 1, 0, 0, 1);
+}
+
 /* A trigger that rolls the whole transaction back: the batch goes in without what it does that at. */
 static void a_row_that_undoes_the_others_is_parked_alone(void **state)
 {
@@ -1830,6 +1850,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(a_late_change_to_one_field_survives_a_newer_one_to_another),
         TEST(nulls_are_written_and_what_is_not_named_is_left),
+        TEST(a_row_that_undoes_a_large_batch_is_parked_alone),
         TEST(a_row_that_undoes_the_others_is_parked_alone),
         TEST(rows_that_end_the_connection_are_parked_alone),
         TEST(a_target_at_which_nothing_goes_in_is_ill),
